@@ -1,0 +1,10 @@
+"""The one exception that means "the user can mend this": it is shown as a line, not a traceback."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: a missing file, a wrong shape, an unknown name.
+
+    The message is one line that says what was got, what was expected and how to mend it.
+    Experiments print it and exit with status 2; any other exception is a bug and keeps its
+    traceback.
+    """

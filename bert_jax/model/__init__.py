@@ -1,0 +1,1 @@
+"""Model: the three embeddings, the encoder, the pretraining heads."""

@@ -1,0 +1,1 @@
+"""Text: a WordPiece vocabulary, a tokenizer over it, and BERT's inputs."""

@@ -1,0 +1,1 @@
+"""Training: state, optimisers, the step, the loop, checkpoints."""

@@ -1,0 +1,1 @@
+"""Experiments: one file a job, each launched with `python -m experiments.NAME`."""

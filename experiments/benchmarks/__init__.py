@@ -1,0 +1,1 @@
+"""Benchmarks: what is fast, measured as a ratio against something in the same run."""

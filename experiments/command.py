@@ -1,0 +1,59 @@
+"""What every experiment's command line does: one-line errors, a saved result, a table at the end."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from rich.console import Console
+from rich.table import Table
+
+from bert_jax.errors import UserError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the absl flags of `sys.argv`, call `main`, and turn user mistakes into one line.
+
+    Exit status: 0 when `main` returns, 2 for a user's mistake (an unknown or ill-formed flag, a
+    `UserError`), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    """
+    try:
+        rest = flags.FLAGS(sys.argv)[1:]
+        if rest:
+            raise UserError(f"got {rest[0]!r} beside the flags; expected --name=value only")
+    except (flags.Error, UserError) as error:
+        _fail(str(error))
+    if "--help" in sys.argv or "--helpfull" in sys.argv:  # absl has printed it
+        return
+    logging.set_verbosity(logging.WARNING)
+    try:
+        main()
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    program = f"experiments.{Path(sys.argv[0]).stem}"
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def print_table(title: str, rows: Mapping[str, Any]) -> None:
+    """Print a two-column table: floats with four significant digits, everything else as it is."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(table)
