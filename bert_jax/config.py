@@ -1,0 +1,265 @@
+"""BertConfig: the sizes and choices that define one BERT, with Hugging Face's field names."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from bert_jax.errors import UserError
+
+# Keys of a Hugging Face config.json that change the mathematics, and the values under which they
+# leave it as published. Any other value is refused; every other unknown key is ignored, because
+# it describes something around the model (its task, its file, its trainer), not the model.
+_PUBLISHED_VALUES: dict[str, tuple[Any, ...]] = {
+    "model_type": (None, "bert"),
+    "position_embedding_type": (None, "absolute"),
+    "is_decoder": (None, False),
+    "is_encoder_decoder": (None, False),
+    "add_cross_attention": (None, False),
+    "pruned_heads": (None, {}, []),
+    "cross_attention_hidden_size": (None,),
+}
+
+ACTIVATION_NAMES = (
+    "gelu",
+    "gelu_new",
+    "gelu_python",
+    "gelu_pytorch_tanh",
+    "relu",
+    "silu",
+    "swish",
+    "tanh",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Sizes and choices of one BERT. The defaults are BERT-base, uncased, as published.
+
+    Field names are those of Hugging Face's `BertConfig`. Paper: Devlin et al. 2018, section 3 and
+    appendix A.2 (https://arxiv.org/abs/1810.04805).
+
+    Raises:
+        UserError: a field has the wrong type or value; the message names the field.
+    """
+
+    vocab_size: int = 30522  # V
+    hidden_size: int = 768  # D
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12  # N; the head width H is D / N
+    intermediate_size: int = 3072  # F
+    hidden_act: str = "gelu"  # exact, with erf
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2  # S
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE_INTEGERS:
+            _require(
+                _is_integer(getattr(self, name)) and getattr(self, name) > 0,
+                name,
+                getattr(self, name),
+                "a whole number of at least 1",
+            )
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            _require(
+                _is_number(getattr(self, name)) and 0 <= getattr(self, name) < 1,
+                name,
+                getattr(self, name),
+                "a probability of at least 0 and below 1",
+            )
+        for name in ("initializer_range", "layer_norm_eps"):
+            _require(
+                _is_number(getattr(self, name)) and getattr(self, name) > 0,
+                name,
+                getattr(self, name),
+                "a number above 0",
+            )
+        _require(
+            self.hidden_act in ACTIVATION_NAMES,
+            "hidden_act",
+            self.hidden_act,
+            "one of " + ", ".join(ACTIVATION_NAMES),
+        )
+        _require(
+            isinstance(self.tie_word_embeddings, bool),
+            "tie_word_embeddings",
+            self.tie_word_embeddings,
+            "true or false",
+        )
+        _require(
+            _is_integer(self.pad_token_id) and 0 <= self.pad_token_id < self.vocab_size,
+            "pad_token_id",
+            self.pad_token_id,
+            f"an id of the vocabulary, 0 to {self.vocab_size - 1}",
+        )
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                f"got hidden_size={self.hidden_size} and num_attention_heads="
+                f"{self.num_attention_heads}; expected the first to be a multiple of the second: "
+                "every head takes an equal share of the width"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Width H of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> Self:
+        """2 layers of width 128, 2 heads."""
+        return cls._sized(2, 128, changes)
+
+    @classmethod
+    def mini(cls, **changes: Any) -> Self:
+        """4 layers of width 256, 4 heads."""
+        return cls._sized(4, 256, changes)
+
+    @classmethod
+    def small(cls, **changes: Any) -> Self:
+        """4 layers of width 512, 8 heads."""
+        return cls._sized(4, 512, changes)
+
+    @classmethod
+    def medium(cls, **changes: Any) -> Self:
+        """8 layers of width 512, 8 heads."""
+        return cls._sized(8, 512, changes)
+
+    @classmethod
+    def base(cls, **changes: Any) -> Self:
+        """12 layers of width 768, 12 heads."""
+        return cls._sized(12, 768, changes)
+
+    @classmethod
+    def large(cls, **changes: Any) -> Self:
+        """24 layers of width 1024, 16 heads."""
+        return cls._sized(24, 1024, changes)
+
+    @classmethod
+    def _sized(cls, layers: int, width: int, changes: Mapping[str, Any]) -> Self:
+        """All published sizes share heads of width 64 and a feed-forward of four times the width.
+
+        Turc et al. 2019 (https://arxiv.org/abs/1908.08962) for the sizes below base.
+        """
+        sizes = {
+            "num_hidden_layers": layers,
+            "hidden_size": width,
+            "num_attention_heads": width // 64,
+            "intermediate_size": 4 * width,
+        }
+        _refuse_unknown(changes)
+        return cls(**{**sizes, **changes})
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed.
+
+        Raises:
+            UserError: a field does not exist, or the changed configuration is not valid.
+        """
+        _refuse_unknown(changes)
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str = "the configuration") -> Self:
+        """Make a configuration from the content of a Hugging Face or Google `config.json`.
+
+        Keys that describe no mathematics (`architectures`, `torch_dtype`, `id2label`, …) are
+        ignored; absent keys take the published default, as they do at Hugging Face.
+
+        Args:
+            content: the parsed JSON object.
+            source: what to call it in an error.
+
+        Raises:
+            UserError: a key asks for mathematics that BERT as published does not have, or a
+                value is not valid.
+        """
+        for key, published in _PUBLISHED_VALUES.items():
+            if key in content and content[key] not in published:
+                wanted = next((value for value in published if value is not None), None)
+                raise UserError(
+                    f"got {key}={content[key]!r} in {source}; expected "
+                    f"{'no such key' if wanted is None else repr(wanted)}: bert_jax has BERT as "
+                    "published and would compute something else than this model"
+                )
+        known = {field.name for field in dataclasses.fields(cls)}
+        values = {key: value for key, value in content.items() if key in known}
+        if values.get("pad_token_id", 0) is None:  # Hugging Face's way to say "none"
+            del values["pad_token_id"]
+        try:
+            return cls(**values)
+        except UserError as error:
+            raise UserError(f"{error} (in {source})") from None
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a `config.json` as Hugging Face or Google wrote it.
+
+        Raises:
+            UserError: the file is missing, is no JSON object, or is refused by `from_dict`.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(
+                f"got {path}, where there is no file; expected the path of a config.json"
+            ) from None
+        except IsADirectoryError:
+            raise UserError(f"got the folder {path}; expected the config.json inside it") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise UserError(
+                f"got {path}, which cannot be read as JSON ({error}); expected a config.json"
+            ) from None
+        if not isinstance(content, dict):
+            raise UserError(
+                f"got a JSON {type(content).__name__} in {path}; expected an object with keys "
+                "such as hidden_size"
+            )
+        return cls.from_dict(content, source=str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields under Hugging Face's names, with `model_type`."""
+        return {"model_type": "bert", **dataclasses.asdict(self)}
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration as a `config.json` that Hugging Face reads too."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+_POSITIVE_INTEGERS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _require(holds: bool, name: str, got: Any, expected: str) -> None:
+    if not holds:
+        raise UserError(f"got {name}={got!r}; expected {expected}")
+
+
+def _refuse_unknown(changes: Mapping[str, Any]) -> None:
+    known = [field.name for field in dataclasses.fields(BertConfig)]
+    for name in changes:
+        if name not in known:
+            raise UserError(f"got {name!r}, which BertConfig lacks; expected {', '.join(known)}")

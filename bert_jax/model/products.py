@@ -1,0 +1,100 @@
+"""The three matrix products BERT spends its time in, as values; and which ones a backend gets.
+
+A module computes with the `Products` it was given. `PLAIN` is einsum and leaves everything to the
+compiler, as TPU and GPU want it; what a CPU needs beyond that is in `cpu_products.py` and nowhere
+else.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.model.dropout import dropout
+
+
+def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Return x · kernel + bias in the dtype of x.
+
+    Args:
+        x: [..., in].
+        kernel: [in, out], any float dtype.
+        bias: [out].
+    """
+    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+def attention_weights(query: jax.Array, key: jax.Array, allowed: jax.Array | None) -> jax.Array:
+    """Return softmax(query · key / √H) in fp32, [B, N, L, L]: rows are queries, columns keys.
+
+    Args:
+        query: [B, L, N, H].
+        key: [B, L, N, H].
+        allowed: boolean, broadcastable to [B, N, L, L], or None for everything. A query that may
+            look at nothing looks at everything equally; only padding is ever such a query.
+    """
+    scale = query.shape[-1] ** -0.5
+    scores = jnp.einsum("BLNH,BMNH->BNLM", query, key, preferred_element_type=jnp.float32) * scale
+    if allowed is not None:
+        scores = jnp.where(allowed, scores, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    allowed: jax.Array | None,
+    rate: float,
+    seed: jax.Array | None,
+) -> jax.Array:
+    """Return dropout(attention weights) · value, [B, L, N, H] in the dtype of value.
+
+    Args:
+        query: [B, L, N, H].
+        key: [B, L, N, H].
+        value: [B, L, N, H].
+        allowed: see `attention_weights`.
+        rate: dropout of the weights.
+        seed: see `dropout`; None drops nothing.
+    """
+    weights = dropout(attention_weights(query, key, allowed), rate, seed)
+    return jnp.einsum("BNLM,BMNH->BLNH", weights.astype(value.dtype), value)
+
+
+def decode(hidden: jax.Array, table: jax.Array, bias: jax.Array) -> jax.Array:
+    """Return hidden · tableᵀ + bias in fp32, [B, P, V]: how well each vocabulary piece fits.
+
+    Args:
+        hidden: [B, P, D].
+        table: [V, D], the token embedding when tied.
+        bias: [V].
+    """
+    logits = jnp.einsum(
+        "BPD,VD->BPV", hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32
+    )
+    return logits + bias
+
+
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """One way to compute the three products; the functions above say what each must do."""
+
+    dense: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    attend: Callable[
+        [jax.Array, jax.Array, jax.Array, jax.Array | None, float, jax.Array | None], jax.Array
+    ]
+    decode: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+PLAIN = Products(dense, attend, decode)
+
+
+def default_products() -> Products:
+    """Return the products for the backend that jax runs on.
+
+    When compiling on one machine for another (a TPU topology on a CPU host), pass `PLAIN` to the
+    model instead.
+    """
+    return PLAIN
