@@ -1,0 +1,206 @@
+"""From a plan to the arrays of a batch: the one place that lays out tokens.
+
+```
+row of two instances, L = 12   [CLS] 7 8 [SEP] 4 [SEP] [CLS] 9 [SEP] 5 6 [SEP]
+token_type_ids                   0   0 0   0   1   1     0   0   0   1 1   1
+position_ids                     0   1 2   3   4   5     0   1   2   3 4   5
+instance_ids                     1   1 1   1   1   1     2   2   2   2 2   2     0 = padding
+cls_positions                    0                       6
+```
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from bert_jax.data.counter_rng import substream
+from bert_jax.data.documents import Documents
+from bert_jax.data.instances import InstancePlan
+from bert_jax.data.masking import Masking, PieceTable, mask_row
+from bert_jax.data.packing import Rows
+
+_compiled = numba.njit(cache=True, nogil=True)
+
+Batch = dict[str, np.ndarray]
+"""The arrays a training step sees; names, types and shapes stand in `empty_batch`."""
+
+NO_ROW = -1
+"""Stands for a row of padding in a list of rows."""
+
+
+@dataclass(frozen=True)
+class PlannedRows:
+    """The instances of an epoch and the rows they are packed into."""
+
+    plan: InstancePlan
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def empty_batch(
+    batch_size: int, length: int, predictions: int, max_instances: int, pad_id: int
+) -> Batch:
+    """Return a batch of padding only: B rows, length L, P predictions, I instances a row."""
+    shape = (batch_size, length)
+    batch = {
+        "input_ids": np.full(shape, pad_id, np.int32),
+        "token_type_ids": np.zeros(shape, np.int32),
+        "position_ids": np.zeros(shape, np.int32),
+        "instance_ids": np.zeros(shape, np.int32),
+    }
+    for name, dtype in (
+        ("masked_positions", np.int32),
+        ("masked_labels", np.int32),
+        ("masked_weights", np.float32),
+    ):
+        batch[name] = np.zeros((batch_size, predictions), dtype)
+    for name, dtype in (
+        ("cls_positions", np.int32),
+        ("next_labels", np.int32),
+        ("next_weights", np.float32),
+    ):
+        batch[name] = np.zeros((batch_size, max_instances), dtype)
+    return batch
+
+
+def make_batch(
+    documents: Documents,
+    planned: PlannedRows,
+    row_indices: np.ndarray,
+    row_streams: np.ndarray,
+    length: int,
+    max_instances: int,
+    masking: Masking,
+    masking_key: np.uint64,
+    table: PieceTable,
+) -> Batch:
+    """Lay out and mask the rows `row_indices`.
+
+    Args:
+      documents: Where the plan's spans point.
+      planned: Plan and rows of the epoch.
+      row_indices: int64 [B], rows of `planned`; `NO_ROW` makes a row of padding.
+      row_streams: int64 [B], the number that each row's masks are drawn by, below `masking_key`.
+      length: L.
+      max_instances: I.
+      masking: Rates and P.
+      masking_key: Random stream of all masks of this epoch.
+      table: The vocabulary.
+    """
+    batch = empty_batch(
+        len(row_indices), length, masking.predictions(length), max_instances, table.pad_id
+    )
+    plan, rows = planned.plan, planned.rows
+    _fill(
+        as_compiled_input(documents.pieces),
+        plan.a_start,
+        plan.a_length,
+        plan.b_start,
+        plan.b_length,
+        plan.is_random,
+        rows.starts,
+        rows.instances,
+        row_indices,
+        row_streams,
+        masking_key,
+        masking.rate,
+        masking.whole_word,
+        masking.thresholds,
+        table.cls_id,
+        table.sep_id,
+        table.mask_id,
+        table.ordinary_ids,
+        table.is_special,
+        table.is_continuation,
+        *batch.values(),
+    )
+    return batch
+
+
+def as_compiled_input(array: np.ndarray) -> np.ndarray:
+    """Return a read-only plain view: memory-mapped or not, one type and one compilation."""
+    view = array.view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+@_compiled
+def _fill(
+    pieces,
+    a_start,
+    a_length,
+    b_start,
+    b_length,
+    is_random,
+    row_starts,
+    row_instances,
+    row_indices,
+    row_streams,
+    masking_key,
+    rate,
+    whole_word,
+    thresholds,
+    cls_id,
+    sep_id,
+    mask_id,
+    ordinary_ids,
+    is_special,
+    is_continuation,
+    input_ids,
+    token_type_ids,
+    position_ids,
+    instance_ids,
+    masked_positions,
+    masked_labels,
+    masked_weights,
+    cls_positions,
+    next_labels,
+    next_weights,
+):
+    for b in range(len(row_indices)):
+        row = row_indices[b]
+        if row < 0:
+            continue
+        begin = 0  # where the instance starts in the row
+        for slot in range(row_starts[row + 1] - row_starts[row]):
+            instance = row_instances[row_starts[row] + slot]
+            a, n_a = a_start[instance], a_length[instance]
+            first_b = n_a + 2  # counted from `begin`, after [CLS] A [SEP]
+            n_b = b_length[instance]
+            total = first_b + n_b + 1
+            ids = input_ids[b, begin : begin + total]
+            ids[0] = cls_id
+            for k in range(n_a):
+                ids[1 + k] = pieces[a + k]
+            ids[first_b - 1] = sep_id
+            a = b_start[instance]
+            for k in range(n_b):
+                ids[first_b + k] = pieces[a + k]
+            ids[total - 1] = sep_id
+            for k in range(total):
+                position_ids[b, begin + k] = k
+                instance_ids[b, begin + k] = slot + 1
+            for k in range(first_b, total):
+                token_type_ids[b, begin + k] = 1
+            cls_positions[b, slot] = begin
+            next_labels[b, slot] = is_random[instance]
+            next_weights[b, slot] = 1.0
+            begin += total
+        mask_row(
+            substream(masking_key, row_streams[b]),
+            input_ids[b],
+            begin,
+            rate,
+            whole_word,
+            thresholds,
+            mask_id,
+            ordinary_ids,
+            is_special,
+            is_continuation,
+            masked_positions[b],
+            masked_labels[b],
+            masked_weights[b],
+        )
