@@ -1,4 +1,4 @@
-"""What every experiment's command line does: one-line errors, a saved result, a table at the end."""
+"""What every experiment's command line does: one-line errors, saved results, a table at the end."""
 
 import json
 import os

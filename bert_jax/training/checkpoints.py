@@ -1,0 +1,185 @@
+"""Checkpoints: orbax, asynchronous and atomic, the embedding tables an item of their own.
+
+    checkpoints/
+      600/
+        state/        step, parameters but for the embeddings, optimiser state
+        embeddings/   token, segment, position, norm — read alone by `load_embeddings`
+        config/       BertConfig as JSON
+        vocabulary/   the pieces, their hash, how text is normalised
+        metrics/      held-out figures, by which the best checkpoint is kept
+
+A checkpoint is renamed into place when it is whole: one that is listed can be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from bert_jax.errors import UserError
+from bert_jax.training.state import TrainState
+
+BEST_METRIC = "heldout_mlm_loss"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one directory.
+
+    Args:
+        directory: made where absent.
+        keep: the newest `keep` are kept, and the one with the lowest `BEST_METRIC`.
+        config: `BertConfig` as a JSON-able dict, written into every checkpoint.
+        vocabulary: a JSON-able dict with at least `pieces` and `hash`, likewise.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep: int,
+        config: Mapping[str, Any],
+        vocabulary: Mapping[str, Any],
+    ):
+        if keep < 1:
+            raise UserError(f"got keep={keep} checkpoints; expected at least 1")
+        policies = ocp.training.preservation_policies
+        self._checkpointer = ocp.training.Checkpointer(
+            Path(directory).absolute(),
+            context=_context(),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(keep),
+                    policies.BestN(
+                        get_metric_fn=lambda metrics: metrics[BEST_METRIC],
+                        reverse=True,
+                        n=1,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            cleanup_tmp_directories=True,
+        )
+        self._config, self._vocabulary = dict(config), dict(vocabulary)
+
+    def latest_step(self) -> int | None:
+        """The newest whole checkpoint, or None."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
+        """Start writing `state`; returns when its arrays are copied, not when they are written."""
+        step = int(state.step)
+        rest, embeddings = _take_embeddings(state)
+        self._checkpointer.save_checkpointables_async(
+            step,
+            {
+                "state": rest,
+                "embeddings": embeddings,
+                "config": self._config,
+                "vocabulary": self._vocabulary,
+            },
+            metrics=dict(metrics) if metrics else None,
+        )
+
+    def restore(self, like: TrainState, step: int | None = None) -> TrainState:
+        """The state at `step` (default: the newest), placed as `like` is.
+
+        Args:
+            like: a state of the same shapes; arrays or `jax.ShapeDtypeStruct` with shardings.
+        """
+        step = self.latest_step() if step is None else step
+        if step is None:
+            raise UserError(f"got no checkpoint in {self._checkpointer.directory}; expected one")
+        rest, embeddings = _take_embeddings(jax.tree.map(_abstract, like))
+        loaded = self._checkpointer.load_checkpointables(
+            step, {"state": rest, "embeddings": embeddings}
+        )
+        return _put_embeddings(loaded["state"], loaded["embeddings"])
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of `step` lies."""
+        return Path(self._checkpointer.directory) / str(step)
+
+    def close(self) -> None:
+        """Wait until everything that was started is written."""
+        self._checkpointer.close()
+
+
+def load_embeddings(path: str | Path) -> dict[str, Any]:
+    """The three tables and their LayerNorm as numpy arrays, reading nothing else.
+
+    Args:
+        path: one checkpoint, such as `WORKDIR/checkpoints/600`.
+
+    Returns:
+        A nested dict: `token` [V, D], `segment` [S, D] and `position` [512, D], each under
+        `table`, and `norm` with `scale` and `bias` [D].
+    """
+    return _load(path, "embeddings")
+
+
+def load_params(path: str | Path) -> dict[str, Any]:
+    """All parameters of a checkpoint as numpy arrays, without the optimiser state."""
+    path = Path(path).absolute()
+    with _context():
+        on_disk = ocp.checkpointables_metadata(path).metadata["state"]
+        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk["params"])
+        skipped = {
+            name: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree)
+            for name, tree in on_disk.items()
+            if name != "params"
+        }
+        state = ocp.load_checkpointables(path, {"state": {"params": wanted, **skipped}})["state"]
+    params = state["params"]
+    return {**params, "bert": {"embeddings": load_embeddings(path), **params["bert"]}}
+
+
+def load_json(path: str | Path, item: str) -> dict[str, Any]:
+    """The `config` or the `vocabulary` of a checkpoint."""
+    file = Path(path) / item / "data.json"
+    if not file.is_file():
+        raise UserError(f"got {path}, which has no {item}; expected a checkpoint of bert_jax")
+    return json.loads(file.read_text())
+
+
+def _load(path: str | Path, item: str) -> Any:
+    path = Path(path).absolute()
+    if not (path / item).is_dir():
+        raise UserError(f"got {path}, which has no {item}; expected a checkpoint of bert_jax")
+    with _context():
+        on_disk = ocp.checkpointables_metadata(path).metadata[item]
+        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk)
+        return ocp.load_checkpointables(path, {item: abstract})[item]
+
+
+def _context() -> ocp.Context:
+    """Orbax settings: `config` and `vocabulary` are JSON files a person can read."""
+    registry = ocp.handlers.local_registry()
+    for name in ("config", "vocabulary"):
+        registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
+    context = ocp.Context()
+    context.checkpointables.registry = registry
+    return context
+
+
+def _take_embeddings(state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    bert = dict(state.params["bert"])
+    embeddings = bert.pop("embeddings")
+    return dataclasses.replace(state, params={**state.params, "bert": bert}), embeddings
+
+
+def _put_embeddings(state: TrainState, embeddings: dict[str, Any]) -> TrainState:
+    bert = {"embeddings": embeddings, **state.params["bert"]}
+    return dataclasses.replace(state, params={**state.params, "bert": bert})
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -1,0 +1,141 @@
+"""The training and evaluation steps: pure functions, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from bert_jax.model.attention import attention_mask_from_instances
+from bert_jax.model.bert import PretrainingOutput
+from bert_jax.model.layer_layout import stack_layers
+from bert_jax.model.parameters import Parameters, merge_model
+from bert_jax.training.losses import Batch, means, pretraining_sums
+from bert_jax.training.state import TrainState
+
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+EvalStep = Callable[[Any, Batch], dict[str, jax.Array]]
+
+
+def create_train_step(
+    definition: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    rate: optax.Schedule,
+    seed: int,
+    *,
+    scan_layers: bool = False,
+    accumulate: int = 1,
+    dropout: bool = True,
+) -> TrainStep:
+    """One update: value_and_grad → update → apply → a dict of scalars.
+
+    Args:
+        definition: of a `BertForPretraining`, from `split_model`.
+        optimizer: the optax optimiser of the state.
+        rate: its learning rate, reported beside the losses.
+        seed: dropout is a function of `(seed, step)`.
+        scan_layers: the model of `definition` scans its layers. Their parameters are stacked
+            inside the step, so that state and checkpoints have one layout either way.
+        accumulate: microbatches whose gradients are summed before the update; the loss and the
+            gradient are those of the whole batch but for rounding (and for dropout's draws).
+        dropout: False trains without it.
+
+    Returns:
+        `step(state, batch) -> (state, metrics)`, still to be given to `jax.jit`. Metrics are
+        float32 scalars: loss, mlm_loss, nsp_loss, mlm_accuracy, nsp_accuracy, gradient_norm,
+        learning_rate.
+    """
+
+    def loss(params, batch: Batch, key: jax.Array, totals: dict[str, jax.Array]):
+        rngs = nnx.Rngs(dropout=key) if dropout else None
+        sums = pretraining_sums(_forward(definition, scan_layers, params, batch, rngs), batch)
+        # Divided by the totals of the global batch, so that microbatches simply add up.
+        return means(sums | totals)["loss"], sums
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        totals = {
+            "mlm_count": jnp.sum(batch["masked_weights"]),
+            "nsp_count": jnp.sum(batch["next_weights"]),
+        }
+        gradient_of = jax.grad(loss, has_aux=True)
+        if accumulate == 1:
+            gradients, sums = gradient_of(state.params, batch, key, totals)
+        else:
+            gradients, sums = _accumulated(
+                lambda i, rows: gradient_of(state.params, rows, jax.random.fold_in(key, i), totals),
+                _microbatches(batch, accumulate),
+                accumulate,
+            )
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = means(sums) | {
+            "gradient_norm": optax.tree.norm(gradients),
+            "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
+        }
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return step
+
+
+def create_eval_step(definition: nnx.GraphDef, *, scan_layers: bool = False) -> EvalStep:
+    """`step(params, batch) -> sums` without dropout, to be added up over batches."""
+
+    def step(params, batch: Batch) -> dict[str, jax.Array]:
+        return pretraining_sums(_forward(definition, scan_layers, params, batch, None), batch)
+
+    return step
+
+
+def _forward(
+    definition: nnx.GraphDef,
+    scan_layers: bool,
+    params: Parameters,
+    batch: Batch,
+    rngs: nnx.Rngs | None,
+) -> PretrainingOutput:
+    one_instance_a_row = batch["cls_positions"].shape[1] == 1
+    instances = batch["instance_ids"]
+    if scan_layers:
+        params = stack_layers(params)
+    return merge_model(definition, params)(
+        batch["input_ids"],
+        batch["token_type_ids"],
+        instances > 0 if one_instance_a_row else attention_mask_from_instances(instances),
+        batch["position_ids"],
+        masked_positions=batch["masked_positions"],
+        cls_positions=batch["cls_positions"],
+        rngs=rngs,
+    )
+
+
+def _microbatches(batch: Batch, n: int) -> Batch:
+    """[B, …] → [n, B/n, …], microbatch i taking rows i, i+n, i+2n, …
+
+    rows 0 1 2 3 | 4 5 6 7   on two devices, n = 2
+    microbatch 0: 0 2 | 4 6      every device keeps its own rows:
+    microbatch 1: 1 3 | 5 7      nothing is sent
+    """
+    return {
+        name: rows.reshape(rows.shape[0] // n, n, *rows.shape[1:]).swapaxes(0, 1)
+        for name, rows in batch.items()
+    }
+
+
+def _accumulated(gradient_of: Callable, microbatches: Batch, n: int):
+    """Sum of gradients and of loss sums over microbatches, one at a time in memory."""
+
+    def add(total, item):
+        i, rows = item
+        return jax.tree.map(jnp.add, total, gradient_of(i, rows)), None
+
+    first = jax.tree.map(lambda rows: rows[0], microbatches)
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient_of, 0, first)
+    )
+    return jax.lax.scan(add, zeros, (jnp.arange(n), microbatches))[0]
