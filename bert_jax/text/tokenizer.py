@@ -147,7 +147,9 @@ class Tokenizer:
             UserError: the vocabulary does not hold it.
         """
         if piece not in self._ids:
-            raise UserError(f"got piece {piece!r}; expected one of the vocabulary's {len(self.pieces)}")
+            raise UserError(
+                f"got piece {piece!r}; expected one of the vocabulary's {len(self.pieces)}"
+            )
         return self._ids[piece]
 
     @cached_property

@@ -1,0 +1,158 @@
+"""Running text to sentences, by rules; fast, and not one character that is no space is lost."""
+
+import re
+from collections.abc import Iterator
+
+# Characters. A longer sentence is cut: at the last white space before the limit, else at it.
+LONGEST_SENTENCE = 1000
+
+# A line longer than this is no part of a hard-wrapped paragraph, but a paragraph itself.
+_LONGEST_WRAPPED_LINE = 120
+
+_OPENERS = "\"'“‘«‹„([{<*_`-—–"
+_CLOSERS = "\"'”’»›)\\]}*_`"
+
+# Where a sentence may end: marks and closers before white space; in Chinese and Japanese, whose
+# sentences no space parts, also without.
+_CANDIDATE = re.compile(
+    rf"[.!?…؟۔।॥։።]+[{_CLOSERS}]*(?=\s)|(?:[。！？｡]|．(?![0-9０-９]))+[」』”’）】》〉{_CLOSERS}]*"
+)
+_WIDE = frozenset("。！？｡．")
+_NEXT_WORD = re.compile(rf"\s+[{re.escape(_OPENERS)}\s]*(\w+)?")
+_LAST_WORD = re.compile(r"[^\s(\[{\"“‘«/—–]*\Z")
+_LONGEST_ABBREVIATION = 12
+_LIST_NUMBER = re.compile(r"[\s(\[*-]*(?:\w|\d+|[ivxlcIVXLC]+)[.)\]]*\Z")
+_ACRONYM = re.compile(r"(?:\w\.)+\w\Z")
+_LIST_ITEM = re.compile(r"[ \t]*(?:[-*•‣+]|\d{1,3}[.)]|\([a-z\d]{1,3}\))[ \t]+\S")
+
+
+def _words(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# Before a name, never at the end of a sentence.
+_TITLES = _words(
+    "mr mrs ms messrs mm mme mlle dr drs prof rev revd hon st ste sr sra fr gen col capt cpt maj "
+    "lt sgt cpl pvt adm cmdr gov sen rep pres supt insp det esq mt ft vs viz cf eg ie e.g i.e al "
+    "ca approx resp"
+)
+# Before a number.
+_NUMBERED = _words(
+    "no nos nr vol vols ch chap sec sect fig figs tab eq eqs art p pp par para pt bk ed eds vers "
+    "v vv jan feb mar apr jun jul aug sep sept oct nov dec"
+)
+# In mid-sentence or at its end; the next word decides.
+_EITHER = _words(
+    "etc inc ltd co corp bros jr sr esq ave blvd rd dept univ assn a.m p.m u.s u.k ph.d b.c a.d "
+    "m.d b.a m.a d.c"
+)
+# What begins a sentence after one of those; after "U.S." a capital alone proves nothing.
+_STARTERS = _words(
+    "The A An This That These Those It He She They We You I In On At As By For From If Its His Her "
+    "Their Our My But And Or So Yet Nor When While Where What Who Why How There Then Thus Here "
+    "After Before Although Though Because Since Until Unless However Moreover Not No Yes Such "
+    "Some Many Most All Both Each Every One Two To With Under Over"
+)
+
+
+def split_sentences(text: str, longest: int = LONGEST_SENTENCE) -> list[str]:
+    """Split running text into sentences, without the white space around them.
+
+        "Mr. A. B. Smith paid $3.50. “Why?” he asked."
+         └──────────────────────────┘ └──────────────┘
+
+    First come paragraphs (`paragraphs`), which no sentence crosses, then the rules for full stops:
+    not after titles, initials and abbreviations, not before a small letter, not in numbers.
+
+    Args:
+        text: any text; every white space counts alike inside a paragraph.
+        longest: sentences longer than this many characters are cut into several.
+    """
+    return [s for paragraph in paragraphs(text) for s in split_paragraph(paragraph, longest)]
+
+
+def split_paragraph(paragraph: str, longest: int = LONGEST_SENTENCE) -> list[str]:
+    """Split one paragraph into sentences: `split_sentences` without looking for paragraphs."""
+    sentences: list[str] = []
+    start = 0
+    for match in _CANDIDATE.finditer(paragraph):
+        end = match.end()
+        if paragraph[match.start()] in _WIDE or _ends(paragraph, start, match):
+            _append(sentences, paragraph[start:end], longest)
+            start = end
+    _append(sentences, paragraph[start:], longest)
+    return sentences
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs of a text: what stands between blank lines, its lines joined.
+
+    A line of more than 120 characters is not hard-wrapped and so a paragraph of its own, and an
+    item of a list begins one.
+
+        "A TITLE\\n\\nIt was the best of\\ntimes.\\n- one\\n- two"
+        ->  "A TITLE"   "It was the best of\\ntimes."   "- one"   "- two"
+    """
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line or line.isspace():
+            if lines:
+                yield "\n".join(lines)
+                lines = []
+        elif len(line) > _LONGEST_WRAPPED_LINE:
+            if lines:
+                yield "\n".join(lines)
+                lines = []
+            yield line
+        else:
+            if lines and _LIST_ITEM.match(line):
+                yield "\n".join(lines)
+                lines = []
+            lines.append(line)
+    if lines:
+        yield "\n".join(lines)
+
+
+def _ends(text: str, start: int, match: re.Match[str]) -> bool:
+    """Whether the sentence that began at `start` ends with the marks of `match`."""
+    following = _NEXT_WORD.match(text, match.end())
+    word = following.group(1) if following else None
+    if word is None:  # the paragraph ends, or more marks come, as in ". . ."
+        return following is None or following.end() == len(text)
+    if word[0].islower():
+        return False
+    marks = match.group()
+    if marks[0] != "." or marks[1:2] == ".":  # ! ? … ...
+        return True
+    # Only as far back as an abbreviation may reach: a search from `start` would be quadratic.
+    near = max(start, match.start() - _LONGEST_ABBREVIATION)
+    before = _LAST_WORD.search(text, near, match.start())
+    last = before.group() if before else ""
+    if not last:
+        return True
+    if _LIST_NUMBER.fullmatch(text, start, match.start()):
+        return False
+    folded = last.lower()
+    if len(last) == 1 and last.isalpha() and last != "I":
+        return word in _STARTERS and last.islower()
+    if folded in _TITLES:
+        return False
+    if folded in _NUMBERED:
+        return not (word[0].isdigit() or word in {"I", "II", "III", "IV", "V", "VI", "X"})
+    if folded in _EITHER or _ACRONYM.search(last):
+        return word in _STARTERS
+    return True
+
+
+def _append(sentences: list[str], sentence: str, longest: int) -> None:
+    sentence = sentence.strip()
+    while len(sentence) > longest:
+        cut = longest
+        while cut > longest // 2 and not sentence[cut].isspace():
+            cut -= 1
+        if cut == longest // 2:  # no white space in the second half
+            cut = longest
+        sentences.append(sentence[:cut].rstrip())
+        sentence = sentence[cut:].lstrip()
+    if sentence:
+        sentences.append(sentence)

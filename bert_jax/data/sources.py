@@ -1,0 +1,98 @@
+"""Where text comes from: the installed documentation, files, or a TFDS dataset."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bert_jax.data.document import Document
+from bert_jax.data.python_docs import python_docs_identity, python_docs_size, read_python_docs
+from bert_jax.data.text_files import FORMATS, Format, find_files, read_documents
+from bert_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents that can be read again and again, one at a time: memory does not grow with them.
+
+    Attributes:
+        identity: one line that changes when the input does (paths, sizes and times of files;
+            versions of packages and datasets).
+        total_bytes: what the documents' `source_bytes` will add up to; None where unknown.
+        read: opens the documents anew.
+    """
+
+    identity: str
+    total_bytes: int | None
+    read: Callable[[], Iterator[Document]]
+
+    def __iter__(self) -> Iterator[Document]:
+        return self.read()
+
+
+def open_source(
+    inputs: str | Sequence[str],
+    text_format: Format = "auto",
+    text_column: str | None = None,
+) -> Source:
+    """Open one input, or several read one after the other.
+
+    Args:
+        inputs: each is one of
+            "python_docs": the documentation of the installed packages (`python_docs.py`);
+            a file, a folder or a glob: text, gzipped or not (`text_files.py`);
+            "tfds:NAME": a TFDS text dataset, by name or by its folder (`tfds_text.py`).
+        text_format: how text files are laid out; "auto" goes by their names:
+            *.jsonl, *.docs.txt (blocks), *.sents.txt (sentences), anything else text.
+        text_column: the member or column that holds the text, for JSON lines and TFDS.
+
+    Raises:
+        UserError: an input that is not there, or cannot be what it should be. What is wrong inside
+            a file shows, as the same error, when it is read.
+    """
+    if text_format not in FORMATS:
+        raise UserError(f"got format {text_format!r}; expected one of {', '.join(FORMATS)}")
+    inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+    if not inputs or not all(inputs):
+        raise UserError(f"got inputs {inputs}; expected python_docs, tfds:NAME, or paths")
+    return _joined([_open_one(name, text_format, text_column) for name in inputs])
+
+
+def _open_one(name: str, text_format: Format, text_column: str | None) -> Source:
+    if name == "python_docs":
+        return Source(python_docs_identity(), python_docs_size(), read_python_docs)
+    if name.startswith("tfds:"):
+        # Here and not above: the import takes a second, which other inputs need not pay.
+        from bert_jax.data.tfds_text import TfdsText
+
+        dataset = TfdsText(name.removeprefix("tfds:"), text_column)
+        return Source(dataset.identity, None, dataset.__iter__)
+    files = find_files(name)
+    stats = [file.stat() for file in files]
+    listing = "\n".join(
+        f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        for file, stat in zip(files, stats, strict=True)
+    )
+    digest = hashlib.sha256(f"{text_format} {text_column}\n{listing}".encode()).hexdigest()
+    return Source(
+        f"{len(files)} files, sha256 of names, sizes and times {digest}",
+        sum(stat.st_size for stat in stats),
+        lambda: _read_files(files, text_format, text_column),
+    )
+
+
+def _read_files(files: list[Path], fmt: Format, column: str | None) -> Iterator[Document]:
+    for file in files:
+        yield from read_documents(file, fmt, column)
+
+
+def _joined(sources: list[Source]) -> Source:
+    if len(sources) == 1:
+        return sources[0]
+    sizes = [source.total_bytes for source in sources]
+    known = [size for size in sizes if size is not None]
+    return Source(
+        " + ".join(source.identity for source in sources),
+        sum(known) if len(known) == len(sizes) else None,
+        lambda: (document for source in sources for document in source),
+    )

@@ -1,0 +1,144 @@
+"""Documents to pieces: the part of building a corpus that runs on every core."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+
+from bert_jax.data.document import Document
+from bert_jax.data.sentences import LONGEST_SENTENCE, paragraphs, split_paragraph
+from bert_jax.text.tokenizer import Tokenizer
+
+_BATCH_CHARACTERS = 1 << 20
+_BATCH_DOCUMENTS = 1024
+
+
+@dataclass(frozen=True)
+class TokenisedDocument:
+    """One document as pieces, and what a corpus needs to know of it.
+
+        text       "A TITLE\\n\\nOne day. He left."
+        lines      |A TITLE|  |One day. He left.|        2 hashes, of 1 and 2 sentences
+        sentences  |A TITLE|  |One day.|  |He left.|     lengths 2 3 3
+        pieces     a title     one day .   he left .     8 ids
+
+    Attributes:
+        name: where it came from.
+        pieces: int32 [n], sentence after sentence, without special pieces.
+        sentence_lengths: int32 [s], pieces of every sentence, none of them zero.
+        line_hashes: uint64 [l], of the lines (paragraphs, where text is hard-wrapped).
+        line_sentences: int32 [l], sentences of every line.
+        content_hash: 64 bits of the whole text; the same for texts that differ in white space
+            between lines only.
+        characters: length of the text.
+        unknown: how many pieces are [UNK].
+        bad_bytes: how many bytes were no UTF-8.
+        source_bytes: how much of its input it took.
+    """
+
+    name: str
+    pieces: np.ndarray
+    sentence_lengths: np.ndarray
+    line_hashes: np.ndarray
+    line_sentences: np.ndarray
+    content_hash: int
+    characters: int
+    unknown: int
+    bad_bytes: int
+    source_bytes: int
+
+
+def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
+    """Find the lines and sentences of a document and cut them into pieces."""
+    if isinstance(document.text, str):
+        lines: Iterable[str] = paragraphs(document.text)
+        split: Callable[[str], list[str]] = split_paragraph
+    else:
+        lines = document.text
+        split = _whole
+    to_pieces = tokenizer.memo.pieces
+    pieces: list[bytes] = []
+    hashes: list[bytes] = []
+    line_sentences: list[int] = []
+    for line in lines:
+        before = len(pieces)
+        pieces += filter(None, map(to_pieces, split(line)))
+        hashes.append(hashlib.blake2b(line.strip().encode(), digest_size=8).digest())
+        line_sentences.append(len(pieces) - before)
+    ids = np.frombuffer(b"".join(pieces), np.int32)
+    digest = hashlib.blake2b(b"".join(hashes), digest_size=8).digest()
+    return TokenisedDocument(
+        document.name,
+        ids,
+        np.array([len(sentence) // ids.itemsize for sentence in pieces], np.int32),
+        np.frombuffer(b"".join(hashes), np.uint64),
+        np.array(line_sentences, np.int32),
+        int.from_bytes(digest, "little"),
+        len(document.text) if isinstance(document.text, str) else sum(map(len, document.text)),
+        int(np.count_nonzero(ids == tokenizer.unk_id)),
+        document.bad_bytes,
+        document.source_bytes,
+    )
+
+
+def _whole(line: str) -> list[str]:
+    # A sentence of the source stays one, unless it is of a length that no model reads.
+    return [line[i : i + LONGEST_SENTENCE] for i in range(0, len(line), LONGEST_SENTENCE)]
+
+
+def tokenise_all(
+    documents: Iterable[Document], tokenizer: Tokenizer, workers: int = 1
+) -> Iterator[TokenisedDocument]:
+    """Tokenise documents on `workers` processes; the result does not depend on their number.
+
+    Documents come back in order. At most two batches of about 1 MB a worker are under way, so
+    memory does not grow with the input.
+    """
+    if workers <= 1:
+        for document in documents:
+            yield tokenise(document, tokenizer)
+        return
+    # Spawned, not forked: forking a process whose threads hold locks (JAX has many) can hang.
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(tokenizer,)
+    ) as pool:
+        under_way: deque[Future[list[TokenisedDocument]]] = deque()
+        try:
+            for batch in _batches(documents):
+                under_way.append(pool.submit(_work, batch))
+                if len(under_way) > 2 * workers:
+                    yield from under_way.popleft().result()
+            while under_way:
+                yield from under_way.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        text = document.text
+        characters += len(text) if isinstance(text, str) else sum(map(len, text))
+        if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+_worker_tokenizer: Tokenizer  # one a process, so that its memo outlives a batch
+
+
+def _start_worker(tokenizer: Tokenizer) -> None:
+    global _worker_tokenizer
+    _worker_tokenizer = tokenizer
+
+
+def _work(batch: Sequence[Document]) -> list[TokenisedDocument]:
+    return [tokenise(document, _worker_tokenizer) for document in batch]
