@@ -1,0 +1,96 @@
+r"""Turn raw text into a tokenised corpus that `experiments.pretrain` trains on.
+
+    python -m experiments.build_corpus --input=books --vocab=vocab.txt --data_dir=corpora/books
+
+`--input` is `python_docs`, a file, a folder, a glob, or `tfds:NAME`; it may be given several times.
+Text may be gzipped. Every document is split into sentences and pieces on all cores; a share of the
+documents is held out. The corpus doctor prints what it saw, and stores it as
+`data_dir/result.json`. The same command again finds the corpus there and does nothing.
+
+How text files are laid out goes by their names, or by `--format`:
+
+    text       a file is a document, blank lines part its paragraphs
+    blocks     (*.docs.txt)  blank lines part documents, a line is a paragraph
+    sentences  (*.sents.txt) blank lines part documents, a line is a sentence (the original BERT)
+    jsonl      (*.jsonl)     a line is a document, {"text": ...}; another member by --text_column
+"""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+from absl import flags
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bert_jax.data.corpus import build_corpus, is_corpus
+from bert_jax.data.doctor import CorpusReport
+from bert_jax.data.sources import Source, open_source
+from bert_jax.data.text_files import FORMATS
+from bert_jax.text.tokenizer import Tokenizer
+from experiments import command
+
+_INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
+_VOCAB = flags.DEFINE_string("vocab", None, "A vocab.txt, one piece a line.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder to make.", required=True)
+_WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes that tokenise.", lower_bound=1)
+_FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
+_TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
+_HELDOUT_FRACTION = flags.DEFINE_float("heldout_fraction", 0.05, "Share of documents held out.")
+_DROP_DUPLICATES = flags.DEFINE_bool("drop_duplicates", False, "Leave out repeated documents.")
+_DROP_DUPLICATE_LINES = flags.DEFINE_bool(
+    "drop_duplicate_lines", False, "Leave out lines (paragraphs) that came before anywhere."
+)
+_LOWERCASE = flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is uncased.")
+_STRIP_ACCENTS = flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
+_SPLIT_CHINESE = flags.DEFINE_bool("split_chinese", True, "Chinese characters are words.")
+
+
+def main() -> None:
+    """Build the corpus the flags describe and print the doctor's report."""
+    data_dir = Path(_DATA_DIR.value)
+    tokenizer = Tokenizer.from_file(
+        _VOCAB.value, _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
+    )
+    source = open_source(_INPUT.value, _FORMAT.value, _TEXT_COLUMN.value)
+    reused = is_corpus(data_dir)
+    report = _build(source, tokenizer, data_dir)
+    if not (reused and (data_dir / "result.json").is_file()):
+        result = {**report.to_json(), "workers": _WORKERS.value, "peak_rss_bytes": _peak_rss()}
+        command.write_json(data_dir / "result.json", result)
+    title = f"{data_dir}: {'was built before' if reused else 'built'}"
+    command.print_table(title, report.rows())
+
+
+def _build(source: Source, tokenizer: Tokenizer, data_dir: Path) -> CorpusReport:
+    columns = (
+        TextColumn("tokenising"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %" if source.total_bytes else "{task.completed:,} B"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=source.total_bytes)
+        return build_corpus(
+            source,
+            tokenizer,
+            data_dir,
+            heldout_fraction=_HELDOUT_FRACTION.value,
+            workers=_WORKERS.value,
+            drop_duplicates=_DROP_DUPLICATES.value,
+            drop_duplicate_lines=_DROP_DUPLICATE_LINES.value,
+            progress=lambda source_bytes: bar.advance(task, source_bytes),
+        )
+
+
+def _peak_rss() -> int:
+    """Bytes: this process's peak, and for every worker that of the greediest."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return unit * (own + child * _WORKERS.value)
+
+
+if __name__ == "__main__":
+    command.run(main)
