@@ -19,6 +19,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import cast
 
 from absl import flags
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -26,14 +27,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from bert_jax.data.corpus import build_corpus, is_corpus
 from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.sources import Source, open_source
-from bert_jax.data.text_files import FORMATS
+from bert_jax.data.text_files import FORMATS, Format
 from bert_jax.text.tokenizer import Tokenizer
 from experiments import command
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
 _VOCAB = flags.DEFINE_string("vocab", None, "A vocab.txt, one piece a line.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder to make.", required=True)
-_WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes that tokenise.", lower_bound=1)
+_WORKERS = flags.DEFINE_integer(
+    "workers", os.cpu_count(), "Processes that tokenise.", lower_bound=1
+)
 _FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
 _TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
 _HELDOUT_FRACTION = flags.DEFINE_float("heldout_fraction", 0.05, "Share of documents held out.")
@@ -52,7 +55,7 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(
         _VOCAB.value, _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
     )
-    source = open_source(_INPUT.value, _FORMAT.value, _TEXT_COLUMN.value)
+    source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
     reused = is_corpus(data_dir)
     report = _build(source, tokenizer, data_dir)
     if not (reused and (data_dir / "result.json").is_file()):

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 from bert_jax.data.doctor import CorpusReport, Doctor
 from bert_jax.data.document import Document
-from bert_jax.data.documents import Documents, write_arrays
+from bert_jax.data.documents import ArraysWriter, Documents, write_arrays
 from bert_jax.data.records import RecordWriter, read_records
 from bert_jax.data.selection import keep_documents, split_documents
 from bert_jax.data.sources import Source
@@ -173,17 +173,21 @@ def build_corpus(
             unk_id=tokenizer.unk_id,
             progress=progress,
         )
-        with RecordWriter(partial, SPLITS) as writer:
+        with RecordWriter(partial, SPLITS) as records, ExitStack() as stack:
+            arrays = {
+                split: stack.enter_context(
+                    ArraysWriter(_new_folder(partial / "arrays" / split), tokenizer.vocab_size)
+                )
+                for split in SPLITS
+            }
             for split, document in split_documents(kept, heldout_fraction):
                 doctor.see_kept(split, document.sentence_lengths, document.unknown)
-                writer.write(split, document.name, document.pieces, document.sentence_lengths)
+                records.write(split, document.record)
+                arrays[split].write(document.pieces, document.sentence_lengths)
                 digest.update(split.encode() + document.sentence_lengths.tobytes())
                 digest.update(document.pieces.tobytes())
         _check_enough(doctor, heldout_fraction)
         tokenizer.save(partial / "vocab.txt")
-        for split in SPLITS:
-            arrays = partial / "arrays" / split
-            write_arrays(read_records(partial, split), arrays, tokenizer.vocab_size)
         disk = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         report = doctor.report(disk, time.perf_counter() - start)
         content = {
@@ -247,6 +251,11 @@ def _partial_folder(data_dir: Path) -> Iterator[Path]:
             ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _new_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
 
 
 def _is_running(pid: str) -> bool:

@@ -136,9 +136,12 @@ class Doctor:
     )
     instances: dict[int, float] = field(default_factory=lambda: dict.fromkeys(REPORT_LENGTHS, 0.0))
 
+    def see_lines(self, hashes: np.ndarray) -> None:
+        """Count the lines of any number of documents by their hashes, uint64 [l]."""
+        self.lines.add(hashes)
+
     def see_input(self, document: TokenisedDocument) -> None:
-        """Count a document as it came in."""
-        self.lines.add(document.line_hashes)
+        """Count a document as it came in, but for its lines."""
         self.characters += document.characters
         self.bad_utf8_bytes += document.bad_bytes
         self.bad_utf8_documents += document.bad_bytes > 0

@@ -86,23 +86,9 @@ def write_arrays(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        dtypes = (piece_dtype(vocab_size), np.int64, np.int64)
-        files = [
-            _GrowingArray(partial / f"{name}.npy", dtype)
-            for name, dtype in zip(_NAMES, dtypes, strict=True)
-        ]
-        pieces_file, sentences_file, documents_file = files
-        pieces_end = sentences_end = 0
-        sentences_file.append(np.zeros(1))
-        documents_file.append(np.zeros(1))
-        for pieces, lengths in documents:
-            pieces_file.append(pieces)
-            sentences_file.append(pieces_end + np.cumsum(lengths, dtype=np.int64))
-            pieces_end += len(pieces)
-            sentences_end += len(lengths)
-            documents_file.append(np.array([sentences_end]))
-        for file in files:
-            file.close()
+        with ArraysWriter(partial, vocab_size) as writer:
+            for pieces, lengths in documents:
+                writer.write(pieces, lengths)
         try:
             os.rename(partial, folder)
         except OSError:
@@ -110,6 +96,33 @@ def write_arrays(
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+class ArraysWriter:
+    """Appends documents to the three arrays of `Documents` in an existing folder."""
+
+    def __init__(self, folder: Path, vocab_size: int):
+        """Begin empty arrays; they are whole once the `with` block is left."""
+        dtypes = (piece_dtype(vocab_size), np.int64, np.int64)
+        self._pieces, self._sentences, self._documents = (
+            _GrowingArray(folder / f"{name}.npy", dtype)
+            for name, dtype in zip(_NAMES, dtypes, strict=True)
+        )
+        self._sentences.append(np.zeros(1))
+        self._documents.append(np.zeros(1))
+
+    def write(self, pieces: np.ndarray, sentence_lengths: np.ndarray) -> None:
+        """Append one document: its pieces [n], and how many of them each sentence has, [s]."""
+        self._sentences.append(self._pieces.length + np.cumsum(sentence_lengths, dtype=np.int64))
+        self._pieces.append(pieces)
+        self._documents.append(np.array([self._sentences.length - 1]))
+
+    def __enter__(self) -> "ArraysWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for array in (self._pieces, self._sentences, self._documents):
+            array.close()
 
 
 class _GrowingArray:
@@ -121,16 +134,16 @@ class _GrowingArray:
         self._dtype = np.dtype(dtype)
         self._file = path.open("wb")
         self._file.write(b"\0" * self._HEADER)
-        self._length = 0
+        self.length = 0
 
     def append(self, values: np.ndarray) -> None:
         self._file.write(values.astype(self._dtype, copy=False).data)
-        self._length += len(values)
+        self.length += len(values)
 
     def close(self) -> None:
         # The .npy format, version 1.0: magic, version, length of the header text, the text.
         text = (
-            f"{{'descr': '{self._dtype.str}', 'fortran_order': False, 'shape': ({self._length},)}}"
+            f"{{'descr': '{self._dtype.str}', 'fortran_order': False, 'shape': ({self.length},)}}"
         )
         room = self._HEADER - 10
         header = (

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
 NAME = "corpus"
@@ -22,24 +22,11 @@ class RecordWriter:
     def __init__(self, folder: Path, splits: Sequence[str]):
         """Begin a dataset with these splits in an existing, empty folder."""
         self._folder = folder
-        self._features = tfds.features.FeaturesDict(
-            {
-                "name": tfds.features.Text(),
-                "pieces": tfds.features.Tensor(shape=(None,), dtype=np.int32),
-                "sentence_lengths": tfds.features.Tensor(shape=(None,), dtype=np.int32),
-            }
-        )
-        self._serializer = tfds.core.example_serializer.ExampleSerializer(
-            self._features.get_serialized_info()
-        )
         self._splits = {split: _Split(folder, split) for split in splits}
 
-    def write(
-        self, split: str, name: str, pieces: np.ndarray, sentence_lengths: np.ndarray
-    ) -> None:
-        """Append one document: pieces, int32 [n], and the lengths of its sentences, int32 [s]."""
-        example = {"name": name.encode(), "pieces": pieces, "sentence_lengths": sentence_lengths}
-        self._splits[split].write(self._serializer.serialize_example(example))
+    def write(self, split: str, record: bytes) -> None:
+        """Append one document, encoded by `example.encode_example`."""
+        self._splits[split].write(record)
 
     def __enter__(self) -> "RecordWriter":
         return self
@@ -56,6 +43,7 @@ class RecordWriter:
             self._write_metadata()
 
     def _write_metadata(self) -> None:
+        tfds = _tfds()
         identity = tfds.core.dataset_info.DatasetIdentity(
             name=NAME,
             version=tfds.core.Version("1.0.0"),
@@ -65,23 +53,34 @@ class RecordWriter:
         info = tfds.core.DatasetInfo(
             builder=identity,
             description="Documents as WordPiece ids; vocab.txt and corpus.json lie beside them.",
-            features=self._features,
+            features=record_features(),
         )
         info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD)
-        info.set_splits(tfds.core.splits.SplitDict([s.info() for s in self._splits.values()]))
+        splits = [split.info() for split in self._splits.values()]
+        info.set_splits(tfds.core.splits.SplitDict(splits))
         info.write_to_directory(self._folder)
+
+
+def record_features() -> Any:
+    """The TFDS features of a record: name, pieces int32 [n], sentence_lengths int32 [s]."""
+    tfds = _tfds()
+    numbers = tfds.features.Tensor(shape=(None,), dtype=np.int32)
+    return tfds.features.FeaturesDict(
+        {"name": tfds.features.Text(), "pieces": numbers, "sentence_lengths": numbers}
+    )
+
+
+def _tfds() -> Any:
+    # Imported when needed: it takes more than a second, which worker processes need not pay.
+    import tensorflow_datasets
+
+    return tensorflow_datasets
 
 
 class _Split:
     def __init__(self, folder: Path, name: str):
+        self._folder = folder
         self._name = name
-        self._template = tfds.core.ShardedFileTemplate(
-            dataset_name=NAME,
-            data_dir=folder,
-            split=name,
-            filetype_suffix="array_record",
-            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
-        )
         self._shard_lengths: list[int] = []
         self._shard_bytes = 0
         self._bytes = 0
@@ -90,7 +89,7 @@ class _Split:
     def write(self, record: bytes) -> None:
         if self._writer is None:
             shard = len(self._shard_lengths)
-            path = self._template.sharded_filepath(shard_index=shard, num_shards=None)
+            path = self._folder / f"{NAME}-{self._name}.array_record-{shard:05d}"
             # One record a group: documents are read at random.
             self._writer = ArrayRecordWriter(str(path), "group_size:1")
             self._shard_lengths.append(0)
@@ -107,18 +106,26 @@ class _Split:
             self._writer.close()
             self._writer = None
 
-    def info(self) -> tfds.core.SplitInfo:
+    def info(self) -> Any:
+        tfds = _tfds()
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=NAME,
+            data_dir=self._folder,
+            split=self._name,
+            filetype_suffix="array_record",
+            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+        )
         return tfds.core.SplitInfo(
             name=self._name,
             shard_lengths=self._shard_lengths,
             num_bytes=self._bytes,
-            filename_template=self._template,
+            filename_template=template,
         )
 
 
 def read_records(folder: str | Path, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (pieces [n], sentence lengths [s]), both int32, of a split's documents, in order."""
-    builder = tfds.builder_from_directory(folder)
+    builder = _tfds().builder_from_directory(folder)
     if not builder.info.splits[split].num_examples:
         return
     records = builder.as_data_source(split=split)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bert_jax.data.doctor import Doctor
+from bert_jax.data.example import encode_example
 from bert_jax.data.seen import SeenHashes
 from bert_jax.data.tokenising import TokenisedDocument
 
@@ -21,25 +22,45 @@ def keep_documents(
 ) -> Iterator[TokenisedDocument]:
     """Show every document to the doctor and yield those with text, without repeats if so asked."""
     texts, lines = SeenHashes(), SeenHashes()
-    for document in documents:
-        progress(document.source_bytes)
-        doctor.see_input(document)
-        if not len(document.pieces):
-            doctor.empty_documents += 1
-            continue
-        if texts.add(np.array([document.content_hash], np.uint64))[0]:
-            doctor.duplicates += 1
-            if drop_duplicates:
-                doctor.dropped_documents += 1
-                continue
-        if drop_duplicate_lines:
-            repeated = lines.add(document.line_hashes)
-            doctor.dropped_lines += int(repeated.sum())
-            document = without_lines(document, repeated, unk_id)
+    for group in _grouped(documents):
+        hashes = np.concatenate([document.line_hashes for document in group])
+        doctor.see_lines(hashes)
+        with_text = [document for document in group if len(document.pieces)]
+        content = np.array([document.content_hash for document in with_text], np.uint64)
+        repeated = iter(texts.add(content))
+        for document in group:
+            progress(document.source_bytes)
+            doctor.see_input(document)
             if not len(document.pieces):
-                doctor.dropped_documents += 1
+                doctor.empty_documents += 1
                 continue
-        yield document
+            if next(repeated):
+                doctor.duplicates += 1
+                if drop_duplicates:
+                    doctor.dropped_documents += 1
+                    continue
+            if drop_duplicate_lines:
+                old = lines.add(document.line_hashes)
+                doctor.dropped_lines += int(old.sum())
+                document = without_lines(document, old, unk_id)
+                if not len(document.pieces):
+                    doctor.dropped_documents += 1
+                    continue
+            yield document
+
+
+def _grouped(documents: Iterable[TokenisedDocument]) -> Iterator[list[TokenisedDocument]]:
+    # Looking hashes up costs the same for one as for hundreds.
+    group: list[TokenisedDocument] = []
+    pieces = 0
+    for document in documents:
+        group.append(document)
+        pieces += len(document.pieces)
+        if len(group) >= 256 or pieces >= 1 << 18:
+            yield group
+            group, pieces = [], 0
+    if group:
+        yield group
 
 
 def without_lines(document: TokenisedDocument, drop: np.ndarray, unk_id: int) -> TokenisedDocument:
@@ -51,13 +72,15 @@ def without_lines(document: TokenisedDocument, drop: np.ndarray, unk_id: int) ->
     keep_sentence = np.repeat(~drop, document.line_sentences)
     keep_piece = np.repeat(keep_sentence, document.sentence_lengths)
     pieces = document.pieces[keep_piece]
+    lengths = document.sentence_lengths[keep_sentence]
     return replace(
         document,
         pieces=pieces,
-        sentence_lengths=document.sentence_lengths[keep_sentence],
+        sentence_lengths=lengths,
         line_hashes=document.line_hashes[~drop],
         line_sentences=document.line_sentences[~drop],
         unknown=int(np.count_nonzero(pieces == unk_id)),
+        record=encode_example(document.name, pieces, lengths),
     )
 
 

@@ -9,17 +9,19 @@ LONGEST_SENTENCE = 1000
 # A line longer than this is no part of a hard-wrapped paragraph, but a paragraph itself.
 _LONGEST_WRAPPED_LINE = 120
 
-_OPENERS = "\"'“‘«‹„([{<*_`-—–"
-_CLOSERS = "\"'”’»›)\\]}*_`"
-
-# Where a sentence may end: marks and closers before white space; in Chinese and Japanese, whose
-# sentences no space parts, also without.
-_CANDIDATE = re.compile(
-    rf"[.!?…؟۔।॥։።]+[{_CLOSERS}]*(?=\s)|(?:[。！？｡]|．(?![0-9０-９]))+[」』”’）】》〉{_CLOSERS}]*"
-)
+# Marks that may end a sentence: before white space; the wide ones of Chinese and Japanese, whose
+# sentences no space parts, anywhere.
+_MARKS = ".!?…؟۔।॥։።。！？｡．"
 _WIDE = frozenset("。！？｡．")
-_NEXT_WORD = re.compile(rf"\s+[{re.escape(_OPENERS)}\s]*(\w+)?")
-_LAST_WORD = re.compile(r"[^\s(\[{\"“‘«/—–]*\Z")
+_CLOSERS = "\"'”’»›)\\]}*_`」』）】》〉"
+_OPENERS = "\"'“‘«‹„(\\[{<*_`\\-—–"
+
+# Marks and closers, then the word that follows. It begins with a plain set of characters, since
+# that makes the search several times faster.
+_CANDIDATE = re.compile(rf"([{_MARKS}][{_MARKS}]*[{_CLOSERS}]*)(?:(\s)[{_OPENERS}\s]*(\w+)?)?")
+
+# Openers stick to the word before a full stop, as in "(Mr." and "said—Mr.".
+_STUCK = re.compile(r"[(\[{\"“‘«/—–]")
 _LONGEST_ABBREVIATION = 12
 _LIST_NUMBER = re.compile(r"[\s(\[*-]*(?:\w|\d+|[ivxlcIVXLC]+)[.)\]]*\Z")
 _ACRONYM = re.compile(r"(?:\w\.)+\w\Z")
@@ -46,6 +48,7 @@ _EITHER = _words(
     "etc inc ltd co corp bros jr sr esq ave blvd rd dept univ assn a.m p.m u.s u.k ph.d b.c a.d "
     "m.d b.a m.a d.c"
 )
+_ROMAN = _words("I II III IV V VI VII VIII IX X XI XII")
 # What begins a sentence after one of those; after "U.S." a capital alone proves nothing.
 _STARTERS = _words(
     "The A An This That These Those It He She They We You I In On At As By For From If Its His Her "
@@ -76,8 +79,8 @@ def split_paragraph(paragraph: str, longest: int = LONGEST_SENTENCE) -> list[str
     sentences: list[str] = []
     start = 0
     for match in _CANDIDATE.finditer(paragraph):
-        end = match.end()
-        if paragraph[match.start()] in _WIDE or _ends(paragraph, start, match):
+        if _ends(paragraph, start, match):
+            end = match.end(1)
             _append(sentences, paragraph[start:end], longest)
             start = end
     _append(sentences, paragraph[start:], longest)
@@ -115,44 +118,50 @@ def paragraphs(text: str) -> Iterator[str]:
 
 def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     """Whether the sentence that began at `start` ends with the marks of `match`."""
-    following = _NEXT_WORD.match(text, match.end())
-    word = following.group(1) if following else None
+    marks, space, word = match.groups()
+    if marks[0] in _WIDE:
+        return not (marks == "．" and text[match.end() : match.end() + 1].isdigit())
+    if space is None:
+        return False
     if word is None:  # the paragraph ends, or more marks come, as in ". . ."
-        return following is None or following.end() == len(text)
+        return match.end() == len(text)
     if word[0].islower():
         return False
-    marks = match.group()
     if marks[0] != "." or marks[1:2] == ".":  # ! ? … ...
         return True
-    # Only as far back as an abbreviation may reach: a search from `start` would be quadratic.
-    near = max(start, match.start() - _LONGEST_ABBREVIATION)
-    before = _LAST_WORD.search(text, near, match.start())
-    last = before.group() if before else ""
-    if not last:
+    # Only as far back as an abbreviation may reach: a look at the whole would be quadratic.
+    at = match.start()
+    near = text[max(start, at - _LONGEST_ABBREVIATION) : at].split()
+    if not near or text[at - 1].isspace():
         return True
-    if _LIST_NUMBER.fullmatch(text, start, match.start()):
-        return False
+    last = _STUCK.split(near[-1])[-1]
     folded = last.lower()
+    if at - start < 8 and _LIST_NUMBER.fullmatch(text, start, at):
+        return False
     if len(last) == 1 and last.isalpha() and last != "I":
-        return word in _STARTERS and last.islower()
+        return last.islower() and word in _STARTERS
     if folded in _TITLES:
         return False
     if folded in _NUMBERED:
-        return not (word[0].isdigit() or word in {"I", "II", "III", "IV", "V", "VI", "X"})
-    if folded in _EITHER or _ACRONYM.search(last):
+        return not (word[0].isdigit() or word in _ROMAN)
+    if folded in _EITHER or ("." in last and _ACRONYM.search(last)):
         return word in _STARTERS
     return True
 
 
 def _append(sentences: list[str], sentence: str, longest: int) -> None:
-    sentence = sentence.strip()
-    while len(sentence) > longest:
-        cut = longest
-        while cut > longest // 2 and not sentence[cut].isspace():
-            cut -= 1
-        if cut == longest // 2:  # no white space in the second half
-            cut = longest
-        sentences.append(sentence[:cut].rstrip())
-        sentence = sentence[cut:].lstrip()
-    if sentence:
-        sentences.append(sentence)
+    if len(sentence) <= longest:
+        if sentence := sentence.strip():
+            sentences.append(sentence)
+        return
+    start = 0
+    while start < len(sentence):
+        end = min(start + longest, len(sentence))
+        if end < len(sentence):
+            part = sentence[start + longest // 2 : end + 1]
+            gap = max(part.rfind(" "), part.rfind("\n"))
+            if gap >= 0:
+                end = start + longest // 2 + gap
+        if part := sentence[start:end].strip():
+            sentences.append(part)
+        start = max(end, start + 1)

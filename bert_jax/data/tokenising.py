@@ -5,11 +5,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from multiprocessing import get_context
 
 import numpy as np
 
 from bert_jax.data.document import Document
+from bert_jax.data.example import encode_example
 from bert_jax.data.sentences import LONGEST_SENTENCE, paragraphs, split_paragraph
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -38,6 +40,7 @@ class TokenisedDocument:
         unknown: how many pieces are [UNK].
         bad_bytes: how many bytes were no UTF-8.
         source_bytes: how much of its input it took.
+        record: the document as it is stored (`example.encode_example`).
     """
 
     name: str
@@ -50,6 +53,7 @@ class TokenisedDocument:
     unknown: int
     bad_bytes: int
     source_bytes: int
+    record: bytes
 
 
 def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
@@ -71,10 +75,11 @@ def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
         line_sentences.append(len(pieces) - before)
     ids = np.frombuffer(b"".join(pieces), np.int32)
     digest = hashlib.blake2b(b"".join(hashes), digest_size=8).digest()
+    lengths = np.array([len(sentence) // ids.itemsize for sentence in pieces], np.int32)
     return TokenisedDocument(
         document.name,
         ids,
-        np.array([len(sentence) // ids.itemsize for sentence in pieces], np.int32),
+        lengths,
         np.frombuffer(b"".join(hashes), np.uint64),
         np.array(line_sentences, np.int32),
         int.from_bytes(digest, "little"),
@@ -82,6 +87,7 @@ def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
         int(np.count_nonzero(ids == tokenizer.unk_id)),
         document.bad_bytes,
         document.source_bytes,
+        encode_example(document.name, ids, lengths),
     )
 
 
@@ -98,9 +104,12 @@ def tokenise_all(
     Documents come back in order. At most two batches of about 1 MB a worker are under way, so
     memory does not grow with the input.
     """
-    if workers <= 1:
-        for document in documents:
-            yield tokenise(document, tokenizer)
+    batches = _batches(documents)
+    first = list(islice(batches, 2))
+    if workers <= 1 or len(first) < 2:  # starting a process takes longer than a batch
+        for batch in chain(first, batches):
+            for document in batch:
+                yield tokenise(document, tokenizer)
         return
     # Spawned, not forked: forking a process whose threads hold locks (JAX has many) can hang.
     with ProcessPoolExecutor(
@@ -108,7 +117,7 @@ def tokenise_all(
     ) as pool:
         under_way: deque[Future[list[TokenisedDocument]]] = deque()
         try:
-            for batch in _batches(documents):
+            for batch in chain(first, batches):
                 under_way.append(pool.submit(_work, batch))
                 if len(under_way) > 2 * workers:
                     yield from under_way.popleft().result()
