@@ -33,7 +33,7 @@ def random_bits(key: np.uint64, counter: np.uint64) -> np.uint64:
 
 
 @_compiled
-def scale_to_range(bits: np.uint64, size: int) -> int:
+def scale_to_range(bits: np.uint64, size: int) -> np.int64:
     """Map the upper 32 of 64 random bits to an int in [0, size), for 1 <= size <= 2**31.
 
     A multiplication and a shift (Lemire, ACM TOMACS 2019) without the rejection step: the
@@ -43,7 +43,7 @@ def scale_to_range(bits: np.uint64, size: int) -> int:
 
 
 @_compiled
-def random_index(key: np.uint64, counter: np.uint64, size: int) -> int:
+def random_index(key: np.uint64, counter: np.uint64, size: int) -> np.int64:
     """Return draw number `counter` of stream `key` as an int in [0, size), size <= 2**31."""
     return scale_to_range(random_bits(key, counter), size)
 
@@ -75,5 +75,7 @@ def stream_key(*path: int) -> np.uint64:
     """
     key = np.uint64(len(path))
     for index in path:
-        key = np.uint64(substream(key, np.uint64(index % 2**64)))
+        unsigned = np.uint64(index % 2**64)
+        # Compiled functions hand back a uint64 as a Python int.
+        key = np.uint64(random_bits(np.uint64(random_bits(key, _GOLDEN)), unsigned))
     return key

@@ -14,7 +14,9 @@ pair fits. Four things differ, each because the original gives the label away or
    (Where most instances are one-sentence documents there are too few coins to turn.)
 3. Random B starts where enough text is left, if the document has enough; and when A's document
    ends before the target length, B takes as many sentences as the true continuation had. The
-   original fills up to the target, so that short pairs are "next" and long ones "random".
+   original fills up to the target, so that short pairs are "next" and long ones "random": with
+   dictionary entries as documents, the best guess from the two lengths alone is right 61 % of the
+   time in the original and 56 % here; with chapters, 55 and 51 %.
 4. The short target (`short_sequence_probability`) is drawn anew for each instance, so that 10 % of
    the instances are short; drawn once a document, a single book decides the share.
 """
@@ -148,8 +150,8 @@ def _plan(sentence_starts, document_starts, max_tokens, short_threshold, key):
     b_length = np.empty(capacity, np.int32)
     is_random = np.empty(capacity, np.bool_)
     document_count = len(document_starts) - 1
-    total_tokens = sentence_starts[-1]
-    owed = _owed_next_labels(document_starts, substream(key, 2))
+    owed, tokens_left = _owed_next_labels(sentence_starts, document_starts, substream(key, 2))
+    tokens_passed, coins_on_random = 0, 0
     n = 0
     for document in range(document_count):
         first, end = document_starts[document], document_starts[document + 1]
@@ -167,11 +169,14 @@ def _plan(sentence_starts, document_starts, max_tokens, short_threshold, key):
             random_next = True
             if end - first > 1:
                 random_next = random_index(draws, np.uint64(2), 2) == 1
-                if random_next and owed > 0:
-                    # About the number of coins still to fall on "random"; rather too few, so
-                    # that nothing is owed at the end.
-                    coins_left = (total_tokens - sentence_starts[i]) // (2 * max_tokens)
-                    if random_index(draws, np.uint64(3), max(coins_left, 1)) < owed:
+                if random_next:
+                    # About the number of coins still to fall on "random": their rate so far,
+                    # begun as 16 coins of two full instances each; rather too few, so that
+                    # nothing is owed at the end.
+                    per_coin = (tokens_passed + 32 * max_tokens) // (coins_on_random + 16)
+                    coins_left = max(tokens_left // (per_coin + per_coin // 8), 1)
+                    coins_on_random += 1
+                    if random_index(draws, np.uint64(3), coins_left) < owed:
                         random_next = False
                         owed -= 1
 
@@ -193,10 +198,14 @@ def _plan(sentence_starts, document_starts, max_tokens, short_threshold, key):
                     max(j - split, 1) if ended else capacity,
                     draws,
                 )
-                i = split
+                resume = split
             else:
                 b_from, b_to = a_to, sentence_starts[j]
-                i = j
+                resume = j
+            if end - first > 1:
+                tokens_left -= sentence_starts[resume] - sentence_starts[i]
+                tokens_passed += sentence_starts[resume] - sentence_starts[i]
+            i = resume
             a_from, a_to, b_from, b_to = _truncate(a_from, a_to, b_from, b_to, max_tokens, draws)
             a_start[n], a_length[n] = a_from, a_to - a_from
             b_start[n], b_length[n] = b_from, b_to - b_from
@@ -206,21 +215,26 @@ def _plan(sentence_starts, document_starts, max_tokens, short_threshold, key):
 
 
 @_compiled
-def _owed_next_labels(document_starts, key):
-    """Count the one-sentence documents whose coin fell on "next", which they cannot have."""
-    owed = 0
+def _owed_next_labels(sentence_starts, document_starts, key):
+    """Count the one-sentence documents whose coin fell on "next", which they cannot have.
+
+    Also returns the tokens of all other documents, whose coins make up for them.
+    """
+    owed, tokens = 0, 0
     for document in range(len(document_starts) - 1):
-        if document_starts[document + 1] - document_starts[document] == 1:
+        first, end = document_starts[document], document_starts[document + 1]
+        if end - first == 1:
             owed += random_index(key, np.uint64(document), 2)
-    return owed
+        else:
+            tokens += sentence_starts[end] - sentence_starts[first]
+    return owed, tokens
 
 
 @_compiled
 def _random_b(sentence_starts, document_starts, document, tokens, sentences, draws):
     """Return the span of a random B: up to `tokens` or `sentences`, whichever comes first."""
     other = random_index(draws, np.uint64(5), len(document_starts) - 2)
-    if other >= document:
-        other += 1
+    other += np.int64(other >= document)
     first, end = document_starts[other], document_starts[other + 1]
     # The last start that leaves enough text; any start where the document has not enough.
     last = end - 1

@@ -21,7 +21,7 @@ from bert_jax.data.instances import plan_instances
 from bert_jax.data.masking import Masking, PieceTable, Vocabulary
 from bert_jax.data.memory_maps import mapped_again, unmapped
 from bert_jax.data.packing import pack_instances
-from bert_jax.data.prefetch import prefetched
+from bert_jax.data.prefetch import Prefetched
 from bert_jax.data.rows import NO_ROW, Batch, PlannedRows, make_batch
 from bert_jax.errors import UserError
 
@@ -72,32 +72,32 @@ class _RandomAccessBatches:
 
     def iterate(
         self, start: int = 0, *, workers: int = 0, threads: int = 1, buffer: int = 4
-    ) -> Iterator[Batch]:
+    ) -> Prefetched:
         """Yield batches `start`, `start + 1`, … to the end, made ahead of time in the background.
 
-        The batches do not depend on `workers`, `threads` and `buffer`. Background work ends when
-        the iterator is exhausted, closed (`.close()`) or dropped.
+        The batches do not depend on `workers`, `threads` and `buffer`. Background work ends with
+        the last batch, at `.close()` or the end of a `with` block, or when the iterator is dropped.
 
         Args:
           start: First step, 0 … len(self).
           workers: Processes that make batches; 0: threads of this process. One thread makes
             millions of tokens a second, so processes are for machines with many accelerators.
-            In a script, flags must be parsed and `if __name__ == "__main__":` must stand before.
+            A script that asks for processes must guard its main part by
+            `if __name__ == "__main__":`, since each of them imports it.
           threads: Threads that make batches, in each process.
           buffer: Batches kept ready, in each process.
         """
         if not 0 <= start <= len(self):
             raise ValueError(f"got start={start}; expected a step from 0 to {len(self)}")
-        return prefetched(self, start, workers, threads, buffer)
+        return Prefetched(self, start, workers, threads, buffer)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle for a worker: without plans and locks, memory-mapped files by name."""
-        return {**self.__dict__, "_documents": unmapped(self._documents), "_epochs": None}
+        """Pickle for a worker process: memory-mapped files go by name."""
+        return {**self.__dict__, "_documents": unmapped(self._documents)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._documents = mapped_again(self._documents)
-        self._epochs = _PlannedEpochs()
 
 
 class Batches(_RandomAccessBatches):
@@ -293,6 +293,7 @@ class _PlannedEpochs:
     """The plans in use, made when first asked for; safe to share between threads."""
 
     def __init__(self) -> None:
+        """Begin with nothing planned."""
         self._plans: dict[tuple[int, int], PlannedRows] = {}
         self._sizes: dict[int, int] = {}
         self._lock = Lock()
@@ -313,3 +314,6 @@ class _PlannedEpochs:
         if phase_index not in self._sizes:
             self._sizes[phase_index] = len(self.get(batches, phase_index, 0))
         return self._sizes[phase_index]
+
+    def __reduce__(self) -> tuple[type["_PlannedEpochs"], tuple[()]]:
+        return _PlannedEpochs, ()  # a worker process plans for itself
