@@ -1,0 +1,225 @@
+"""How often each word occurs: all that a vocabulary is learned from.
+
+A word is what BERT's basic tokenisation makes of a text: cleaned, lower-cased and without accents
+unless told otherwise, split at white space, at punctuation, and around every Chinese character.
+Tokenising comes last: distinct chunks between white space are counted first, and there are some
+thirty times fewer of those than of running words.
+"""
+
+import hashlib
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from bert_jax.errors import UserError
+from bert_jax.text.chunk_counts import (
+    StringTable,
+    add_table,
+    count_chunks,
+    empty_table,
+    split_chunks,
+)
+from bert_jax.text.text_blocks import Block, blocks_of_files, blocks_of_texts
+
+LONGEST_WORD = 100  # characters; BERT encodes a longer one as [UNK] whatever the vocabulary
+_FORMAT = "bert_jax word counts 1"
+
+
+@dataclass(frozen=True)
+class WordSettings:
+    """What basic tokenisation does to a text; the names and meaning of the Rust BertNormalizer."""
+
+    lowercase: bool = True
+    strip_accents: bool | None = None  # None: where lower-cased
+    split_chinese: bool = True
+
+
+@dataclass(frozen=True)
+class WordCounts:
+    """Distinct words, sorted by code point, and how often each occurs.
+
+    Attributes:
+        words: distinct words of at most 100 characters.
+        counts: int64 [words].
+        settings: how the words were made.
+        source_bytes: UTF-8 bytes read.
+        invalid_sequences: invalid UTF-8 sequences left out.
+        too_long: running words of more than 100 characters, left out.
+    """
+
+    words: tuple[str, ...]
+    counts: np.ndarray
+    settings: WordSettings = field(default_factory=WordSettings)
+    source_bytes: int = 0
+    invalid_sequences: int = 0
+    too_long: int = 0
+
+    @property
+    def hash(self) -> str:
+        """A sha256 of words and counts: the same for the same text in any order of files."""
+        digest = hashlib.sha256()
+        for line in self._lines():
+            digest.update(line.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write a text file, whole or not at all: a JSON line, then "word<tab>count" lines."""
+        path = Path(path)
+        header: dict[str, Any] = {"format": _FORMAT, "types": len(self.words)}
+        header |= asdict(self.settings) | {
+            "source_bytes": self.source_bytes,
+            "invalid_sequences": self.invalid_sequences,
+            "too_long": self.too_long,
+        }
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                file.write(json.dumps(header) + "\n")
+                file.writelines(self._lines())
+            os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise UserError(
+                f"cannot write word counts to {str(path)!r}: {error.strerror}; "
+                "expected a path in a folder that can be written"
+            ) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "WordCounts":
+        """Read what `save` wrote."""
+        try:
+            text = Path(path).read_bytes().decode("utf-8")
+            first, _, rest = text.partition("\n")
+            header = json.loads(first)
+            if header["format"] != _FORMAT:
+                raise KeyError("format")
+            pairs = [line.split("\t") for line in rest.split("\n")[:-1]]
+            if len(pairs) != header["types"]:
+                raise ValueError("cut off")
+            return cls(
+                words=tuple(word for word, _ in pairs),
+                counts=np.array([int(count) for _, count in pairs], np.int64),
+                settings=WordSettings(
+                    header["lowercase"], header["strip_accents"], header["split_chinese"]
+                ),
+                source_bytes=header["source_bytes"],
+                invalid_sequences=header["invalid_sequences"],
+                too_long=header["too_long"],
+            )
+        except OSError as error:
+            raise UserError(
+                f"cannot read word counts from {str(path)!r}: {error.strerror}; "
+                "expected a file that an earlier run saved"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{str(path)!r} is no table of word counts; expected a whole file whose first "
+                f"line names the format {_FORMAT!r}; count the words again"
+            ) from None
+
+    def _lines(self) -> Iterator[str]:
+        for word, count in zip(self.words, self.counts.tolist(), strict=True):
+            yield f"{word}\t{count}\n"
+
+
+def count_words(
+    texts: Iterable[str],
+    settings: WordSettings | None = None,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> WordCounts:
+    """Count the words of texts, which are drawn one by one and need not fit in memory.
+
+    Args:
+        texts: each begins and ends a word.
+        settings: how to make words; BERT's uncased ones by default.
+        workers: threads; one a core by default, up to four. The result does not depend on it.
+        progress: called now and then, from any thread, with the bytes read so far.
+    """
+    return _count(blocks_of_texts(texts), settings or WordSettings(), workers, progress)
+
+
+def count_words_in_files(
+    paths: Iterable[str | Path],
+    settings: WordSettings | None = None,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> WordCounts:
+    """Count the words of UTF-8 text files; invalid bytes are left out and counted.
+
+    The arguments are those of `count_words`.
+
+    Raises:
+        UserError: a file cannot be read or is not text.
+    """
+    return _count(blocks_of_files(paths), settings or WordSettings(), workers, progress)
+
+
+def _count(
+    blocks: Iterator[Block],
+    settings: WordSettings,
+    workers: int | None,
+    progress: Callable[[int], None] | None,
+) -> WordCounts:
+    lock = threading.Lock()
+    source_bytes, invalid = 0, 0
+
+    def drain() -> StringTable:
+        nonlocal source_bytes, invalid
+        table = empty_table()
+        while True:
+            with lock:
+                block = next(blocks, None)
+                if block is None:
+                    return table
+                source_bytes += block.source_bytes
+                invalid += block.invalid
+                if progress is not None:
+                    progress(source_bytes)
+            table = count_chunks(table, block.content, settings.lowercase)  # runs beside the others
+
+    workers = workers or min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        chunks, *others = [done.result() for done in [pool.submit(drain) for _ in range(workers)]]
+    while others:
+        chunks = add_table(chunks, others.pop())
+    words = words_of_chunks(chunks, settings)
+    kept = sorted(word for word in words if len(word) <= LONGEST_WORD)
+    return WordCounts(
+        words=tuple(kept),
+        counts=np.array([words[word] for word in kept], np.int64),
+        settings=settings,
+        source_bytes=source_bytes,
+        invalid_sequences=invalid,
+        too_long=sum(count for word, count in words.items() if len(word) > LONGEST_WORD),
+    )
+
+
+def words_of_chunks(chunks: StringTable, settings: WordSettings) -> Counter[str]:
+    """Return the words of counted chunks: ASCII ones compiled, the others by the Rust library."""
+    ascii_words, others = split_chunks(chunks)
+    words = Counter({word.decode("ascii"): count for word, count in ascii_words.items()})
+    normalizer = BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=settings.split_chinese,
+        strip_accents=settings.strip_accents,
+        lowercase=settings.lowercase,
+    )
+    splitter = BertPreTokenizer()
+    for other in others.tolist():
+        start, length = int(chunks.starts[other]), int(chunks.lengths[other])
+        chunk = chunks.pool[start : start + length].tobytes().decode()
+        count = int(chunks.counts[other])
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(chunk)):
+            words[word] += count
+    return words

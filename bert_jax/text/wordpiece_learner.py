@@ -1,0 +1,204 @@
+"""Learn a WordPiece vocabulary from text: count words, choose characters, merge, keep a record."""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
+from bert_jax.text.wordpiece_compiled import learn_merges
+from bert_jax.text.wordpiece_inventory import CharacterWords, cut_into_characters
+from bert_jax.text.wordpiece_merges import Merges, log_likelihood
+from bert_jax.text.wordpiece_pruning import greedy_counts, replace_hardly_used
+
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+Criterion = Literal["likelihood", "frequency"]
+
+
+@dataclass(frozen=True)
+class LearnedVocabulary:
+    """A vocabulary and how it came about.
+
+    Attributes:
+        pieces: the rows of the vocabulary: special, unused, characters, then learned pieces in the
+            order of their making.
+        record: what vocab.txt.json holds; see docs/vocabulary.md for every field.
+    """
+
+    pieces: tuple[str, ...]
+    record: dict[str, Any]
+
+    def save(self, path: str | Path) -> None:
+        """Write the vocabulary, a row a line, and beside it `path` + ".json" with the record.
+
+        Raises:
+            UserError: the files cannot be written; nothing half-written stays behind.
+        """
+        path = Path(path)
+        contents = {
+            path.with_name(path.name + ".json"): json.dumps(self.record, indent=1) + "\n",
+            path: "\n".join(self.pieces) + "\n",
+        }
+        partial = {p: p.with_name(f".{p.name}.{os.getpid()}.partial") for p in contents}
+        try:
+            for final, text in contents.items():
+                partial[final].write_bytes(text.encode())
+            for final in contents:
+                os.replace(partial[final], final)
+        except OSError as error:
+            for left_over in partial.values():
+                left_over.unlink(missing_ok=True)
+            raise UserError(
+                f"cannot write {str(path)!r}: {error.strerror}; "
+                "expected a path in a folder that exists and can be written"
+            ) from None
+
+
+def learn_vocabulary(
+    source: Iterable[str] | WordCounts,
+    vocab_size: int,
+    *,
+    criterion: Criterion = "likelihood",
+    min_gain: float = 0.0,
+    drop_unused: bool = False,
+    coverage: float = 0.99999,
+    unused_rows: int = 0,
+    settings: WordSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LearnedVocabulary:
+    """Learn a vocabulary that `Tokenizer` can use.
+
+    Args:
+        source: texts, drawn one by one; or words that are counted already.
+        vocab_size: rows wanted, special ones included. Fewer come back where `min_gain` stops
+            sooner or every word is a piece.
+        criterion: "likelihood" makes the piece that raises the likelihood of the text the most;
+            "frequency" the most frequent pair, as byte pair encoding does.
+        min_gain: stop the first time the best gain is below it: nats, or occurrences for
+            "frequency". At 0 likelihood never falls.
+        drop_unused: give the rows that greedy encoding hardly uses to the next pieces; a departure
+            from the literature that improves both likelihood and length.
+        coverage: share of running characters that the character inventory must cover.
+        unused_rows: rows [unused0] … to leave free.
+        settings: how texts become words; ignored for counted words, which have their own.
+        progress: called now and then with (pieces so far, pieces wanted).
+
+    Raises:
+        UserError: no words, a vocabulary smaller than its characters, or a setting out of range.
+    """
+    if criterion not in ("likelihood", "frequency"):
+        raise UserError(f"got criterion {criterion!r}; expected likelihood or frequency")
+    if not min_gain >= 0:
+        raise UserError(f"got min_gain {min_gain}; expected 0 or more (0: never lose likelihood)")
+    if not 0 < coverage <= 1:
+        raise UserError(f"got coverage {coverage}; expected a share above 0 and at most 1")
+    if unused_rows < 0:
+        raise UserError(f"got unused_rows {unused_rows}; expected 0 or more")
+    started = time.perf_counter()
+    counts = source if isinstance(source, WordCounts) else count_words(source, settings)
+    counted = time.perf_counter()
+    reserved = SPECIAL_PIECES + tuple(f"[unused{row}]" for row in range(unused_rows))
+    words = _characters(counts, coverage, vocab_size, len(reserved))
+    wanted = vocab_size - len(reserved)
+    by_frequency = criterion == "frequency"
+    merges = learn_merges(words, wanted, min_gain, by_frequency, progress)
+    learned: dict[str, Any] = {
+        "pieces": merges.total,
+        "log_likelihood": merges.log_likelihood,
+        "cut": "merges",
+    }
+    pieces = merges.pieces
+    if drop_unused:
+        pieces, learned = _replace_unused(counts, words, merges, min_gain, by_frequency)
+    rows = reserved + pieces
+    record = {
+        "size": len(rows),
+        "types": len(counts.words),
+        "words": int(counts.counts.sum()),
+        **learned,
+        "seconds_counting": counted - started,
+        "seconds_learning": time.perf_counter() - counted,
+        "peak_rss_bytes": _peak_rss_bytes(),
+        "criterion": criterion,
+        "corpus_hash": counts.hash,
+        "vocab_hash": hashlib.sha256("\n".join(rows).encode()).hexdigest(),
+        "stopped_by": merges.stopped_by,
+        "settings": {
+            "vocab_size": vocab_size,
+            "min_gain": min_gain,
+            "drop_unused": drop_unused,
+            "coverage": coverage,
+            "unused_rows": unused_rows,
+            **asdict(counts.settings),
+        },
+        "characters": len(words.characters),
+        "characters_left_out": words.dropped_characters,
+        "words_left_out": words.dropped_words,
+        "words_too_long": counts.too_long,
+        "source_bytes": counts.source_bytes,
+        "invalid_sequences": counts.invalid_sequences,
+        # Merge by merge: the gain it was chosen by, and the rows in the vocabulary after it.
+        "gains": merges.gain.tolist(),
+        "sizes": (merges.sizes + len(reserved)).tolist(),
+    }
+    return LearnedVocabulary(rows, record)
+
+
+def _characters(
+    counts: WordCounts, coverage: float, vocab_size: int, reserved: int
+) -> CharacterWords:
+    if not counts.words:
+        raise UserError("got a corpus without a word; expected text to learn a vocabulary from")
+    words = cut_into_characters(counts, coverage)
+    least = reserved + len(words.characters)
+    if vocab_size < least:
+        raise UserError(
+            f"got vocabulary size {vocab_size}; expected at least {least}: {reserved} special and "
+            f"unused rows and {len(words.characters)} characters; raise the size or lower the "
+            f"coverage of characters ({coverage})"
+        )
+    return words
+
+
+def _replace_unused(
+    counts: WordCounts, words: CharacterWords, merges: Merges, min_gain: float, by_frequency: bool
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Learn on for half as many pieces again, and let them replace the hardly used ones."""
+    size = len(merges.pieces)
+    if merges.stopped_by == "size":
+        candidates = learn_merges(words, size + size // 2, min_gain, by_frequency).pieces
+    else:
+        candidates = merges.pieces
+    # A row is hardly used if it occurs half as often as a merge typically replaced at the end.
+    last = merges.occurrences[-1000:]
+    hardly = max(1, int(np.median(last)) // 2) if len(last) else 1
+    pieces = replace_hardly_used(
+        candidates, size, len(words.characters), counts.words, counts.counts.tolist(), hardly
+    )
+    used = greedy_counts(counts.words, counts.counts.tolist(), set(pieces))
+    return pieces, {
+        "pieces": sum(used.values()),
+        "log_likelihood": log_likelihood(list(used.values())),
+        "cut": "greedy",
+        "replaced": len(set(merges.pieces) - set(pieces)),
+        "hardly_used_below": hardly,
+    }
+
+
+def _peak_rss_bytes() -> int:
+    """Return the largest resident memory of this process so far."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
