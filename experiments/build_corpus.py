@@ -80,7 +80,7 @@ def _build(source: Source, tokenizer: Tokenizer, data_dir: Path) -> CorpusReport
             tokenizer,
             data_dir,
             heldout_fraction=_HELDOUT_FRACTION.value,
-            workers=_WORKERS.value,
+            workers=_WORKERS.value or 1,
             drop_duplicates=_DROP_DUPLICATES.value,
             drop_duplicate_lines=_DROP_DUPLICATE_LINES.value,
             progress=lambda source_bytes: bar.advance(task, source_bytes),
@@ -92,7 +92,7 @@ def _peak_rss() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return unit * (own + child * _WORKERS.value)
+    return unit * (own + child * (_WORKERS.value or 1))
 
 
 if __name__ == "__main__":
