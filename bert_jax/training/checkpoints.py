@@ -68,9 +68,11 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         self._config, self._vocabulary = dict(config), dict(vocabulary)
+        self._writing: ocp.AsyncResponse[bool] | None = None
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, or None."""
+        self.wait()
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
@@ -78,7 +80,7 @@ class Checkpoints:
         """Start writing `state`; returns when its arrays are copied, not when they are written."""
         step = int(state.step)
         rest, embeddings = _take_embeddings(state)
-        self._checkpointer.save_checkpointables_async(
+        self._writing = self._checkpointer.save_checkpointables_async(
             step,
             {
                 "state": rest,
@@ -95,6 +97,7 @@ class Checkpoints:
         Args:
             like: a state of the same shapes; arrays or `jax.ShapeDtypeStruct` with shardings.
         """
+        self.wait()
         step = self.latest_step() if step is None else step
         if step is None:
             raise UserError(f"got no checkpoint in {self._checkpointer.directory}; expected one")
@@ -103,6 +106,11 @@ class Checkpoints:
             step, {"state": rest, "embeddings": embeddings}
         )
         return _put_embeddings(loaded["state"], loaded["embeddings"])
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that was started last is whole."""
+        if self._writing is not None:
+            self._writing.result()
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of `step` lies."""

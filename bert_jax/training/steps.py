@@ -21,6 +21,8 @@ Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[Any, Batch], dict[str, jax.Array]]
 
+_DROPOUT_STREAM = 0x64726F70  # apart from the keys that the same seed initialises parameters with
+
 
 def create_train_step(
     definition: nnx.GraphDef,
@@ -58,7 +60,8 @@ def create_train_step(
         return means(sums | totals)["loss"], sums
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
+        key = jax.random.fold_in(key, state.step)
         totals = {
             "mlm_count": jnp.sum(batch["masked_weights"]),
             "nsp_count": jnp.sum(batch["next_weights"]),

@@ -1,0 +1,1 @@
+"""Analysis: looking into the embedding tables. Functions of arrays that return arrays."""

@@ -1,0 +1,109 @@
+"""From choices to something that runs: a placed state and compiled steps on one mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from bert_jax.config import BertConfig
+from bert_jax.errors import UserError
+from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.parameters import abstract_params, split_model
+from bert_jax.training.sharding import BATCH, batch_ways, place
+from bert_jax.training.state import TrainState, create_state
+from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrainer:
+    """What a pretraining run needs on the device side.
+
+    Attributes:
+        abstract_state: shapes, dtypes and placement of the state; enough to restore one.
+        train_step: compiled at its first call; its state argument is donated.
+        eval_step: compiled at its first call; takes `state.params`.
+    """
+
+    mesh: Mesh
+    abstract_state: TrainState
+    train_step: TrainStep
+    eval_step: EvalStep
+    _init: Any
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step, made where it will live."""
+        return self._init()
+
+
+def assemble_pretrainer(
+    config: BertConfig,
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    rate: optax.Schedule,
+    *,
+    seed: int,
+    batch_size: int,
+    dtype: Any = jnp.float32,
+    scan_layers: bool = False,
+    accumulate: int = 1,
+) -> Pretrainer:
+    """Put model, optimiser and mesh together.
+
+    Args:
+        config: sizes of the model.
+        mesh: from `create_mesh`.
+        optimizer: from `create_optimizer`.
+        rate: the learning rate as a function of the step.
+        seed: of the initial parameters and of dropout.
+        batch_size: rows of the global batch.
+        dtype: what the model computes in; parameters are float32.
+        scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
+        accumulate: microbatches a step.
+
+    Raises:
+        UserError: the batch cannot be cut over microbatches and devices.
+    """
+    pieces = accumulate * batch_ways(mesh)
+    if accumulate < 1 or batch_size % pieces:
+        raise UserError(
+            f"got batch_size={batch_size}; expected a multiple of {pieces}, which is"
+            f" accumulate={accumulate} times the {batch_ways(mesh)} ways the mesh cuts a batch"
+        )
+
+    def build(scanned: bool) -> BertForPretraining:
+        return BertForPretraining(config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype)
+
+    def init() -> TrainState:  # layers unrolled: state and checkpoints have this one layout
+        return create_state(split_model(build(scanned=False))[1], optimizer)
+
+    definition, _ = abstract_params(lambda: build(scan_layers))
+    shapes = jax.eval_shape(init)
+    placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
+    rows = NamedSharding(mesh, BATCH)
+    train_step = create_train_step(
+        definition, optimizer, rate, seed, scan_layers=scan_layers, accumulate=accumulate
+    )
+    eval_step = create_eval_step(definition, scan_layers=scan_layers)
+    return Pretrainer(
+        mesh=mesh,
+        abstract_state=jax.tree.map(
+            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            shapes,
+            placed,
+        ),
+        train_step=jax.jit(
+            train_step,
+            in_shardings=(placed, rows),
+            out_shardings=(placed, replicated),
+            donate_argnums=0,
+        ),
+        eval_step=jax.jit(eval_step, in_shardings=(placed.params, rows), out_shardings=replicated),
+        _init=jax.jit(init, out_shardings=placed),
+    )

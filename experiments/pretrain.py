@@ -1,0 +1,324 @@
+r"""Pretrain a BERT from raw text: masked LM and next sentence prediction.
+
+    python -m experiments.pretrain        # on the documentation of the installed packages
+    python -m experiments.pretrain --workdir=runs/books --corpus='books/*.txt' --model=base
+
+Text becomes a WordPiece vocabulary, then a tokenised corpus, then batches that are a pure function
+of (corpus, seed, step). The same command with the same workdir continues where it stopped, bit for
+bit, whenever and however it was killed. In the workdir:
+
+    config.json     what was asked for         metrics.jsonl   a line per logged step
+    vocab.txt       the vocabulary             heldout.jsonl   a line per evaluation
+    corpus/         tokenised documents        tensorboard/    the same, for TensorBoard
+    checkpoints/    newest and best            result.json     what came out
+"""
+
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from bert_jax.config import BertConfig
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
+from bert_jax.data.masking import Masking
+from bert_jax.errors import UserError
+from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
+from bert_jax.training.checkpoints import Checkpoints
+from bert_jax.training.evaluation import Evaluation, evaluate, unigram_entropy
+from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
+from bert_jax.training.metrics import MetricsWriter
+from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
+from bert_jax.training.preemption import StopRequest
+from bert_jax.training.profiling import Profile
+from bert_jax.training.schedules import warmup_polynomial
+from bert_jax.training.sharding import create_mesh, parse_mesh
+from bert_jax.training.state import TrainState
+from experiments import command
+from experiments.corpus_preparation import prepare_corpus
+from experiments.neighbour_table import print_neighbours
+from experiments.progress import StepProgress
+from experiments.workdir import open_workdir
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", "runs/pretrain", "Holds everything the run makes.")
+flags.DEFINE_multi_string(
+    "corpus",
+    ["python_docs"],
+    "Text: python_docs, files, folders, globs, tfds:NAME, or a folder made by build_corpus. May be"
+    " repeated.",
+)
+flags.DEFINE_string("vocab", None, "A vocab.txt; by default a vocabulary is learned.")
+flags.DEFINE_integer("vocab_size", 8192, "Pieces of a learned vocabulary.", lower_bound=1)
+flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is uncased.")
+flags.DEFINE_float("heldout_fraction", 0.05, "Share of the documents to measure with.")
+flags.DEFINE_string("model", "mini", "tiny, mini, small, medium, base, large, or a config.json.")
+flags.DEFINE_integer("steps", 400, "Updates in the whole run.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Rows of the global batch.", lower_bound=1)
+flags.DEFINE_string("phases", "128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
+flags.DEFINE_integer("pack", 1, "Most instances packed into a row.", lower_bound=1)
+flags.DEFINE_enum("masking", "token", ["token", "whole_word"], "What is masked.")
+flags.DEFINE_enum("optimizer", "adamw", list(OPTIMIZERS), "How gradients become updates.")
+flags.DEFINE_float("learning_rate", 1e-3, "The highest rate.", lower_bound=0.0)
+flags.DEFINE_float("warmup", 0.1, "Steps that warm up; below 1, their share.", lower_bound=0.0)
+flags.DEFINE_float("decay_power", 1.0, "1 decays linearly.", lower_bound=0.0)
+flags.DEFINE_float("weight_decay", 0.01, "Of matrices and tables.", lower_bound=0.0)
+flags.DEFINE_float("clip_norm", 1.0, "Largest gradient norm; 0 clips nothing.", lower_bound=0.0)
+flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
+flags.DEFINE_bool("scan_layers", None, "Loop over layers; by default everywhere but on CPU.")
+flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
+flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default all devices on data.")
+flags.DEFINE_integer("log_every", 10, "Steps between lines of metrics.", lower_bound=1)
+flags.DEFINE_integer("eval_every", 200, "Steps between evaluations; 0: at the end.", lower_bound=0)
+flags.DEFINE_integer("eval_batches", 32, "Held-out batches an evaluation reads.", lower_bound=1)
+flags.DEFINE_integer("checkpoint_every", 200, "Steps; 0: at the end.", lower_bound=0)
+flags.DEFINE_integer("keep", 3, "Newest checkpoints kept, beside the best.", lower_bound=1)
+flags.DEFINE_integer("loader_workers", 0, "Processes that make batches; 0: a thread.", 0)
+flags.DEFINE_bool("profile", False, "Trace a few steps into workdir/profile.")
+flags.DEFINE_list(
+    "words", [], "Their neighbours are printed; by default those of a few frequent words."
+)
+
+# What the run computes does not depend on these: they may differ when it is continued.
+_MAY_CHANGE = (
+    "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep",
+    "loader_workers", "profile", "words", "mesh", "scan_layers",
+)  # fmt: skip
+_SETTINGS = (
+    "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "steps",
+    "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
+    "decay_power", "weight_decay", "clip_norm", "accumulate", "dtype", "seed", *_MAY_CHANGE,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Prepare the corpus, train, and say what came out."""
+    began = time.perf_counter()
+    settings = {name: FLAGS[name].value for name in _SETTINGS}
+    phases = _phases(FLAGS.phases)
+    mesh = create_mesh(parse_mesh(FLAGS.mesh))
+    _model_config(FLAGS.model, FLAGS.vocab_size, phases)  # a typo is said before anything is made
+    workdir = open_workdir(FLAGS.workdir, settings, _MAY_CHANGE)
+    corpus = prepare_corpus(
+        FLAGS.corpus,
+        vocab=FLAGS.vocab,
+        vocab_size=FLAGS.vocab_size,
+        lowercase=FLAGS.lowercase,
+        heldout_fraction=FLAGS.heldout_fraction,
+        workdir=workdir,
+    )
+    config = _model_config(FLAGS.model, corpus.tokenizer.vocab_size, phases)
+    rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, _warmup_steps(), FLAGS.decay_power)
+    run = assemble_pretrainer(
+        config,
+        mesh,
+        create_optimizer(FLAGS.optimizer, rate, FLAGS.weight_decay, FLAGS.clip_norm),
+        rate,
+        seed=FLAGS.seed,
+        batch_size=FLAGS.batch_size,
+        dtype=jnp.dtype(FLAGS.dtype),
+        scan_layers=jax.default_backend() != "cpu"
+        if FLAGS.scan_layers is None
+        else FLAGS.scan_layers,
+        accumulate=FLAGS.accumulate,
+    )
+    checkpoints = Checkpoints(
+        workdir / "checkpoints",
+        keep=FLAGS.keep,
+        config=config.to_dict(),
+        vocabulary=_vocabulary(corpus.tokenizer),
+    )
+    outcome = _train(run, checkpoints, corpus, phases, workdir)
+    if outcome is None:  # asked to stop; the same command continues
+        return
+    result = {
+        **outcome,
+        "seconds": time.perf_counter() - began,
+        "peak_rss_bytes": _peak_rss_bytes(),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.abstract_state.params)),
+        "heldout_unigram_entropy": unigram_entropy(corpus.heldout.pieces),
+        "corpus_fingerprint": corpus.fingerprint,
+        "vocabulary_hash": corpus.vocab_hash,
+    }
+    command.write_json(workdir / "result.json", result)
+    command.print_table(f"Pretraining in {workdir}", _shown(result))
+    print_neighbours(Path(result["checkpoint"]), corpus, FLAGS.words)
+
+
+def _train(
+    run: Pretrainer,
+    checkpoints: Checkpoints,
+    corpus: Corpus,
+    phases: list[Phase],
+    workdir: Path,
+) -> dict[str, Any] | None:
+    """Train from the newest checkpoint, or the start, to the end; None where told to stop."""
+    masking = Masking(whole_word=FLAGS.masking == "whole_word")
+    rows = RowSettings(FLAGS.batch_size, max_instances=FLAGS.pack, masking=masking)
+    batches = Batches(
+        corpus.train, corpus.tokenizer, seed=FLAGS.seed, steps=FLAGS.steps, phases=phases,
+        settings=rows,
+    )  # fmt: skip
+    heldout = HeldoutBatches(
+        corpus.heldout, corpus.tokenizer, length=phases[-1].length, settings=rows,
+        max_batches=FLAGS.eval_batches,
+    )  # fmt: skip
+    resumed_from = checkpoints.latest_step()
+    start = resumed_from or 0
+    state = run.initial_state() if resumed_from is None else checkpoints.restore(run.abstract_state)
+    if resumed_from is not None:
+        print(f"continuing {workdir} from step {start}", file=sys.stderr)
+    evaluation: Evaluation | None = None
+    tokens_per_second: list[float] = []
+
+    with ExitStack() as stack:
+        stack.callback(checkpoints.close)
+        stop = stack.enter_context(StopRequest())
+        writer = MetricsWriter(workdir, start)
+        stack.callback(writer.close)
+        profile = stack.enter_context(
+            Profile(workdir / "profile" if FLAGS.profile else None, start)
+        )
+        bar = stack.enter_context(StepProgress("training", FLAGS.steps, start))
+        stream = batches.iterate(start, workers=FLAGS.loader_workers)
+        stack.callback(stream.close)
+
+        def log(step: int, metrics: dict[str, float]) -> None:
+            writer.write(step, metrics)
+            tokens_per_second.append(metrics["tokens_per_second"])
+
+        def progress(step: int, metrics: dict[str, float]) -> None:
+            profile.after(step)
+            bar.update(step, _note(metrics))
+
+        def measure(step: int, state: TrainState) -> dict[str, float]:
+            nonlocal evaluation
+            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
+            figures = {
+                "heldout_mlm_loss": evaluation.mlm_loss,
+                "heldout_mlm_accuracy": evaluation.mlm_accuracy,
+                "heldout_nsp_accuracy": evaluation.nsp_accuracy,
+            }
+            writer.write_heldout(step, figures)
+            return figures
+
+        try:
+            state = train(
+                state,
+                run.train_step,
+                stream,
+                run.mesh,
+                Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every),
+                Hooks(log, progress, measure, checkpoints.save, lambda: bool(stop)),
+            )
+        except NotFiniteError as error:
+            good = checkpoints.latest_step()
+            where = "there is none" if good is None else checkpoints.path(good)
+            print(f"experiments.pretrain: {error}; last good checkpoint: {where}", file=sys.stderr)
+            sys.exit(1)
+        steps = int(state.step)
+        if steps < FLAGS.steps:
+            print(f"stopped and saved at step {steps}", file=sys.stderr)
+            return None
+        if evaluation is None:  # the run was complete before it was continued
+            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
+    return {
+        "steps": steps,
+        "resumed_from": resumed_from,
+        "tokens_per_second": float(np.median(tokens_per_second)) if tokens_per_second else None,
+        **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
+        "checkpoint": str(checkpoints.path(steps)),
+    }
+
+
+def _phases(text: str) -> list[Phase]:
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return [Phase(int(length), float(share)) for length, share in pairs]
+    except ValueError:
+        raise UserError(
+            f"got --phases={text}; expected length:share pairs, as in 128:0.9,512:0.1"
+        ) from None
+
+
+def _model_config(name: str, vocab_size: int, phases: list[Phase]) -> BertConfig:
+    presets = ("tiny", "mini", "small", "medium", "base", "large")
+    if name in presets:
+        config = getattr(BertConfig, name)(vocab_size=vocab_size)
+    elif name.endswith(".json"):
+        config = BertConfig.from_json(name)
+        config = dataclasses.replace(config, vocab_size=vocab_size)
+    else:
+        raise UserError(
+            f"got --model={name}; expected a config.json or one of {', '.join(presets)}"
+        )
+    longest = max(phase.length for phase in phases)
+    if longest > config.max_position_embeddings:
+        raise UserError(
+            f"got --phases={FLAGS.phases}, rows of {longest} tokens; expected at most the model's"
+            f" {config.max_position_embeddings} positions"
+        )
+    return config
+
+
+def _warmup_steps() -> int:
+    return round(FLAGS.warmup * FLAGS.steps) if FLAGS.warmup < 1 else round(FLAGS.warmup)
+
+
+def _scan_layers() -> bool:
+    on_cpu = jax.default_backend() == "cpu"  # where unrolled layers run up to twice as fast
+    return not on_cpu if FLAGS.scan_layers is None else FLAGS.scan_layers
+
+
+def _vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
+        "hash": tokenizer.vocab_hash,
+        "lowercase": tokenizer.lowercase,
+        "strip_accents": tokenizer.strip_accents,
+        "split_chinese": tokenizer.split_chinese,
+        "pieces": list(tokenizer.pieces),
+    }
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _note(metrics: Mapping[str, float]) -> str:
+    return (
+        f"loss {metrics['loss']:.3f}  mlm {metrics['mlm_loss']:.3f}"
+        f"  nsp {metrics['nsp_accuracy']:.2f}  {metrics['tokens_per_second']:,.0f} tokens/s"
+    )
+
+
+def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = result["heldout_nsp_interval"]
+    speed = result["tokens_per_second"]
+    return {
+        "steps": result["steps"],
+        "seconds": f"{result['seconds']:.0f}",
+        "tokens a second": "-" if speed is None else f"{speed:,.0f}",
+        "peak memory": f"{result['peak_rss_bytes'] / 2**20:,.0f} MiB",
+        "held-out MLM loss": f"{result['heldout_mlm_loss']:.3f} nats",
+        "  a unigram model at best": f"{result['heldout_unigram_entropy']:.3f} nats",
+        "held-out MLM accuracy": f"{result['heldout_mlm_accuracy']:.1%}",
+        "held-out NSP accuracy": f"{result['heldout_nsp_accuracy']:.1%}"
+        f" (95 % interval {low:.1%} to {high:.1%})",
+        "checkpoint": result["checkpoint"],
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_jax.training.losses import means, weighted_cross_entropy
+
+
+def test_hand_set_logits():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
+    nats, hits = weighted_cross_entropy(logits, jnp.array([0, 1]), jnp.array([1.0, 2.0]))
+    np.testing.assert_allclose(nats, np.log(2) + 2 * np.log(10), rtol=1e-6)
+    assert hits == 1.0
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31 - 1))
+def test_equals_the_one_hot_definition(seed):
+    draw = np.random.default_rng(seed)
+    logits, weights = draw.normal(size=(6, 5)) * 4, draw.integers(0, 2, 6).astype(np.float32)
+    labels = draw.integers(0, 5, 6)
+    nats, _ = weighted_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(weights))
+    expected = -(np.eye(5)[labels] * jax.nn.log_softmax(logits)).sum(-1) @ weights
+    np.testing.assert_allclose(nats, expected, rtol=1e-5)
+
+
+def test_bfloat16_logits_are_summed_in_float32():
+    logits = jnp.zeros((1, 1000), jnp.bfloat16)
+    nats, _ = weighted_cross_entropy(logits, jnp.array([3]), jnp.ones(1))
+    assert nats.dtype == jnp.float32
+    np.testing.assert_allclose(nats, np.log(1000), rtol=1e-6)
+
+
+def test_means_divide_by_counts_not_by_rows():
+    sums = {
+        "mlm_nats": 6.0, "mlm_hits": 1.0, "mlm_count": 4.0,
+        "nsp_nats": 1.0, "nsp_hits": 2.0, "nsp_count": 2.0,
+    }  # fmt: skip
+    assert {k: float(v) for k, v in means(sums).items()} == {
+        "loss": 2.0, "mlm_loss": 1.5, "nsp_loss": 0.5, "mlm_accuracy": 0.25, "nsp_accuracy": 1.0,
+    }  # fmt: skip
+
+
+def test_nothing_masked_is_no_loss_and_no_nan():
+    empty = dict.fromkeys(
+        ("mlm_nats", "mlm_hits", "mlm_count", "nsp_nats", "nsp_hits", "nsp_count"), 0.0
+    )
+    assert all(float(value) == 0.0 for value in means(empty).values())
