@@ -9,8 +9,9 @@ number generators", OOPSLA 2014): draw n of key k equals the (n+1)-th output of 
 generator seeded with k.
 """
 
-import numba
 import numpy as np
+
+from bert_jax.data.compiling import compiled
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -19,11 +20,8 @@ _ONE = np.uint64(1)
 _LOW_32_BITS = np.uint64(0xFFFFFFFF)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32))
 
-# Inlined into the kernels of other files; cached on disk so that later processes start at once.
-_compiled = numba.njit(cache=True, nogil=True)
 
-
-@_compiled
+@compiled
 def random_bits(key: np.uint64, counter: np.uint64) -> np.uint64:
     """Return the 64 random bits number `counter` of the stream `key` (both uint64)."""
     bits = key + (counter + _ONE) * _GOLDEN
@@ -32,7 +30,7 @@ def random_bits(key: np.uint64, counter: np.uint64) -> np.uint64:
     return bits ^ (bits >> _SHIFTS[2])
 
 
-@_compiled
+@compiled
 def scale_to_range(bits: np.uint64, size: int) -> np.int64:
     """Map the upper 32 of 64 random bits to an int in [0, size), for 1 <= size <= 2**31.
 
@@ -42,13 +40,13 @@ def scale_to_range(bits: np.uint64, size: int) -> np.int64:
     return np.int64(((bits >> _SHIFTS[3]) * np.uint64(size)) >> _SHIFTS[3])
 
 
-@_compiled
+@compiled
 def random_index(key: np.uint64, counter: np.uint64, size: int) -> np.int64:
     """Return draw number `counter` of stream `key` as an int in [0, size), size <= 2**31."""
     return scale_to_range(random_bits(key, counter), size)
 
 
-@_compiled
+@compiled
 def substream(key: np.uint64, index: int) -> np.uint64:
     """Return the key of the stream number `index` (>= 0) below `key`.
 
@@ -57,7 +55,7 @@ def substream(key: np.uint64, index: int) -> np.uint64:
     return random_bits(random_bits(key, _GOLDEN), np.uint64(index))
 
 
-@_compiled
+@compiled
 def shuffled(key: np.uint64, size: int) -> np.ndarray:
     """Return a random permutation of 0 … size-1, int64 [size] (Fisher–Yates), size <= 2**31."""
     order = np.arange(size)

@@ -23,17 +23,15 @@ pair fits. Four things differ, each because the original gives the label away or
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from bert_jax.data.compiling import compiled
 from bert_jax.data.counter_rng import random_bits, random_index, shuffled, stream_key, substream
 from bert_jax.data.documents import Documents
 from bert_jax.errors import UserError
 
 SPECIALS_PER_INSTANCE = 3  # [CLS] A [SEP] B [SEP]
 _PLAN_STREAM = 1  # tells this use of (seed, epoch, length) from others
-
-_compiled = numba.njit(cache=True, nogil=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def _without_empty(documents: Documents) -> tuple[np.ndarray, np.ndarray]:
     return starts, document_starts
 
 
-@_compiled
+@compiled
 def _plan(sentence_starts, document_starts, max_tokens, short_threshold, key):
     """Plan the instances in document order; return the five columns of `InstancePlan`."""
     capacity = len(sentence_starts) - 1  # every instance uses up at least one sentence
@@ -214,7 +212,7 @@ def _plan(sentence_starts, document_starts, max_tokens, short_threshold, key):
     return a_start[:n], a_length[:n], b_start[:n], b_length[:n], is_random[:n]
 
 
-@_compiled
+@compiled
 def _owed_next_labels(sentence_starts, document_starts, key):
     """Count the one-sentence documents whose coin fell on "next", which they cannot have.
 
@@ -223,18 +221,19 @@ def _owed_next_labels(sentence_starts, document_starts, key):
     owed, tokens = 0, 0
     for document in range(len(document_starts) - 1):
         first, end = document_starts[document], document_starts[document + 1]
-        if end - first == 1:
-            owed += random_index(key, np.uint64(document), 2)
-        else:
+        if end - first > 1:
             tokens += sentence_starts[end] - sentence_starts[first]
+        elif random_index(key, np.uint64(document), 2) == 1:
+            owed += 1
     return owed, tokens
 
 
-@_compiled
+@compiled
 def _random_b(sentence_starts, document_starts, document, tokens, sentences, draws):
     """Return the span of a random B: up to `tokens` or `sentences`, whichever comes first."""
     other = random_index(draws, np.uint64(5), len(document_starts) - 2)
-    other += np.int64(other >= document)
+    if other >= document:
+        other += 1
     first, end = document_starts[other], document_starts[other + 1]
     # The last start that leaves enough text; any start where the document has not enough.
     last = end - 1
@@ -257,7 +256,7 @@ def _random_b(sentence_starts, document_starts, document, tokens, sentences, dra
     return sentence_starts[start], sentence_starts[stop]
 
 
-@_compiled
+@compiled
 def _truncate(a_from, a_to, b_from, b_to, max_tokens, draws):
     """Take tokens one by one from a random end of the longer span (B in a tie) until they fit.
 
@@ -282,7 +281,7 @@ def _truncate(a_from, a_to, b_from, b_to, max_tokens, draws):
     return a_from + front_a, a_to - (cut_a - front_a), b_from + front_b, b_to - (cut_b - front_b)
 
 
-@_compiled
+@compiled
 def _coins(key, count):
     """Return how many of `count` fair coins fall on heads."""
     heads = 0

@@ -10,13 +10,11 @@ hashes of (seed, epoch, row), so that a row can be masked anywhere, in any order
 from dataclasses import dataclass
 from typing import Protocol
 
-import numba
 import numpy as np
 
+from bert_jax.data.compiling import compiled
 from bert_jax.data.counter_rng import random_bits, random_index, scale_to_range
 from bert_jax.errors import UserError
-
-_compiled = numba.njit(cache=True, nogil=True)
 
 
 class Vocabulary(Protocol):
@@ -142,7 +140,7 @@ class PieceTable:
         )
 
 
-@_compiled
+@compiled
 def mask_row(
     key,
     ids,

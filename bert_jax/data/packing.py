@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from bert_jax.data.compiling import compiled
 from bert_jax.data.counter_rng import shuffled
 from bert_jax.data.instances import InstancePlan
 from bert_jax.errors import UserError
-
-_compiled = numba.njit(cache=True, nogil=True)
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> R
     return Rows(starts, np.argsort(row_of, kind="stable"))
 
 
-@_compiled
+@compiled
 def _first_fit(lengths, row_length, max_instances):
     """Return the row of each instance, int64 [n].
 

@@ -1,6 +1,10 @@
 """Making batches ahead of time: threads or worker processes, by grain."""
 
 import atexit
+import multiprocessing
+import os
+import signal
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +37,7 @@ class Prefetched(Iterator[Batch]):
         self, source: RandomAccess, start: int, workers: int, threads: int, buffer: int
     ) -> None:
         """Get ready; the background work starts at the first `next`."""
+        self._stream: Any = None
         if workers < 0 or threads < 1 or buffer < 1:
             raise ValueError(
                 f"got workers={workers}, threads={threads}, buffer={buffer}; "
@@ -40,7 +45,6 @@ class Prefetched(Iterator[Batch]):
             )
         self._arguments = source, start, workers, threads, buffer
         self._from_workers = workers > 0
-        self._stream: Any = None
         self._closed = start == len(source)
         # grain cannot clean up once the interpreter takes its modules apart.
         self._close_at_exit = partial(_close, weakref.ref(self))
@@ -61,9 +65,9 @@ class Prefetched(Iterator[Batch]):
     def close(self) -> None:
         """Stop the background work; the iterator is exhausted from here on."""
         self._closed = True
-        atexit.unregister(self._close_at_exit)
-        stream, self._stream = self._stream, None
-        if stream is not None:
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            atexit.unregister(self._close_at_exit)
             stream.close()
 
     def __enter__(self) -> "Prefetched":
@@ -73,8 +77,7 @@ class Prefetched(Iterator[Batch]):
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_close_at_exit"):
-            self.close()
+        self.close()
 
 
 def _close(prefetched: "weakref.ref[Prefetched]") -> None:
@@ -96,8 +99,26 @@ def _grain_stream(
     if workers:
         if not flags.FLAGS.is_parsed():  # a notebook, or a script of another style
             flags.FLAGS.mark_as_parsed()  # grain's own flags are read at their defaults
-        stream = stream.mp_prefetch(grain.MultiprocessingOptions(workers, buffer))
+        stream = stream.mp_prefetch(
+            grain.MultiprocessingOptions(workers, buffer), _live_with_parent
+        )
     return iter(stream)
+
+
+def _live_with_parent(worker: int, workers: int) -> None:
+    """Begin a worker process: it ends when its parent does, no sooner and no later."""
+    # A scheduler signals all processes of a job. The parent saves a checkpoint and then ends its
+    # workers; were they to go first, the parent would fail in the middle of that.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # returns at once when it is killed, too
+        os._exit(1)
 
 
 @dataclass(frozen=True)

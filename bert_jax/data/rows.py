@@ -11,16 +11,14 @@ cls_positions                    0                       6
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from bert_jax.data.compiling import compiled
 from bert_jax.data.counter_rng import substream
 from bert_jax.data.documents import Documents
 from bert_jax.data.instances import InstancePlan
 from bert_jax.data.masking import Masking, PieceTable, mask_row
 from bert_jax.data.packing import Rows
-
-_compiled = numba.njit(cache=True, nogil=True)
 
 Batch = dict[str, np.ndarray]
 """The arrays a training step sees; names, types and shapes stand in `empty_batch`."""
@@ -127,7 +125,7 @@ def as_compiled_input(array: np.ndarray) -> np.ndarray:
     return view
 
 
-@_compiled
+@compiled
 def _fill(
     pieces,
     a_start,

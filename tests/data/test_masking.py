@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bert_jax.data.loader import Batches, Phase, RowSettings
-from bert_jax.data.masking import Masking, default_max_predictions
+from bert_jax.data.masking import Masking, PieceTable, default_max_predictions, mask_row
 from bert_jax.data.rows import Batch
 from bert_jax.errors import UserError
+from bert_jax.text.tokenizer import Tokenizer
 from tests.data.synthetic import SmallVocabulary, corpora, random_documents
 
 VOCABULARY = SmallVocabulary(100)
@@ -160,6 +161,48 @@ def test_whole_words_are_masked_or_left_whole():
                 several += len(word & masked) > 1
     assert several > 100
     assert 0.97 * wanted < count <= wanted  # only the last word may not fit
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Redding reds RED", [["Red", "##ding"], ["red", "##s"], ["R", "##E", "##D"]]),
+        ("我爱red", [["我"], ["爱"], ["red"]]),
+    ],
+)
+def test_whole_words_of_cased_and_chinese_text(tmp_path, text, words):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Red", "red", "R"]
+    pieces += ["##ding", "##s", "##E", "##D", "我", "爱"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    tokenizer = Tokenizer.from_file(tmp_path / "vocab.txt", lowercase=False)
+    ids = tokenizer.piece_ids(text)
+    table = PieceTable.of(tokenizer)
+    seen = set()
+    for key in range(200):
+        row = np.concatenate([[table.cls_id], ids, [table.sep_id]]).astype(np.int32)
+        positions, labels = np.zeros((2, 8), np.int32)
+        weights = np.zeros(8, np.float32)
+        mask_row(
+            np.uint64(key),
+            row,
+            len(row),
+            0.3,  # 3 of 9 or 2 of 5 tokens
+            True,
+            Masking().thresholds,
+            table.mask_id,
+            table.ordinary_ids,
+            table.is_special,
+            table.is_continuation,
+            positions,
+            labels,
+            weights,
+        )
+        masked = [pieces[label] for label in labels[weights > 0]]
+        while masked:
+            word = next(w for w in words if masked[: len(w)] == w)
+            seen.add(tuple(word))
+            masked = masked[len(word) :]
+    assert seen == {tuple(word) for word in words}
 
 
 def test_pieces_of_a_masked_word_are_drawn_one_by_one():
