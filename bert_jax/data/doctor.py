@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,10 @@ class CorpusReport:
         dropped_documents, dropped_lines: of those, how many were left out on request.
         empty_documents: documents without a single piece; left out.
         characters: of all text that came in.
-        bad_utf8_bytes, bad_utf8_documents: bytes that were no UTF-8, and documents with any.
-        expected_instances: for a length in pieces, about how many NSP instances one epoch gives.
+        bad_utf8_bytes, bad_utf8_documents: how often bytes were no UTF-8, and in how many
+            documents.
+        expected_instances: for a length in pieces, about how many NSP instances one epoch over
+            the train split gives.
         disk_bytes: of everything under the corpus' folder.
         seconds: to build it.
         splits: the same counts for "train" and "heldout".
@@ -90,7 +93,7 @@ class CorpusReport:
             "duplicate documents": f"{self.duplicates:,}, {self.dropped_documents:,} dropped",
             "duplicate lines": f"{about}{self.duplicate_lines:,}, {self.dropped_lines:,} dropped",
             "empty documents": f"{self.empty_documents:,}, dropped",
-            "bad UTF-8": f"{self.bad_utf8_bytes:,} bytes in {self.bad_utf8_documents:,} documents",
+            "bad UTF-8": f"at {self.bad_utf8_bytes:,} places, in {self.bad_utf8_documents:,} documents",
         }
         for name, split in self.splits.items():
             rows[name] = f"{split.documents:,} documents, {split.pieces:,} pieces"
@@ -155,7 +158,7 @@ class Doctor:
         counts.unknown += unknown
         self.one_sentence_documents += len(lengths) == 1
         self.longest_sentence = max(self.longest_sentence, int(lengths.max()))
-        for length in self.instances:
+        for length in self.instances if split == "train" else ():
             self.instances[length] += expected_instances(pieces, len(lengths), length)
 
     def report(self, disk_bytes: int, seconds: float) -> CorpusReport:
@@ -188,10 +191,23 @@ class Doctor:
 def expected_instances(pieces: int, sentences: int, length: int) -> float:
     """About how many NSP instances of `length` positions a document gives in one epoch.
 
-    An instance takes sentences of the document until it has `length` - 3 pieces (a tenth of them
-    aim for a random shorter length, half of that on average). Half of the instances take their
-    second part from elsewhere and give back what they do not use, about half of what they took.
+    An instance takes k sentences, enough for `length` - 3 pieces (a tenth of the instances aim for
+    a random shorter length). Half of the instances use them all; half take their second part from
+    elsewhere and give back what they do not use, about k/2. What is left at the document's end
+    gives a few short ones. Within an eighth of what `instances.plan_instances` makes of novels,
+    Wikipedia articles, country pages and dictionary entries, at 128 and at 512.
     """
     target = (length - 3) * 0.95
-    taken = max(1.0, min(sentences, target * sentences / pieces + 0.5))  # sentences
-    return max(1.0, sentences / (0.75 * taken + 0.25))
+    taken = min(float(sentences), target * sentences / pieces + 0.5)
+    return _instances_of_the_end(round(taken)) + (sentences - taken) / (0.75 * taken)
+
+
+@cache
+def _instances_of_the_end(sentences: int) -> float:
+    # E(s) = 1 + ½ mean(E(1) … E(s - 1)): one instance, then in half the cases what it gave back.
+    total = 0.0
+    expected = 1.0
+    for s in range(1, sentences):
+        total += expected
+        expected = 1 + 0.5 * total / s
+    return expected

@@ -15,7 +15,7 @@ class Document:
         name: where it came from, for people ("novels/Eliot_Adam_1859.txt", "news.jsonl:17").
         text: running text, whose paragraphs and sentences are still to be found; or a tuple of
             sentences, where the source says what a sentence is.
-        bad_bytes: how many bytes were no UTF-8; each became U+FFFD, which BERT drops.
+        bad_bytes: how often the bytes were no UTF-8; there the text has U+FFFD, which BERT drops.
         source_bytes: how far the reader came in its input for this document, for progress bars.
     """
 

@@ -38,7 +38,7 @@ class TokenisedDocument:
             between lines only.
         characters: length of the text.
         unknown: how many pieces are [UNK].
-        bad_bytes: how many bytes were no UTF-8.
+        bad_bytes: how often its bytes were no UTF-8.
         source_bytes: how much of its input it took.
         record: the document as it is stored (`example.encode_example`).
     """

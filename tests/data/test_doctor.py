@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax.data.corpus import Corpus, build_corpus
-from bert_jax.data.doctor import CorpusReport
+from bert_jax.data.doctor import CorpusReport, expected_instances
 from bert_jax.data.document import Document
+from bert_jax.data.documents import Documents
+from bert_jax.data.instances import plan_instances
 from bert_jax.data.seen import DuplicateCounter, SeenHashes
 from tests.text.vocabulary import small_tokenizer
 
@@ -66,8 +68,24 @@ def test_the_report_survives_json(tmp_path):
     assert CorpusReport.from_json(json.loads(json.dumps(report.to_json()))) == report
     rows = report.rows()
     assert rows["duplicate documents"] == "1, 0 dropped"
-    assert rows["bad UTF-8"] == "2 bytes in 1 documents"
+    assert rows["bad UTF-8"] == "at 2 places, in 1 documents"
     assert all(isinstance(value, str) and "\n" not in value for value in rows.values())
+
+
+@pytest.mark.parametrize("mean_sentences, length", [(2, 128), (12, 128), (300, 128), (30, 512)])
+def test_expected_instances_are_about_those_planned(mean_sentences, length):
+    rng = np.random.default_rng(0)
+    counts = 1 + rng.poisson(mean_sentences - 1, 6000 // mean_sentences)
+    starts = np.concatenate([[0], np.cumsum(rng.integers(5, 45, counts.sum()))])
+    documents = Documents(
+        np.zeros(starts[-1], np.uint16), starts, np.concatenate([[0], np.cumsum(counts)])
+    )
+    pieces = np.diff(starts[documents.document_starts])
+    expected = sum(
+        expected_instances(int(p), int(s), length) for p, s in zip(pieces, counts, strict=True)
+    )
+    planned = len(plan_instances(documents, length, seed=0, epoch=0))
+    assert expected == pytest.approx(planned, rel=1 / 5)
 
 
 @given(st.lists(st.lists(st.integers(0, 20), max_size=12), max_size=12))
