@@ -93,7 +93,8 @@ class CorpusReport:
             "duplicate documents": f"{self.duplicates:,}, {self.dropped_documents:,} dropped",
             "duplicate lines": f"{about}{self.duplicate_lines:,}, {self.dropped_lines:,} dropped",
             "empty documents": f"{self.empty_documents:,}, dropped",
-            "bad UTF-8": f"at {self.bad_utf8_bytes:,} places, in {self.bad_utf8_documents:,} documents",
+            "bad UTF-8": f"at {self.bad_utf8_bytes:,} places, "
+            f"in {self.bad_utf8_documents:,} documents",
         }
         for name, split in self.splits.items():
             rows[name] = f"{split.documents:,} documents, {split.pieces:,} pieces"

@@ -1,3 +1,4 @@
+import gc
 import itertools
 
 from bert_jax.data.python_docs import docstrings, python_docs_identity, read_python_docs
@@ -48,8 +49,10 @@ def test_docstrings_in_source_order():
 
 
 def test_what_does_not_parse_is_left_out():
-    assert docstrings(b"def {{ template }}") == []
-    assert docstrings(b"x = '\0'") == []
+    assert docstrings(b"''' '''\ndef {{ template }}") == []
+    assert docstrings(b"def f(): 'Short.'") == []
+    assert gc.isenabled()
+    assert docstrings(b"x = '''\0'''") == []
 
 
 def test_installed_documentation():

@@ -1,0 +1,61 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bert_jax.data.corpus import Corpus
+from tests.text.vocabulary import small_tokenizer
+
+
+def run(*flags, cwd):
+    command = [sys.executable, "-W", "error", "-m", "experiments.build_corpus", *flags]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
+
+
+@pytest.fixture
+def here(tmp_path):
+    small_tokenizer().save(tmp_path / "vocab.txt")
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        text = f"The cats {number}. He left.\n\nOne day, yes.\n"
+        (tmp_path / "in" / f"{number:02}.txt").write_text(text)
+    return tmp_path
+
+
+def test_builds_prints_and_finds_it_again(here):
+    flags = ("--input=in", "--vocab=vocab.txt", "--data_dir=out/c", "--workers=2")
+    done = run(*flags, cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sentences" in done.stdout and "90 (3.0 a document)" in done.stdout
+    result = json.loads((here / "out" / "c" / "result.json").read_text())
+    assert result["documents"] == 30 and result["sentences"] == 90
+    assert result["duplicates"] == 0 and result["unk_rate"] == 0.0
+    assert result["pieces"] == 10 * 12 + 20 * 13 and result["seconds"] > 0
+    assert result["peak_rss_bytes"] > 10_000_000
+    assert set(result["splits"]) == {"train", "heldout"}
+    assert Corpus.open(here / "out" / "c").report.documents == 30
+    assert [path.name for path in (here / "out").iterdir()] == ["c"]
+
+    again = run(*flags, cwd=here)
+    assert again.returncode == 0 and "was built before" in again.stdout
+    assert json.loads((here / "out" / "c" / "result.json").read_text()) == result
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--input=nope"], "got input 'nope', where there is no file; expected python_docs"),
+        (["--vocab=nope"], "got vocabulary 'nope', which cannot be read"),
+        (["--workers=0"], "flag --workers=0: 0 is not a positive integer"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(here, flags, message):
+    given = ["--input=in", "--vocab=vocab.txt", "--data_dir=c", *flags]
+    given = [flag for flag in given if flag.split("=")[0] != flags[0].split("=")[0]] + flags
+    done = run(*given, cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and message in done.stderr
+    assert sorted(path.name for path in here.iterdir()) == ["in", "vocab.txt"]
