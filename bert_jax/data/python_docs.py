@@ -68,7 +68,7 @@ def docstrings(source: bytes) -> list[str]:
     if b'"""' not in source and b"'''" not in source and b"add_newdoc" not in source:
         return []  # spares a quarter of the files; a docstring in single quotes says little
     with warnings.catch_warnings(), _no_garbage_collection():
-        warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in other people's strings
+        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
         try:
             tree = ast.parse(source)
         except (SyntaxError, ValueError):  # a template, or syntax of a newer Python
