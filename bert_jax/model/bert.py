@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.config import BertConfig
+from bert_jax.model.backend import default_products
 from bert_jax.model.checks import as_allowed
 from bert_jax.model.embeddings import Embeddings, InputRepresentation
 from bert_jax.model.encoder import Encoder
 from bert_jax.model.heads import MaskedLMHead, NextSentenceHead, Pooler, gather_positions
-from bert_jax.model.products import Products, default_products
+from bert_jax.model.products import Products
 
 
 @jax.tree_util.register_dataclass

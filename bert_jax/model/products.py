@@ -1,8 +1,8 @@
-"""The three matrix products BERT spends its time in, as values; and which ones a backend gets.
+"""The three matrix products BERT spends its time in, as values.
 
 A module computes with the `Products` it was given. `PLAIN` is einsum and leaves everything to the
 compiler, as TPU and GPU want it; what a CPU needs beyond that is in `cpu_products.py` and nowhere
-else.
+else. `backend.py` chooses.
 """
 
 import dataclasses
@@ -89,12 +89,3 @@ class Products:
 
 
 PLAIN = Products(dense, attend, decode)
-
-
-def default_products() -> Products:
-    """Return the products for the backend that jax runs on.
-
-    When compiling on one machine for another (a TPU topology on a CPU host), pass `PLAIN` to the
-    model instead.
-    """
-    return PLAIN

@@ -1,0 +1,62 @@
+"""The other side of `train_step.py`: Hugging Face's BertForPreTraining on torch, as a worker.
+
+Started by the benchmark with the Python that has torch and transformers (`--peer_python`); needs
+nothing of bert_jax. Arguments: one JSON object. Standard input: a number of steps a line; standard
+output: the milliseconds of those steps as a JSON list a line, so that the two sides can take turns.
+"""
+
+import json
+import sys
+import time
+
+import torch
+import transformers
+
+
+def main() -> None:
+    """Build the model of the JSON object in argv, then time steps as asked."""
+    job = json.loads(sys.argv[1])
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**job["config"])
+    model = transformers.BertForPreTraining(config).train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
+        lr=1e-4,
+        fused=True,
+    )
+    rows, length, predictions = job["batch_size"], job["length"], job["predictions"]
+    ids = torch.randint(0, config.vocab_size, (rows, length))
+    segments = (torch.arange(length) >= length // 2).long().expand(rows, length)
+    labels = torch.full((rows, length), -100)
+    labels[:, 1 : predictions + 1] = ids[:, 1 : predictions + 1]
+    inputs = {
+        "input_ids": ids,
+        "token_type_ids": segments,
+        "attention_mask": torch.ones_like(ids),
+        "labels": labels,
+        "next_sentence_label": torch.randint(0, 2, (rows,)),
+    }
+    half = job["dtype"] == "bfloat16"
+
+    def step() -> float:
+        begin = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = model(**inputs).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        return 1e3 * (time.perf_counter() - begin)
+
+    step()
+    print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__}))
+    sys.stdout.flush()
+    for line in sys.stdin:
+        print(json.dumps([step() for _ in range(int(line))]))
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
