@@ -11,7 +11,10 @@ as real ones. Prints a table and writes `--workdir/result.json`:
 * one core: tokens/s of `batches[step]`, new epochs included, token and whole-word masking;
 * what reaches a reader of `iterate` with a prefetch thread and with worker processes.
 
-Tokens are real ones, padding not counted. MEASURED
+Tokens are real ones, padding not counted. In 70 s, on two cores of an x86-64 machine shared with
+others (load 4 to 8): a million made-up sentences planned in 0.10 s and packed in 0.03 s; rows of
+128 tokens .84 full, packed .99; one core 21 million tokens/s, a prefetch thread 12, one worker
+process 4.5, two 6.4. On 63 MB of novels, dictionaries and manuals (--corpus): one core 17 million.
 """
 
 import time

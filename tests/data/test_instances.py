@@ -130,12 +130,18 @@ def best_guess_accuracy(plan: InstancePlan) -> float:
     return float(np.mean((random_share[cell[half:]] > 0) == plan.is_random[half:]))
 
 
-@pytest.mark.parametrize(("mean_sentences", "bound"), [(1000, 0.52), (30, 0.54), (6, 0.59)])
+@pytest.mark.parametrize(("mean_sentences", "bound"), [(1000, 0.515), (30, 0.52), (6, 0.55)])
 def test_lengths_hardly_tell_the_label(mean_sentences, bound):
-    # The original, on the same corpora: 0.523, 0.554 and 0.627. What is left comes from partners
-    # drawn uniformly: the document a pair is cut from is longer than its partner, on average.
+    # The original, on the same corpora: 0.523, 0.554 and 0.627.
     documents = random_documents(int(300000 / mean_sentences), mean_sentences)
     assert best_guess_accuracy(plan_instances(documents, 128, 3, 0)) < bound
+
+
+def test_lengths_hardly_tell_the_label_where_documents_are_unlike():
+    # Books among dictionary entries: an entry is no continuation of the length a book has.
+    documents = documents_of([[20] * 2500] * 40 + [[20] * 5] * 400)
+    plan = plan_instances(documents, 512, 0, 0)
+    assert best_guess_accuracy(plan) < 0.54
 
 
 def test_long_single_sentences_do_not_tell_the_label():
@@ -159,8 +165,8 @@ def test_plan_is_the_same_on_every_machine_and_version():
     assert arrays(plan) == [
         [44, 37, 0],
         [6, 5, 3],
-        [3, 42, 11],
-        [4, 2, 10],
+        [0, 42, 11],
+        [3, 2, 10],
         [True, False, False],
     ]
 

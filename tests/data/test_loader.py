@@ -263,12 +263,16 @@ def make():
     phases, settings = [Phase(32, 0.5), Phase(64, 0.5)], RowSettings(8, max_instances=2)
     return Batches(documents, Vocabulary(), seed=0, steps=20, phases=phases, settings=settings)
 
-def sleep():
+def sleep(ready):
     _live_with_parent(0, 1)
+    ready.set()
     time.sleep(100)
 
 if __name__ == "__main__" and sys.argv[1:] == ["be killed"]:
-    multiprocessing.get_context("spawn").Process(target=sleep).start()
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    spawn.Process(target=sleep, args=(ready,)).start()
+    ready.wait()
     os.kill(os.getpid(), signal.SIGKILL)
 elif __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: None)
