@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +26,14 @@ class Documents:
         pieces: uint16 where the vocabulary allows, else int32; no special pieces but [UNK].
         sentence_starts: int64 offsets into `pieces`; the last is T.
         document_starts: int64 offsets into the sentences; the last is s.
+        folder: where the arrays lie, if they were mapped. Pickling then sends this path and not
+            the arrays, so that worker processes map the same memory.
     """
 
     pieces: np.ndarray
     sentence_starts: np.ndarray
     document_starts: np.ndarray
+    folder: Path | None = None
 
     @property
     def num_documents(self) -> int:
@@ -58,14 +62,18 @@ class Documents:
     @classmethod
     def load(cls, folder: str | Path) -> "Documents":
         """Map the arrays that `write_arrays` left in a folder."""
-        return cls(*(_map(Path(folder) / f"{name}.npy") for name in _NAMES))
+        pieces, sentence_starts, document_starts = (
+            np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in _NAMES
+        )
+        return cls(pieces, sentence_starts, document_starts, Path(folder))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.folder is not None:
+            return Documents.load, (self.folder,)
+        return Documents, (self.pieces, self.sentence_starts, self.document_starts)
 
 
 _NAMES = ("pieces", "sentence_starts", "document_starts")
-
-
-def _map(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
 
 
 def piece_dtype(vocab_size: int) -> type[np.unsignedinteger] | type[np.signedinteger]:

@@ -63,6 +63,7 @@ class TfdsText:
                     f"tfds:{self.name}:{number}{part}",
                     text[start : start + LONGEST_DOCUMENT],
                     0 if start else bad_bytes,
+                    min(LONGEST_DOCUMENT, len(text) - start),
                 )
 
 

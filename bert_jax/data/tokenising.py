@@ -1,9 +1,11 @@
 """Documents to pieces: the part of building a corpus that runs on every core."""
 
 import hashlib
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import get_context
@@ -13,6 +15,7 @@ import numpy as np
 from bert_jax.data.document import Document
 from bert_jax.data.example import encode_example
 from bert_jax.data.sentences import LONGEST_SENTENCE, paragraphs, split_paragraph
+from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 
 _BATCH_CHARACTERS = 1 << 20
@@ -103,6 +106,9 @@ def tokenise_all(
 
     Documents come back in order. At most two batches of about 1 MB a worker are under way, so
     memory does not grow with the input.
+
+    Raises:
+        UserError: a worker process died.
     """
     batches = _batches(documents)
     first = list(islice(batches, 2))
@@ -123,6 +129,11 @@ def tokenise_all(
                     yield from under_way.popleft().result()
             while under_way:
                 yield from under_way.popleft().result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"got a worker process that died, one of {workers}, perhaps for lack of memory; "
+                "expected them to live: try fewer workers"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -146,6 +157,7 @@ _worker_tokenizer: Tokenizer  # one a process, so that its memo outlives a batch
 
 def _start_worker(tokenizer: Tokenizer) -> None:
     global _worker_tokenizer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     _worker_tokenizer = tokenizer
 
 

@@ -1,5 +1,7 @@
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from bert_jax.data import corpus as corpus_module
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.document import Document
+from bert_jax.data.documents import Documents
 from bert_jax.data.example import encode_example
 from bert_jax.data.records import record_features
 from bert_jax.data.sources import open_source
@@ -129,6 +132,34 @@ def test_an_error_in_a_worker_is_raised_here(monkeypatch):
     bad = [*documents(5), Document("bad", 7)]
     with pytest.raises(TypeError):
         list(tokenise_all(bad, TOKENIZER, 2))
+
+
+class Deadly(Document):
+    """Kills the process that looks at its text."""
+
+    def __getattribute__(self, name):
+        if name == "text" and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getattribute__(name)
+
+
+def test_a_worker_that_dies_is_one_line(monkeypatch):
+    monkeypatch.setattr("bert_jax.data.tokenising._BATCH_CHARACTERS", 1)
+    with pytest.raises(UserError, match="got a worker process that died, one of 2, perhaps"):
+        list(tokenise_all([*documents(5), Deadly("x", "y")], TOKENIZER, 2))
+
+
+def test_documents_travel_to_other_processes_as_a_path(tmp_path):
+    build_corpus(documents(300), TOKENIZER, tmp_path / "c")
+    train = Corpus.open(tmp_path / "c").train
+    sent = pickle.dumps(train)
+    assert len(sent) < 500
+    again = pickle.loads(sent)
+    assert isinstance(again.pieces, np.memmap)
+    np.testing.assert_array_equal(again.pieces, train.pieces)
+    np.testing.assert_array_equal(again.document_starts, train.document_starts)
+    loose = Documents(np.arange(3), np.array([0, 3]), np.array([0, 1]))
+    assert pickle.loads(pickle.dumps(loose)).pieces.tolist() == [0, 1, 2]
 
 
 def test_the_split_goes_by_content(tmp_path):
