@@ -1,4 +1,4 @@
-"""Which products a model computes with where nobody said: the one place that asks for the backend."""
+"""Which products a model gets by default: the one place that asks for the backend."""
 
 import jax
 

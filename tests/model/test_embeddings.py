@@ -94,7 +94,7 @@ def test_a_part_can_be_replaced(embeddings):
         (([[True]],), "input_ids of dtype bool"),
         (
             ([1, 2],),
-            r"input_ids of shape \(2,\); expected two axes \[B, L\]; give input_ids\[None\]",
+            r"shape \(2,\); expected two axes \[B, L\]; give input_ids\[None\]",
         ),
         (([[1, 2], [3]],), "lists of unequal length"),
         (([[1] * 11],), "length 11; expected at most 10"),

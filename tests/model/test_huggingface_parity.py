@@ -1,4 +1,4 @@
-"""Every number of Hugging Face's BertForPreTraining, from `tests/golden/huggingface.npz`, to 1e-5."""
+"""Every number of Hugging Face's BertForPreTraining, from `tests/golden`, to 1e-5."""
 
 from pathlib import Path
 
