@@ -11,7 +11,6 @@ threads and processes, with the batches it would have had.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from bert_jax.data.counter_rng import stream_key
 from bert_jax.data.documents import Documents
 from bert_jax.data.instances import plan_instances
 from bert_jax.data.masking import Masking, PieceTable, Vocabulary
-from bert_jax.data.memory_maps import mapped_again, unmapped
 from bert_jax.data.packing import pack_instances
 from bert_jax.data.prefetch import Prefetched
 from bert_jax.data.rows import NO_ROW, Batch, PlannedRows, make_batch
@@ -57,9 +55,7 @@ class RowSettings:
 
 
 class _RandomAccessBatches:
-    """Iteration, prefetching and pickling on top of `__len__` and `__getitem__`."""
-
-    _documents: Documents
+    """Iteration and prefetching on top of `__len__` and `__getitem__`."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -90,14 +86,6 @@ class _RandomAccessBatches:
         if not 0 <= start <= len(self):
             raise ValueError(f"got start={start}; expected a step from 0 to {len(self)}")
         return Prefetched(self, start, workers, threads, buffer)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle for a worker process: memory-mapped files go by name."""
-        return {**self.__dict__, "_documents": unmapped(self._documents)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._documents = mapped_again(self._documents)
 
 
 class Batches(_RandomAccessBatches):

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -185,11 +183,9 @@ def test_empty_sentences_and_documents_are_skipped():
 
 def test_read_only_memory_maps_are_fine(tmp_path):
     documents = random_documents(20, 10)
-    mapped = {}
-    for field in dataclasses.fields(Documents):
-        np.save(tmp_path / field.name, getattr(documents, field.name))
-        mapped[field.name] = np.load(tmp_path / f"{field.name}.npy", mmap_mode="r")
-    assert arrays(plan_instances(Documents(**mapped), 64, 0, 0)) == arrays(
+    for name in ("pieces", "sentence_starts", "document_starts"):
+        np.save(tmp_path / name, getattr(documents, name))
+    assert arrays(plan_instances(Documents.load(tmp_path), 64, 0, 0)) == arrays(
         plan_instances(documents, 64, 0, 0)
     )
     assert documents.sentence_starts.flags.writeable  # the caller's arrays stay as they were
