@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.parameters import abstract_params, split_model
+from bert_jax.model.parameters import Parameters, abstract_params, split_model
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
@@ -35,7 +36,7 @@ class Pretrainer:
     abstract_state: TrainState
     train_step: TrainStep
     eval_step: EvalStep
-    _init: Any
+    _init: Callable[[], TrainState]
 
     def initial_state(self) -> TrainState:
         """The state before the first step, made where it will live."""
@@ -80,11 +81,16 @@ def assemble_pretrainer(
     def build(scanned: bool) -> BertForPretraining:
         return BertForPretraining(config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype)
 
-    def init() -> TrainState:  # layers unrolled: state and checkpoints have this one layout
-        return create_state(split_model(build(scanned=False))[1], optimizer)
+    def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
+        return split_model(build(scanned=False))[1]
+
+    def init() -> TrainState:
+        # Parameters one by one: under one jit, every draw of every layer would be compiled anew.
+        values = jax.device_put(params(), placed.params)
+        return jax.jit(create_state, static_argnums=1, out_shardings=placed)(values, optimizer)
 
     definition, _ = abstract_params(lambda: build(scan_layers))
-    shapes = jax.eval_shape(init)
+    shapes = jax.eval_shape(lambda: create_state(params(), optimizer))
     placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
@@ -105,5 +111,5 @@ def assemble_pretrainer(
             donate_argnums=0,
         ),
         eval_step=jax.jit(eval_step, in_shardings=(placed.params, rows), out_shardings=replicated),
-        _init=jax.jit(init, out_shardings=placed),
+        _init=init,
     )

@@ -29,7 +29,7 @@ def test_decay_leaves_biases_and_layer_norm_alone(params):
     assert "mlm/bias" in exempt
     decayed = names(decays(params), bool)
     assert {"bert/embeddings/token/table", "nsp/dense/kernel"} <= decayed
-    assert "bert/encoder/layers/1/feed_forward/down/kernel" in decayed
+    assert "bert/encoder/layers/0/feed_forward/down/kernel" in decayed
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

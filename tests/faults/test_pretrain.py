@@ -1,0 +1,120 @@
+"""What a run does when it is killed, told to stop, or gets a NaN."""
+
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.training.checkpoints import load_params
+from tests.faults.runs import (
+    STEPS,
+    command,
+    curve,
+    finish,
+    kill,
+    start,
+    wait_for_step,
+    write_model,
+    write_text,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A finished run, its corpus and model."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    model = write_model(folder)
+    (folder / "text").mkdir()
+    text = write_text(folder / "text")
+    output = finish(start(command(folder / "run", text, model)))
+    return folder / "run", str(folder / "run" / "corpus"), model, output
+
+
+def final_params(workdir):
+    return load_params(workdir / "checkpoints" / str(STEPS))
+
+
+def assert_same_run(workdir, expected):
+    assert curve(workdir) == curve(expected)
+    assert (workdir / "heldout.jsonl").read_text() == (expected / "heldout.jsonl").read_text()
+    jax.tree.map(np.testing.assert_array_equal, final_params(workdir), final_params(expected))
+
+
+def test_a_finished_run_says_what_came_out(uninterrupted):
+    workdir, corpus, model, output = uninterrupted
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["steps"] == STEPS
+    assert result["resumed_from"] is None
+    assert result["checkpoint"] == str(workdir / "checkpoints" / str(STEPS))
+    low, high = result["heldout_nsp_interval"]
+    assert 0 <= low <= result["heldout_nsp_accuracy"] <= high <= 1
+    assert result["peak_rss_bytes"] > 50e6
+    assert [line["step"] for line in curve(workdir)] == list(range(1, STEPS + 1))
+    assert curve(workdir)[-1]["mlm_loss"] < curve(workdir)[0]["mlm_loss"] - 1.0
+    assert result["heldout_mlm_loss"] < np.log(64)
+    assert "held-out NSP accuracy" in output
+
+    again = finish(
+        start(command(workdir, corpus.removesuffix("/run/corpus") + "/text/*.txt", model))
+    )
+    assert f"continuing {workdir} from step {STEPS}" in again
+    repeated = json.loads((workdir / "result.json").read_text())
+    assert repeated["resumed_from"] == STEPS
+    for name in ("heldout_mlm_loss", "heldout_nsp_accuracy", "heldout_unigram_entropy"):
+        assert repeated[name] == result[name]
+
+
+def test_killed_at_any_instant_and_continued_it_is_the_same_bit_for_bit(uninterrupted, tmp_path):
+    """Before the first checkpoint, shortly before one, while one is written, shortly after one."""
+    expected, corpus, model, _ = uninterrupted
+    line = command(tmp_path / "run", corpus, model)
+    for step in (10, 79, 81, 160, 170):
+        process = start(line)
+        wait_for_step(process, tmp_path / "run", step)
+        kill(process)
+    output = finish(start(line))
+    assert "continuing" in output
+    assert_same_run(tmp_path / "run", expected)
+
+
+def test_sigterm_saves_where_it_stands_and_the_rest_is_the_same(uninterrupted, tmp_path):
+    expected, corpus, model, _ = uninterrupted
+    line = command(tmp_path / "run", corpus, model)
+    process = start(line)
+    wait_for_step(process, tmp_path / "run", 20)
+    process.send_signal(signal.SIGTERM)
+    output = finish(process, status=0)
+    step = int(output.split("stopped and saved at step ")[1].split()[0])
+    assert (tmp_path / "run" / "checkpoints" / str(step)).is_dir()
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert f"continuing {tmp_path / 'run'} from step {step}" in finish(start(line))
+    assert_same_run(tmp_path / "run", expected)
+
+
+def test_nan_stops_and_names_step_and_last_good_checkpoint(uninterrupted, tmp_path):
+    _, corpus, model, _ = uninterrupted
+    line = command(
+        tmp_path / "run", corpus, model,
+        learning_rate=1e38, warmup=0, clip_norm=0, checkpoint_every=1, eval_every=0,
+    )  # fmt: skip
+    output = finish(start(line), status=1)
+    last = output.splitlines()[-1]
+    assert "is not finite" in last
+    step = int(last.split("step ")[1].split()[0])
+    assert last.endswith(
+        f"last good checkpoint: {tmp_path / 'run' / 'checkpoints' / str(step - 1)}"
+    )
+    assert "Traceback" not in output
+
+
+def test_a_changed_flag_is_named(uninterrupted):
+    workdir, corpus, model, _ = uninterrupted
+    text = corpus.removesuffix("/run/corpus") + "/text/*.txt"
+    output = finish(start(command(workdir, text, model, learning_rate=0.02)), status=2)
+    assert output.splitlines() == [
+        f"experiments.pretrain: got --learning_rate=0.02, but the run in {workdir} was started with"
+        " --learning_rate=0.01; expected the same (to continue it) or another --workdir (to start"
+        " anew)"
+    ]
