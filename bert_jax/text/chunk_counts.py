@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from bert_jax.text.text_blocks import WHITE_SPACE
+from bert_jax.text.compiled import int64
 
-_SPACES = tuple(WHITE_SPACE)
+_SPACES = (32, 9, 10, 13)  # what BERT splits at among the ASCII characters
 
 
 class StringTable(NamedTuple):
@@ -119,7 +119,7 @@ def _with_room(table: StringTable, strings: int, pool: int) -> StringTable:
 def _count_chunks(table: StringTable, data: np.ndarray, start: int, lowercase: bool) -> int:
     """Count the chunks from `start` on; return where it stopped: the end, or for want of room."""
     pool, tail = table.pool, table.used[1]
-    length = 0
+    length = int64(0)
     for place in range(start, len(data) + 1):
         byte = data[place] if place < len(data) else _SPACES[0]
         if byte > 32 and byte != 127:
@@ -130,7 +130,7 @@ def _count_chunks(table: StringTable, data: np.ndarray, start: int, lowercase: b
         elif byte in _SPACES and length > 0:
             if table.used[0] == len(table.hashes):
                 return start
-            _enter(table, length, 1)
+            _enter(table, length, int64(1))
             tail = table.used[1]
             length = 0
             start = place
@@ -154,7 +154,7 @@ def _split_chunks(
             others[number] = chunk
             number += 1
             continue
-        length = 0
+        length = int64(0)
         for place in range(begin, end):
             byte = chunks.pool[place]
             if 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122:
@@ -165,7 +165,7 @@ def _split_chunks(
                 _enter(words, length, count)
                 length = 0
             words.pool[words.used[1]] = byte
-            _enter(words, 1, count)
+            _enter(words, int64(1), count)
         if length > 0:
             _enter(words, length, count)
     return chunks.used[0], number
@@ -176,7 +176,8 @@ def _add_table(table: StringTable, other: StringTable) -> None:
     for string in range(other.used[0]):
         start, length = other.starts[string], other.lengths[string]
         tail = table.used[1]
-        table.pool[tail : tail + length] = other.pool[start : start + length]
+        for k in range(length):
+            table.pool[tail + k] = other.pool[start + k]
         _enter(table, length, other.counts[string])
 
 

@@ -1,4 +1,4 @@
-"""A cache key for compiled code that is spread over several files.
+"""How compiled code is compiled, and a cache key for code that is spread over several files.
 
 numba's on-disk cache notices a change in the file of the function that Python calls, but not in
 the files of the functions that one calls in turn. So an entry point closes over the fingerprint of
@@ -8,6 +8,17 @@ every file it draws on: numba counts the values closed over into the cache's key
 import hashlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numba
+
+# For functions that only compiled code calls: without the wrappers that Python would call them by,
+# which take most of the time to compile.
+_WITHOUT_WRAPPERS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner = numba.njit(nogil=True, **_WITHOUT_WRAPPERS)
+
+# Casts what is loaded from an int32 array, so that no function is compiled for both widths.
+int64: Any = numba.int64
 
 
 def fingerprint(*modules: ModuleType) -> int:

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from bert_jax.errors import UserError
 
-WHITE_SPACE = b" \t\n\r"  # what BERT splits at among the ASCII characters; \v, \f it deletes
-
 
 @dataclass(frozen=True)
 class Block:

@@ -1,11 +1,13 @@
 """Finding the pair of the largest gain without looking at all pairs, for compiled code.
 
-Exact, by three devices that are each a proof:
+Exact, by three devices, each with its reason:
 
 * **Bounds with floors.** A piece has a floor at or under its count. The heap holds, for each pair
   that is awake, `gain_bound` at the floors, which no later gain exceeds while n and m do not rise
   and the pieces stay over their floors; whichever happens, the bound is renewed. Popping goes on
-  until the largest bound left is under the best exact gain.
+  until the largest bound left is under the best exact gain. What was popped stays out, in a list
+  of pairs whose gains are computed at every step, and goes back when its bound is well behind:
+  most candidates of one step are candidates of the next.
 * **Sleep.** A pair with n < `least` whose merged string is no piece yet gains less than
   n (ln(N / n) + 1), since f(x) − 2 f(x) = −f(x) at c_a = c_b = n is the most it can be, and
   f(N) − f(N − n) < n (ln N + 1). Such pairs are kept out of the heap. As soon as the best gain is
@@ -19,14 +21,15 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from bert_jax.text.compiled import inner, int64
 from bert_jax.text.wordpiece_gain import gain_bound, likelihood_gain, rounding_error
 from bert_jax.text.wordpiece_heap import Heap, empty_heap, pop, push, sweep
 from bert_jax.text.wordpiece_text import Pairs, Pieces, Text, find_pair, find_spelling
 
 _SLACK = 0.98  # a floor stands this much under the count: lower, fewer renewals; higher, fewer pops
-_IN_LEFT, _IN_RIGHT, _AWAKE = 1, 2, 3
+_BEHIND = 0.97  # a candidate whose gain is under this share of the best may leave the candidates
+_IN_LEFT, _IN_RIGHT, _AWAKE, _CANDIDATE = 1, 2, 3, 4
 
 
 class Choice(NamedTuple):
@@ -34,13 +37,16 @@ class Choice(NamedTuple):
 
     Attributes:
         key: float64 [pair capacity], the current bound of a pair; NaN where it has none.
-        listed: uint8 [pair capacity], bits: in the list of its left piece, of its right piece.
+        listed: uint8 [pair capacity], bits: in the list of its left piece, in that of its right
+            piece (awake: both), among the candidates.
         next_left, next_right: int32 [pair capacity], the next pair with that left (right) piece.
         first_left, first_right: int32 [piece capacity], the heads of these lists, or −1.
         floor: int64 [piece capacity].
-        heap: the bounds.
-        looked: int32 [pair capacity], pairs popped in the search that is going on.
-        state: int64 [2], `least`, and the entries the heap may reach before it is swept.
+        heap: the bounds of all pairs that are awake, but the candidates.
+        candidates: int32 [pair capacity].
+        gains: float64 [pair capacity], the candidates' gains at this step, in their order.
+        state: int64 [3], `least`, the entries the heap may reach before it is swept, and how many
+            candidates there are.
     """
 
     key: np.ndarray
@@ -51,7 +57,8 @@ class Choice(NamedTuple):
     first_right: np.ndarray
     floor: np.ndarray
     heap: Heap
-    looked: np.ndarray
+    candidates: np.ndarray
+    gains: np.ndarray
     state: np.ndarray
 
 
@@ -68,8 +75,9 @@ def empty_choice(pairs: Pairs, piece_capacity: int) -> Choice:
         floor=np.zeros(piece_capacity, np.int64),
         # A step renews a pair four times at most; the heap is swept before it holds two of each.
         heap=empty_heap(6 * capacity),
-        looked=np.empty(capacity, np.int32),
-        state=np.zeros(2, np.int64),
+        candidates=np.empty(capacity, np.int32),
+        gains=np.empty(capacity, np.float64),
+        state=np.zeros(3, np.int64),
     )
 
 
@@ -79,6 +87,8 @@ def grown_choice(choice: Choice, pairs: Pairs) -> Choice:
     for name in ("key", "listed", "next_left", "next_right"):
         old = getattr(choice, name)
         getattr(larger, name)[: len(old)] = old
+    number = int(choice.state[2])
+    larger.candidates[:number] = choice.candidates[:number]
     size = int(choice.heap.size[0])
     larger.heap.keys[:size] = choice.heap.keys[:size]
     larger.heap.pairs[:size] = choice.heap.pairs[:size]
@@ -91,7 +101,7 @@ def grown_choice(choice: Choice, pairs: Pairs) -> Choice:
     )
 
 
-@njit(nogil=True)
+@inner
 def start_choice(pieces: Pieces, pairs: Pairs, choice: Choice, by_frequency: bool) -> None:
     """Set the floors and wake the most frequent pairs of a text that has just been laid out."""
     for piece in range(pieces.number[0]):
@@ -104,13 +114,13 @@ def start_choice(pieces: Pieces, pairs: Pairs, choice: Choice, by_frequency: boo
     _wake_all(pieces, pairs, choice, by_frequency)
 
 
-@njit(nogil=True)
+@inner
 def lowered(count: int) -> int:
     """Return the floor for a count."""
-    return int(count * _SLACK)
+    return int64(count * _SLACK)
 
 
-@njit(nogil=True)
+@inner
 def best_pair(
     pieces: Pieces, pairs: Pairs, choice: Choice, by_frequency: bool
 ) -> tuple[int, float]:
@@ -121,20 +131,28 @@ def best_pair(
         choice.state[1] = 3 * heap.size[0] + (1 << 14)
     total = pieces.number[1]
     error = rounding_error(total)
-    best, best_gain = -1, -math.inf
-    looked = 0
+    best, best_gain = int64(-1), -math.inf
+    for k in range(choice.state[2]):
+        pair = int64(choice.candidates[k])
+        if pairs.n[pair] > 0:
+            gain = _gain(pieces, pairs, pair, by_frequency)
+            choice.gains[k] = gain
+            if gain > best_gain or (gain == best_gain and _comes_before(pairs, pair, best)):
+                best, best_gain = pair, gain
     while True:
         while heap.size[0] > 0 and heap.keys[0] >= best_gain - error:
-            key, pair = heap.keys[0], heap.pairs[0]
+            key, pair = heap.keys[0], int64(heap.pairs[0])
             pop(heap)
             if key != choice.key[pair]:
                 continue  # renewed since, or gone to sleep
             choice.key[pair] = np.nan
             if pairs.n[pair] == 0:
                 continue
-            choice.looked[looked] = pair
-            looked += 1
             gain = _gain(pieces, pairs, pair, by_frequency)
+            choice.candidates[choice.state[2]] = pair
+            choice.gains[choice.state[2]] = gain
+            choice.state[2] += 1
+            choice.listed[pair] |= _CANDIDATE
             if gain > best_gain or (gain == best_gain and _comes_before(pairs, pair, best)):
                 best, best_gain = pair, gain
         asleep = choice.state[0] - 1  # the largest n of a pair that may be asleep
@@ -146,22 +164,41 @@ def best_pair(
             break
         choice.state[0] = max(1, choice.state[0] // 2)
         _wake_all(pieces, pairs, choice, by_frequency)
-    for k in range(looked):
-        if choice.looked[k] != best:
-            _renew(pieces, pairs, choice, choice.looked[k], by_frequency)
+    _thin_out(pieces, pairs, choice, best, best_gain, by_frequency)
     return best, best_gain
 
 
-@njit(nogil=True)
+@inner
+def _thin_out(
+    pieces: Pieces, pairs: Pairs, choice: Choice, best: int, best_gain: float, by_frequency: bool
+) -> None:
+    """Take the best pair, about to be merged, and those well behind from the candidates."""
+    kept = 0
+    for k in range(choice.state[2]):
+        pair = int64(choice.candidates[k])
+        stays = pairs.n[pair] > 0 and pair != best
+        if stays and choice.gains[k] < _BEHIND * best_gain:
+            stays = _bound(pieces, pairs, choice, pair, by_frequency) >= best_gain
+        if stays:
+            choice.candidates[kept] = pair
+            kept += 1
+        else:
+            choice.listed[pair] &= ~np.uint8(_CANDIDATE)
+            if pair != best:
+                _renew(pieces, pairs, choice, pair, by_frequency)
+    choice.state[2] = kept
+
+
+@inner
 def n_rose(pieces: Pieces, pairs: Pairs, choice: Choice, pair: int, by_frequency: bool) -> None:
     """Take note that a pair has become more frequent, or its merged piece has."""
-    if choice.listed[pair] == _AWAKE:
+    if choice.listed[pair] & _AWAKE == _AWAKE:
         _renew(pieces, pairs, choice, pair, by_frequency)
-    elif pairs.n[pair] >= choice.state[0] or pairs.target[pair] >= 0 or choice.listed[pair] != 0:
+    elif choice.listed[pair] & _AWAKE or not _may_sleep(pairs, choice, pair):
         _wake(pieces, pairs, choice, pair, by_frequency)
 
 
-@njit(nogil=True)
+@inner
 def count_fell(
     pieces: Pieces, pairs: Pairs, choice: Choice, piece: int, by_frequency: bool
 ) -> None:
@@ -169,9 +206,9 @@ def count_fell(
     if by_frequency or pieces.counts[piece] >= choice.floor[piece]:
         return
     choice.floor[piece] = lowered(pieces.counts[piece])
-    previous, pair = -1, choice.first_left[piece]
+    previous, pair = -1, int64(choice.first_left[piece])
     while pair >= 0:
-        after = choice.next_left[pair]
+        after = int64(choice.next_left[pair])
         if _may_sleep(pairs, choice, pair):
             choice.listed[pair] &= ~np.uint8(_IN_LEFT)
             choice.key[pair] = np.nan
@@ -183,9 +220,9 @@ def count_fell(
             _renew(pieces, pairs, choice, pair, by_frequency)
             previous = pair
         pair = after
-    previous, pair = -1, choice.first_right[piece]
+    previous, pair = -1, int64(choice.first_right[piece])
     while pair >= 0:
-        after = choice.next_right[pair]
+        after = int64(choice.next_right[pair])
         if _may_sleep(pairs, choice, pair):
             choice.listed[pair] &= ~np.uint8(_IN_RIGHT)
             choice.key[pair] = np.nan
@@ -199,12 +236,12 @@ def count_fell(
         pair = after
 
 
-@njit(nogil=True)
+@inner
 def spelling_rose(
     text: Text, pieces: Pieces, pairs: Pairs, choice: Choice, piece: int, by_frequency: bool
 ) -> None:
     """Take note that a piece is new or more frequent: the other pairs that spell it gain more."""
-    start, length = pieces.sample[piece], pieces.length[piece]
+    start, length = int64(pieces.sample[piece]), int64(pieces.length[piece])
     head = np.uint64(0)
     for cut in range(1, length):
         head = head * pieces.powers[1] + pieces.spelling[text.characters[start + cut - 1]]
@@ -223,7 +260,7 @@ def spelling_rose(
                 n_rose(pieces, pairs, choice, pair, by_frequency)
 
 
-@njit(nogil=True)
+@inner
 def _gain(pieces: Pieces, pairs: Pairs, pair: int, by_frequency: bool) -> float:
     if by_frequency:
         return float(pairs.n[pair])
@@ -239,57 +276,61 @@ def _gain(pieces: Pieces, pairs: Pairs, pair: int, by_frequency: bool) -> float:
     )
 
 
-@njit(nogil=True)
-def _renew(pieces: Pieces, pairs: Pairs, choice: Choice, pair: int, by_frequency: bool) -> None:
-    """Put today's bound of a pair that is awake in the heap."""
-    if pairs.n[pair] == 0:
-        return
+@inner
+def _bound(pieces: Pieces, pairs: Pairs, choice: Choice, pair: int, by_frequency: bool) -> float:
     if by_frequency:
-        key = float(pairs.n[pair])
-    else:
-        left, right, target = pairs.left[pair], pairs.right[pair], pairs.target[pair]
-        merged = pieces.counts[target] if target >= 0 else 0
-        key = gain_bound(
-            pairs.n[pair],
-            merged,
-            choice.floor[left],
-            choice.floor[right],
-            left == right,
-            pieces.number[1],
-        )
+        return float(pairs.n[pair])
+    left, right, target = pairs.left[pair], pairs.right[pair], pairs.target[pair]
+    merged = pieces.counts[target] if target >= 0 else 0
+    return gain_bound(
+        pairs.n[pair],
+        merged,
+        choice.floor[left],
+        choice.floor[right],
+        left == right,
+        pieces.number[1],
+    )
+
+
+@inner
+def _renew(pieces: Pieces, pairs: Pairs, choice: Choice, pair: int, by_frequency: bool) -> None:
+    """Put today's bound of a pair in the heap, unless it is a candidate."""
+    if pairs.n[pair] == 0 or choice.listed[pair] & _CANDIDATE:
+        return
+    key = _bound(pieces, pairs, choice, pair, by_frequency)
     if key != choice.key[pair]:
         choice.key[pair] = key
         push(choice.heap, key, pair)
 
 
-@njit(nogil=True)
+@inner
 def _wake(pieces: Pieces, pairs: Pairs, choice: Choice, pair: int, by_frequency: bool) -> None:
-    left, right = pairs.left[pair], pairs.right[pair]
+    left, right = int64(pairs.left[pair]), int64(pairs.right[pair])
     if choice.listed[pair] & _IN_LEFT == 0:
         choice.next_left[pair] = choice.first_left[left]
         choice.first_left[left] = pair
     if choice.listed[pair] & _IN_RIGHT == 0:
         choice.next_right[pair] = choice.first_right[right]
         choice.first_right[right] = pair
-    choice.listed[pair] = _AWAKE
+    choice.listed[pair] |= _AWAKE
     _renew(pieces, pairs, choice, pair, by_frequency)
 
 
-@njit(nogil=True)
+@inner
 def _wake_all(pieces: Pieces, pairs: Pairs, choice: Choice, by_frequency: bool) -> None:
     """Wake the pairs that `least` no longer lets sleep."""
     for pair in range(pairs.number[0]):
-        if choice.listed[pair] != _AWAKE and not _may_sleep(pairs, choice, pair):
+        if choice.listed[pair] & _AWAKE != _AWAKE and not _may_sleep(pairs, choice, pair):
             _wake(pieces, pairs, choice, pair, by_frequency)
 
 
-@njit(nogil=True)
+@inner
 def _may_sleep(pairs: Pairs, choice: Choice, pair: int) -> bool:
     n = pairs.n[pair]
     return n == 0 or (n < choice.state[0] and pairs.target[pair] < 0)
 
 
-@njit(nogil=True)
+@inner
 def _comes_before(pairs: Pairs, one: int, other: int) -> bool:
     if other < 0:
         return True

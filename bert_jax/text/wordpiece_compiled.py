@@ -16,7 +16,7 @@ from bert_jax.text import (
     wordpiece_merge,
     wordpiece_text,
 )
-from bert_jax.text.compiled import fingerprint
+from bert_jax.text.compiled import fingerprint, int64
 from bert_jax.text.wordpiece_choice import (
     Choice,
     best_pair,
@@ -127,14 +127,14 @@ def _entry_points(sources: int) -> tuple[Callable, Callable]:
                 return step, _EXHAUSTED, sources
             if gain < min_gain:
                 return step, _BELOW_GAIN, sources
-            left, right, n = pairs.left[pair], pairs.right[pair], pairs.n[pair]
+            left, right, n = int64(pairs.left[pair]), int64(pairs.right[pair]), pairs.n[pair]
             piece, number_risen = merge(text, pieces, pairs, pair, risen, with_left, with_right)
             choice.floor[piece] = lowered(pieces.counts[piece])
             count_fell(pieces, pairs, choice, left, by_frequency)
             if right != left:
                 count_fell(pieces, pairs, choice, right, by_frequency)
             for k in range(number_risen):
-                n_rose(pieces, pairs, choice, risen[k], by_frequency)
+                n_rose(pieces, pairs, choice, int64(risen[k]), by_frequency)
             spelling_rose(text, pieces, pairs, choice, piece, by_frequency)
             gains[step] = gain
             log[step, 0] = left

@@ -7,7 +7,8 @@ entry and leaves the old one where it is, to be dropped when it comes up or when
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from bert_jax.text.compiled import inner, int64
 
 
 class Heap(NamedTuple):
@@ -29,23 +30,23 @@ def empty_heap(capacity: int) -> Heap:
     return Heap(np.empty(capacity, np.float64), np.empty(capacity, np.int32), np.zeros(1, np.int64))
 
 
-@njit(nogil=True)
+@inner
 def push(heap: Heap, key: float, pair: int) -> None:
     """Add an entry; the caller sees to it that there is room."""
     heap.size[0] += 1
     _rise(heap, heap.size[0] - 1, key, pair)
 
 
-@njit(nogil=True)
+@inner
 def pop(heap: Heap) -> None:
     """Remove the entry with the largest key, `keys[0]`."""
     last = heap.size[0] - 1
     heap.size[0] = last
     if last > 0:
-        _sink(heap, 0, heap.keys[last], heap.pairs[last])
+        _sink(heap, int64(0), heap.keys[last], int64(heap.pairs[last]))
 
 
-@njit(nogil=True)
+@inner
 def sweep(heap: Heap, current: np.ndarray) -> None:
     """Drop the entries whose key is not `current[pair]`, and order the rest anew."""
     kept = 0
@@ -56,10 +57,10 @@ def sweep(heap: Heap, current: np.ndarray) -> None:
             kept += 1
     heap.size[0] = kept
     for entry in range(kept // 2 - 1, -1, -1):
-        _sink(heap, entry, heap.keys[entry], heap.pairs[entry])
+        _sink(heap, int64(entry), heap.keys[entry], int64(heap.pairs[entry]))
 
 
-@njit(nogil=True)
+@inner
 def _rise(heap: Heap, entry: int, key: float, pair: int) -> None:
     while entry > 0:
         parent = (entry - 1) >> 1
@@ -72,7 +73,7 @@ def _rise(heap: Heap, entry: int, key: float, pair: int) -> None:
     heap.pairs[entry] = pair
 
 
-@njit(nogil=True)
+@inner
 def _sink(heap: Heap, entry: int, key: float, pair: int) -> None:
     size = heap.size[0]
     while True:

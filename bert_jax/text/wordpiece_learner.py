@@ -110,7 +110,11 @@ def learn_vocabulary(
     words = _characters(counts, coverage, vocab_size, len(reserved))
     wanted = vocab_size - len(reserved)
     by_frequency = criterion == "frequency"
-    merges = learn_merges(words, wanted, min_gain, by_frequency, progress)
+    # Dropping rows needs pieces to put in their places: half as many again are learned, and what
+    # is made first does not depend on what is made later.
+    target = wanted + wanted // 2 if drop_unused else wanted
+    learned_on = learn_merges(words, target, min_gain, by_frequency, progress)
+    merges = learned_on.up_to(wanted)
     learned: dict[str, Any] = {
         "pieces": merges.total,
         "log_likelihood": merges.log_likelihood,
@@ -118,7 +122,7 @@ def learn_vocabulary(
     }
     pieces = merges.pieces
     if drop_unused:
-        pieces, learned = _replace_unused(counts, words, merges, min_gain, by_frequency)
+        pieces, learned = _replace_unused(counts, words, merges, learned_on.pieces)
     rows = reserved + pieces
     record = {
         "size": len(rows),
@@ -170,14 +174,10 @@ def _characters(
 
 
 def _replace_unused(
-    counts: WordCounts, words: CharacterWords, merges: Merges, min_gain: float, by_frequency: bool
+    counts: WordCounts, words: CharacterWords, merges: Merges, candidates: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Learn on for half as many pieces again, and let them replace the hardly used ones."""
+    """Let later candidates replace the rows that are hardly used; return pieces and record."""
     size = len(merges.pieces)
-    if merges.stopped_by == "size":
-        candidates = learn_merges(words, size + size // 2, min_gain, by_frequency).pieces
-    else:
-        candidates = merges.pieces
     # A row is hardly used if it occurs half as often as a merge typically replaced at the end.
     last = merges.occurrences[-1000:]
     hardly = max(1, int(np.median(last)) // 2) if len(last) else 1

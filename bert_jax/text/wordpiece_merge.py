@@ -8,8 +8,8 @@ where equal pieces meet, what changes is the difference of two such halves, not 
 """
 
 import numpy as np
-from numba import njit
 
+from bert_jax.text.compiled import inner, int64
 from bert_jax.text.wordpiece_text import (
     Pairs,
     Pieces,
@@ -25,16 +25,16 @@ from bert_jax.text.wordpiece_text import (
 )
 
 
-@njit(nogil=True)
+@inner
 def start_text(text: Text, pieces: Pieces, pairs: Pairs) -> None:
     """Enter the characters as pieces, and every place under its pair."""
     number = 0
     while number < len(pieces.counts) and pieces.counts[number] > 0:
-        new_piece(text, pieces, pieces.spelling[number], pieces.sample[number], 1)
+        new_piece(text, pieces, pieces.spelling[number], int64(pieces.sample[number]), int64(1))
         number += 1
     run = 0  # how many of one piece stand in a row from place + 1 on
     for place in range(len(text.symbols) - 2, 0, -1):  # backwards, so that the lists run forwards
-        left, right = text.symbols[place], text.symbols[place + 1]
+        left, right = int64(text.symbols[place]), int64(text.symbols[place + 1])
         run = run + 1 if left == right else 1
         if left < 0 or right < 0:
             continue
@@ -44,7 +44,7 @@ def start_text(text: Text, pieces: Pieces, pairs: Pairs) -> None:
             pairs.n[pair] += text.weights[place]
 
 
-@njit(nogil=True)
+@inner
 def merge(
     text: Text,
     pieces: Pieces,
@@ -67,23 +67,23 @@ def merge(
     Returns:
         The piece made, and how many pairs stand in `risen`.
     """
-    left, right = pairs.left[pair], pairs.right[pair]
-    places = _places(text, pairs, pair)
-    if left == right:
-        places.sort()  # a run is merged from its left end
-    piece = pairs.target[pair]
+    left, right = int64(pairs.left[pair]), int64(pairs.right[pair])
+    places = _places(text, pieces, pairs, pair)
+    piece = int64(pairs.target[pair])
     if piece < 0:
-        length = pieces.length[left] + pieces.length[right]
-        piece = new_piece(text, pieces, joined_spelling(pieces, left, right), places[0], length)
+        length = int64(pieces.length[left] + pieces.length[right])
+        spelling = joined_spelling(pieces, left, right)
+        piece = new_piece(text, pieces, spelling, places[0], length)
     number_risen = 0
     merged = 0
-    for place in places:
+    for k in range(len(places)):
+        place = places[k]
         if text.pair_at[place] != pair:
             continue  # the second of three equal pieces: the first merge has used it up
         weight = text.weights[place]
         merged += weight
-        middle = place + pieces.length[left]
-        end = middle + pieces.length[right]
+        middle = place + int64(pieces.length[left])
+        end = middle + int64(pieces.length[right])
         _take_out(text, pieces, pairs, pair, place, middle, end)
         text.symbols[place] = piece
         text.back[end - 1] = place
@@ -91,13 +91,13 @@ def merge(
         run = 1  # of the new piece, through this place
         halves = 0  # what the runs that now join up counted for
         if text.symbols[place - 1] >= 0:
-            before = text.back[place - 1]
-            neighbour = text.symbols[before]
+            before = int64(text.back[place - 1])
+            neighbour = int64(text.symbols[before])
             if with_left[neighbour] < 0:
                 with_left[neighbour] = find_or_add_pair(text, pieces, pairs, neighbour, piece)
                 risen[number_risen] = with_left[neighbour]
                 number_risen += 1
-            link(text, pairs, with_left[neighbour], before)
+            link(text, pairs, int64(with_left[neighbour]), before)
             if neighbour == piece:
                 length = run_before(text, place, piece)
                 run += length
@@ -105,12 +105,12 @@ def merge(
             else:
                 pairs.n[with_left[neighbour]] += weight
         if text.symbols[end] >= 0:
-            neighbour = text.symbols[end]
+            neighbour = int64(text.symbols[end])
             if with_right[neighbour] < 0:
                 with_right[neighbour] = find_or_add_pair(text, pieces, pairs, piece, neighbour)
                 risen[number_risen] = with_right[neighbour]
                 number_risen += 1
-            link(text, pairs, with_right[neighbour], place)
+            link(text, pairs, int64(with_right[neighbour]), place)
             if neighbour == piece:
                 length = run_from(text, pieces, end, piece)
                 run += length
@@ -131,15 +131,16 @@ def merge(
     return piece, number_risen
 
 
-@njit(nogil=True)
+@inner
 def _take_out(
     text: Text, pieces: Pieces, pairs: Pairs, pair: int, place: int, middle: int, end: int
 ) -> None:
     """Remove the two pieces at `place` and `middle` from the pairs that they stand in."""
-    left, right, weight = pairs.left[pair], pairs.right[pair], text.weights[place]
+    left, right = int64(pairs.left[pair]), int64(pairs.right[pair])
+    weight = text.weights[place]
     text.pair_at[place] = -1  # the list of the pair itself is given up as a whole
     if text.symbols[place - 1] >= 0:
-        before = text.back[place - 1]
+        before = int64(text.back[place - 1])
         lost = text.pair_at[before]
         if text.symbols[before] == left:  # the last of a run goes
             run = run_before(text, place, left)
@@ -160,16 +161,28 @@ def _take_out(
         unlink(text, pairs, middle)
 
 
-@njit(nogil=True)
-def _places(text: Text, pairs: Pairs, pair: int) -> np.ndarray:
+@inner
+def _places(text: Text, pieces: Pieces, pairs: Pairs, pair: int) -> np.ndarray:
+    """Return where a pair stands; the places of a run of equal pieces in order, left to right."""
     number = 0
-    place = pairs.first[pair]
+    place = int64(pairs.first[pair])
     while place >= 0:
         number += 1
-        place = text.after[place]
-    places = np.empty(number, np.int32)
-    place = pairs.first[pair]
-    for k in range(number):
-        places[k] = place
-        place = text.after[place]
+        place = int64(text.after[place])
+    places = np.empty(number, np.int64)
+    left = int64(pairs.left[pair])
+    same = left == pairs.right[pair]
+    k = 0
+    place = int64(pairs.first[pair])
+    while place >= 0:
+        if not same:
+            places[k] = place
+            k += 1
+        elif run_before(text, place, left) == 0:
+            at = place
+            while text.pair_at[at] == pair:
+                places[k] = at
+                k += 1
+                at += int64(pieces.length[left])
+        place = int64(text.after[place])
     return places

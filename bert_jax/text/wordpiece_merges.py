@@ -31,6 +31,27 @@ class Merges:
     counts: np.ndarray
     stopped_by: str
 
+    def up_to(self, size: int) -> "Merges":
+        """Return what would have been learned if only `size` pieces had been asked for."""
+        if len(self.pieces) <= size:
+            return self
+        characters = len(self.pieces) - len(np.unique(self.piece))
+        steps = int(np.searchsorted(self.sizes, size)) + 1 if size > characters else 0
+        counts = self.counts.copy()
+        for merged, sign in ((self.piece, -1), (self.left, 1), (self.right, 1)):  # undo the rest
+            np.add.at(counts, merged[steps:], sign * self.occurrences[steps:])
+        return Merges(
+            pieces=self.pieces[:size],
+            left=self.left[:steps],
+            right=self.right[:steps],
+            piece=self.piece[:steps],
+            gain=self.gain[:steps],
+            occurrences=self.occurrences[:steps],
+            sizes=self.sizes[:steps],
+            counts=counts[:size],
+            stopped_by="size",
+        )
+
     @property
     def total(self) -> int:
         """N, the pieces in the whole text at the end."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from bert_jax.text.compiled import inner, int64
 from bert_jax.text.wordpiece_inventory import CharacterWords
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)
@@ -146,7 +147,7 @@ def _power_of_two(least: int) -> int:
     return 1 << max(4, (least - 1).bit_length())
 
 
-@njit(nogil=True)
+@inner
 def find_spelling(
     text: Text, pieces: Pieces, spelling: np.uint64, start: int, middle: int, rest: int, length: int
 ) -> int:
@@ -157,7 +158,7 @@ def find_spelling(
     mask = len(pieces.slots) - 1
     slot = np.int64((spelling * _HASH) >> np.uint64(32)) & mask
     while pieces.slots[slot] >= 0:
-        piece = pieces.slots[slot]
+        piece = int64(pieces.slots[slot])
         if pieces.spelling[piece] == spelling and pieces.length[piece] == length:
             at = pieces.sample[piece]
             same = True
@@ -172,7 +173,7 @@ def find_spelling(
     return -1
 
 
-@njit(nogil=True)
+@inner
 def new_piece(text: Text, pieces: Pieces, spelling: np.uint64, sample: int, length: int) -> int:
     """Add a piece that does not occur yet and return it."""
     piece = pieces.number[0]
@@ -188,34 +189,34 @@ def new_piece(text: Text, pieces: Pieces, spelling: np.uint64, sample: int, leng
     return piece
 
 
-@njit(nogil=True)
+@inner
 def joined_spelling(pieces: Pieces, left: int, right: int) -> np.uint64:
     """Return the hash of left's characters followed by right's."""
     shifted = pieces.spelling[left] * pieces.powers[pieces.length[right]]
     return shifted + pieces.spelling[right]
 
 
-@njit(nogil=True)
+@inner
 def find_pair(pairs: Pairs, left: int, right: int) -> int:
     """Return the pair (left, right), or −1 − the free slot where it would stand."""
     mask = len(pairs.slots) - 1
     key = np.uint64(left) * np.uint64(0x100000001) ^ np.uint64(right) * _HASH
     slot = np.int64((key * _HASH) >> np.uint64(32)) & mask
     while pairs.slots[slot] >= 0:
-        pair = pairs.slots[slot]
+        pair = int64(pairs.slots[slot])
         if pairs.left[pair] == left and pairs.right[pair] == right:
             return pair
         slot = (slot + 1) & mask
-    return int(-1 - slot)
+    return int64(-1 - slot)
 
 
-@njit(nogil=True)
+@inner
 def find_or_add_pair(text: Text, pieces: Pieces, pairs: Pairs, left: int, right: int) -> int:
     """Return the pair (left, right), added with n = 0 if it is new."""
     found = find_pair(pairs, left, right)
     if found >= 0:
         return found
-    pair = pairs.number[0]
+    pair = int64(pairs.number[0])
     pairs.number[0] += 1
     pairs.slots[-1 - found] = pair
     pairs.left[pair] = left
@@ -226,25 +227,25 @@ def find_or_add_pair(text: Text, pieces: Pieces, pairs: Pairs, left: int, right:
         text,
         pieces,
         joined_spelling(pieces, left, right),
-        pieces.sample[left],
-        pieces.length[left],
-        pieces.sample[right],
-        pieces.length[left] + pieces.length[right],
+        int64(pieces.sample[left]),
+        int64(pieces.length[left]),
+        int64(pieces.sample[right]),
+        int64(pieces.length[left] + pieces.length[right]),
     )
     return pair
 
 
-@njit(nogil=True)
+@njit(cache=True)
 def enter_pairs(pairs: Pairs) -> None:
     """Fill the empty table of pairs."""
     for pair in range(pairs.number[0]):
         pairs.slots[-1 - find_pair(pairs, pairs.left[pair], pairs.right[pair])] = pair
 
 
-@njit(nogil=True)
+@inner
 def link(text: Text, pairs: Pairs, pair: int, place: int) -> None:
     """Enter a place into the list of its pair."""
-    first = pairs.first[pair]
+    first = int64(pairs.first[pair])
     text.pair_at[place] = pair
     text.before[place] = -1
     text.after[place] = first
@@ -253,7 +254,7 @@ def link(text: Text, pairs: Pairs, pair: int, place: int) -> None:
     pairs.first[pair] = place
 
 
-@njit(nogil=True)
+@inner
 def unlink(text: Text, pairs: Pairs, place: int) -> None:
     """Take a place out of the list of its pair."""
     after, before = text.after[place], text.before[place]
@@ -266,17 +267,17 @@ def unlink(text: Text, pairs: Pairs, place: int) -> None:
     text.pair_at[place] = -1
 
 
-@njit(nogil=True)
+@inner
 def run_before(text: Text, place: int, piece: int) -> int:
     """Return how many times `piece` stands in a row up to (not including) `place`."""
     run = 0
     while text.symbols[place - 1] >= 0 and text.symbols[text.back[place - 1]] == piece:
         run += 1
-        place = text.back[place - 1]
+        place = int64(text.back[place - 1])
     return run
 
 
-@njit(nogil=True)
+@inner
 def run_from(text: Text, pieces: Pieces, place: int, piece: int) -> int:
     """Return how many times `piece` stands in a row from `place` on."""
     run = 0

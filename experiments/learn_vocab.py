@@ -1,0 +1,191 @@
+r"""Learn a WordPiece vocabulary from raw text.
+
+    python -m experiments.learn_vocab --input=books --vocab_size=30522 --output=vocab.txt
+
+`--input` is `python_docs` (the default), a file, a folder, a glob, or `tfds:NAME`; it may be given
+several times. Writes, whole or not at all:
+
+    vocab.txt        a piece a line: [PAD] [UNK] [CLS] [SEP] [MASK], [unused…], characters, pieces
+    vocab.txt.json   corpus hash, settings, likelihood, and the gain of every merge
+    vocab.txt.svg    the gain against the size of the vocabulary
+
+Pieces are chosen by how much they raise the likelihood of the text (Schuster & Nakajima 2012).
+`--criterion=frequency` takes the most frequent pair instead, which is byte pair encoding.
+`--drop_unused` gives rows that encoding hardly uses to later pieces, a departure from the
+literature. `--min_gain` stops the first time the best gain is below it.
+
+Counting the words takes longest; `--save_word_counts=FILE` keeps them and `--word_counts=FILE`
+starts from them. docs/vocabulary.md has speed, memory and quality, measured.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from absl import flags
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bert_jax.data.sources import open_source
+from bert_jax.data.text_files import FORMATS, Format, find_files, format_of
+from bert_jax.errors import UserError
+from bert_jax.text.word_counts import (
+    WordCounts,
+    WordSettings,
+    count_words,
+    count_words_in_files,
+)
+from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
+from experiments import command
+from experiments.gain_plot import gain_plot
+
+_INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted, special ones included.")
+_OUTPUT = flags.DEFINE_string("output", "vocab.txt", "The file to write.")
+_CRITERION = flags.DEFINE_enum(
+    "criterion", "likelihood", ["likelihood", "frequency"], "What makes a pair the best one."
+)
+_MIN_GAIN = flags.DEFINE_float(
+    "min_gain", 0.0, "Stop when the best gain is below it: nats, or occurrences for frequency."
+)
+_DROP_UNUSED = flags.DEFINE_bool("drop_unused", False, "Replace rows that encoding hardly uses.")
+_COVERAGE = flags.DEFINE_float(
+    "coverage", 0.99999, "Share of the running characters that the inventory must cover."
+)
+_UNUSED_ROWS = flags.DEFINE_integer("unused_rows", 0, "Rows [unused0] … to leave free.")
+_WORD_COUNTS = flags.DEFINE_string("word_counts", None, "Word counts to start from.")
+_SAVE_WORD_COUNTS = flags.DEFINE_string("save_word_counts", None, "Where to keep the word counts.")
+_FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
+_TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
+_LOWERCASE = flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is uncased.")
+_STRIP_ACCENTS = flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
+_SPLIT_CHINESE = flags.DEFINE_bool("split_chinese", True, "Chinese characters are words.")
+_WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.")
+
+
+def main() -> None:
+    """Count, learn, write, and print the record."""
+    output = Path(_OUTPUT.value)
+    _check_writable(output)
+    began = time.perf_counter()
+    counts = _counted()
+    seconds_counting = time.perf_counter() - began
+    if _SAVE_WORD_COUNTS.value is not None:
+        counts.save(_SAVE_WORD_COUNTS.value)
+    with _bar("learning", None) as advance:
+        learned = learn_vocabulary(
+            counts,
+            _VOCAB_SIZE.value or 0,
+            criterion=cast(Criterion, _CRITERION.value),
+            min_gain=_MIN_GAIN.value or 0.0,
+            drop_unused=bool(_DROP_UNUSED.value),
+            coverage=_COVERAGE.value or 0.0,
+            unused_rows=_UNUSED_ROWS.value or 0,
+            progress=advance,
+        )
+    learned.record["seconds_counting"] = seconds_counting
+    _write(learned, output)
+    shown = {k: v for k, v in learned.record.items() if not isinstance(v, list | dict)}
+    command.print_table(str(output), shown)
+
+
+def _counted() -> WordCounts:
+    if _WORD_COUNTS.value is not None:
+        if _INPUT.present:
+            raise UserError(
+                "got both --input and --word_counts; expected one of them: the counts stand for "
+                "the input they were made from"
+            )
+        return WordCounts.load(_WORD_COUNTS.value)
+    settings = WordSettings(
+        bool(_LOWERCASE.value), _STRIP_ACCENTS.value, bool(_SPLIT_CHINESE.value)
+    )
+    files = _plain_files(_INPUT.value)
+    if files is not None:
+        total = sum(file.stat().st_size for file in files)
+        with _bar("counting", total) as advance:
+            return count_words_in_files(
+                files, settings, _WORKERS.value, lambda done: advance(done, total)
+            )
+    source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
+    with _bar("counting", source.total_bytes) as advance:
+        return count_words(
+            _texts(source),
+            settings,
+            _WORKERS.value,
+            lambda done: advance(done, source.total_bytes or done),
+        )
+
+
+def _plain_files(inputs: list[str]) -> list[Path] | None:
+    """Return the files if all inputs are files whose bytes are the text, which is counted fastest.
+
+    None where something has to be unpacked first: gzip, JSON lines, datasets.
+    """
+    if any(name == "python_docs" or name.startswith("tfds:") for name in inputs):
+        return None
+    files = [file for name in inputs for file in find_files(name)]
+    for file in files:
+        layout = format_of(file) if _FORMAT.value == "auto" else _FORMAT.value
+        if layout == "jsonl" or file.suffix == ".gz":
+            return None
+    return files
+
+
+def _texts(source: object) -> Iterator[str]:
+    for document in source:  # type: ignore[attr-defined]
+        if isinstance(document.text, str):
+            yield document.text
+        else:
+            yield from document.text
+
+
+def _check_writable(output: Path) -> None:
+    """Find out before the work, not after it, that its result could not be written."""
+    probe = output.with_name(f".{output.name}.{os.getpid()}.probe")
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {str(output)!r}: {error.strerror}; "
+            "expected --output in a folder that exists and can be written"
+        ) from None
+
+
+def _write(learned: LearnedVocabulary, output: Path) -> None:
+    unit = "nats" if _CRITERION.value == "likelihood" else "occurrences"
+    plot = gain_plot(
+        learned.record["sizes"],
+        learned.record["gains"],
+        f"{output.name}: {learned.record['words']:,} words, {learned.record['types']:,} types",
+        unit,
+    )
+    learned.save(output)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    partial.write_text(plot)
+    os.replace(partial, output.with_name(output.name + ".svg"))
+
+
+@contextmanager
+def _bar(description: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
+    columns = (
+        TextColumn(description),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+if __name__ == "__main__":
+    command.run(main)
