@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,20 @@ from bert_jax.errors import UserError
 def run(main: Callable[[], None]) -> None:
     """Parse the absl flags of `sys.argv`, call `main`, and turn user mistakes into one line.
 
+    `--help` prints the module's docstring and its flags.
+
     Exit status: 0 when `main` returns, 2 for a user's mistake (an unknown or ill-formed flag, a
     `UserError`), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
+    if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
+        print(_help())
+        return
     try:
         rest = flags.FLAGS(sys.argv)[1:]
         if rest:
             raise UserError(f"got {rest[0]!r} beside the flags; expected --name=value only")
     except (flags.Error, UserError) as error:
         _fail(str(error))
-    if "--help" in sys.argv or "--helpfull" in sys.argv:  # absl has printed it
-        return
     logging.set_verbosity(logging.WARNING)
     try:
         main()
@@ -35,6 +40,22 @@ def run(main: Callable[[], None]) -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _help() -> str:
+    """The experiment's own words, then its flags in the order it defines them, with defaults."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
+    own = flags.FLAGS.flags_by_module_dict().get(sys.argv[0], [])
+    for flag in own:
+        if flag.boolean:
+            default = {None: "unset", True: "on", False: "off"}[flag.default]
+            lines.append(f"  --[no]{flag.name}  ({default})")
+        else:
+            default = "…" if flag.default is None else flag.serialize().partition("=")[2]
+            lines.append(f"  --{flag.name}={default.partition(chr(10))[0]}")
+        words = re.sub(r";\s+repeat this option.*", "", flag.help or "")
+        lines += textwrap.wrap(words, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
 
 
 def _fail(message: str) -> None:
