@@ -1,11 +1,11 @@
 r"""Turn raw text into a tokenised corpus that `experiments.pretrain` trains on.
 
-    python -m experiments.build_corpus --input=books --vocab=vocab.txt --data_dir=corpora/books
+    python -m experiments.build_corpus --input=books --data_dir=corpora/books --vocab=vocab.txt
 
 `--input` is `python_docs`, a file, a folder, a glob, or `tfds:NAME`; it may be given several times.
 Text may be gzipped. Every document is split into sentences and pieces on all cores; a share of the
-documents is held out. The corpus doctor prints what it saw, and stores it as
-`data_dir/result.json`. The same command again finds the corpus there and does nothing.
+documents is held out. Without --vocab a vocabulary is learned first. The corpus doctor prints what
+it saw, and stores it as `data_dir/result.json`. The same command again finds the corpus there and does nothing.
 
 How text files are laid out goes by their names, or by `--format`:
 
@@ -32,20 +32,23 @@ from pathlib import Path
 from typing import cast
 
 from absl import flags
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bert_jax.data.corpus import build_corpus, is_corpus
+from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.word_counts import WordSettings
 from experiments import command
+from experiments.corpus_preparation import learn_from
+from experiments.progress import ProgressBar
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
-_VOCAB = flags.DEFINE_string("vocab", None, "A vocab.txt, one piece a line.", required=True)
+_VOCAB = flags.DEFINE_string("vocab", None, "A vocab.txt; by default a vocabulary is learned.")
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows of a learned one.", lower_bound=1)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder to make.", required=True)
 _WORKERS = flags.DEFINE_integer(
-    "workers", os.cpu_count(), "Processes that tokenise.", lower_bound=1
+    "workers", os.cpu_count() or 1, "Processes that tokenise.", lower_bound=1
 )
 _FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
 _TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
@@ -62,11 +65,9 @@ _SPLIT_CHINESE = flags.DEFINE_bool("split_chinese", True, "Chinese characters ar
 def main() -> None:
     """Build the corpus the flags describe and print the doctor's report."""
     data_dir = Path(_DATA_DIR.value)
-    tokenizer = Tokenizer.from_file(
-        _VOCAB.value, _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
-    )
     source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
     reused = is_corpus(data_dir)
+    tokenizer = _tokenizer(source, data_dir)
     report = _build(source, tokenizer, data_dir)
     if not (reused and (data_dir / "result.json").is_file()):
         result = {**report.to_json(), "workers": _WORKERS.value, "peak_rss_bytes": _peak_rss()}
@@ -76,25 +77,28 @@ def main() -> None:
 
 
 def _build(source: Source, tokenizer: Tokenizer, data_dir: Path) -> CorpusReport:
-    columns = (
-        TextColumn("tokenising"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %" if source.total_bytes else "{task.completed:,} B"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=source.total_bytes)
+    with ProgressBar("tokenising", source.total_bytes) as bar:
         return build_corpus(
             source,
             tokenizer,
             data_dir,
             heldout_fraction=_HELDOUT_FRACTION.value,
-            workers=_WORKERS.value or 1,
+            workers=_WORKERS.value,
             drop_duplicates=_DROP_DUPLICATES.value,
             drop_duplicate_lines=_DROP_DUPLICATE_LINES.value,
-            progress=lambda source_bytes: bar.advance(task, source_bytes),
+            progress=bar.advance,
         )
+
+
+def _tokenizer(source: Source, data_dir: Path) -> Tokenizer:
+    """The vocabulary that was given, that of the corpus that is there, or one that is learned."""
+    how = _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
+    if _VOCAB.value is not None:
+        return Tokenizer.from_file(_VOCAB.value, *how)
+    if is_corpus(data_dir):
+        return Tokenizer(Corpus.open(data_dir).tokenizer.pieces, *how)
+    learned = learn_from(source, _VOCAB_SIZE.value, WordSettings(*how))
+    return Tokenizer(learned.pieces, *how)
 
 
 def _peak_rss() -> int:

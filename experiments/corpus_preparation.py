@@ -12,7 +12,7 @@ from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings, count_words
 from bert_jax.text.wordpiece_learner import LearnedVocabulary, learn_vocabulary
-from experiments.progress import StepProgress
+from experiments.progress import ProgressBar
 
 
 def prepare_corpus(
@@ -46,37 +46,31 @@ def prepare_corpus(
     if vocab is None:
         vocab = str(workdir / "vocab.txt")
         if not Path(vocab).exists():
-            _learn(source, vocab_size, lowercase).save(vocab)
+            learn_from(source, vocab_size, WordSettings(lowercase=lowercase)).save(vocab)
     tokenizer = Tokenizer.from_file(vocab, lowercase)
-    with StepProgress("tokenising (kB)", (source.total_bytes or 0) // 1000) as bar:
-        done = 0
-
-        def advance(source_bytes: int) -> None:
-            nonlocal done
-            done += source_bytes
-            bar.update(done // 1000)
-
+    with ProgressBar("tokenising", source.total_bytes) as bar:
         build_corpus(
             source,
             tokenizer,
             workdir / "corpus",
             heldout_fraction=heldout_fraction,
             workers=os.cpu_count() or 1,
-            progress=advance,
+            progress=bar.advance,
         )
     return Corpus.open(workdir / "corpus")
 
 
-def _learn(source: Source, vocab_size: int, lowercase: bool) -> LearnedVocabulary:
-    with StepProgress("counting words (kB)", (source.total_bytes or 0) // 1000) as bar:
-        counts = count_words(_texts(source, bar), WordSettings(lowercase=lowercase))
-    with StepProgress("learning pieces", vocab_size) as bar:
-        return learn_vocabulary(counts, vocab_size, progress=lambda done, _: bar.update(done))
+def learn_from(source: Source, vocab_size: int, settings: WordSettings) -> LearnedVocabulary:
+    """Learn a vocabulary of `vocab_size` pieces from all documents of `source`."""
+    with ProgressBar("counting words", source.total_bytes) as bar:
+        counts = count_words(_texts(source, bar), settings)
+    with ProgressBar("learning pieces", vocab_size) as bar:
+        return learn_vocabulary(
+            counts, vocab_size, progress=lambda done, _: bar.update(done, f"{done:,}")
+        )
 
 
-def _texts(source: Source, bar: StepProgress) -> Iterator[str]:
-    done = 0
+def _texts(source: Source, bar: ProgressBar) -> Iterator[str]:
     for document in source:
         yield document.text if isinstance(document.text, str) else "\n".join(document.text)
-        done += document.source_bytes
-        bar.update(done // 1000)
+        bar.advance(document.source_bytes)

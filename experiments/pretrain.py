@@ -47,7 +47,7 @@ from bert_jax.training.state import TrainState
 from experiments import command
 from experiments.corpus_preparation import prepare_corpus
 from experiments.neighbour_table import print_neighbours
-from experiments.progress import StepProgress
+from experiments.progress import ProgressBar
 from experiments.workdir import open_workdir
 
 FLAGS = flags.FLAGS
@@ -190,7 +190,7 @@ def _train(
         profile = stack.enter_context(
             Profile(workdir / "profile" if FLAGS.profile else None, start)
         )
-        bar = stack.enter_context(StepProgress("training", FLAGS.steps, start))
+        bar = stack.enter_context(ProgressBar("training", FLAGS.steps, start))
         stream = batches.iterate(start, workers=FLAGS.loader_workers)
         stack.callback(stream.close)
 
@@ -200,7 +200,7 @@ def _train(
 
         def progress(step: int, metrics: dict[str, float]) -> None:
             profile.after(step)
-            bar.update(step, _note(metrics))
+            bar.update(step, f"{step}/{FLAGS.steps}  {_note(metrics)}")
 
         def measure(step: int, state: TrainState) -> dict[str, float]:
             nonlocal evaluation

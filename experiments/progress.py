@@ -5,45 +5,51 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeft
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-class StepProgress:
-    """Shows `description 120/600 note  0:35 elapsed  2:10 left` on stderr.
+class ProgressBar:
+    """Shows `description 45 % note  0:35 elapsed  2:10 left` on stderr.
 
-    On a terminal it is one moving line; in a log file a line every `seconds_between_lines`.
+    On a terminal it is one moving line; in a log file a line every `seconds_between_lines`, and
+    none at all for what is done sooner.
 
     Args:
         description: what is being done.
-        total: steps in all.
-        start: steps already done; they do not count towards the speed.
+        total: how much there is to do, in any unit; None where nobody knows.
+        start: how much is done already; it does not count towards the speed.
+        seconds_between_lines: in a log file.
     """
 
     def __init__(
-        self, description: str, total: int, start: int = 0, seconds_between_lines: float = 15.0
+        self,
+        description: str,
+        total: float | None,
+        start: float = 0,
+        seconds_between_lines: float = 15.0,
     ):
         self._description, self._total, self._start = description, total, start
+        self._done = start
         self._between = seconds_between_lines
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
 
-    def __enter__(self) -> StepProgress:
+    def __enter__(self) -> ProgressBar:
         self._began = self._last_line = time.monotonic()
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
+                TextColumn("{task.percentage:>3.0f} %" if self._total else ""),
                 TextColumn("{task.fields[note]}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
-                TimeLeft(),
+                TimeRemainingColumn(),
                 console=self._console,
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                self._description, total=self._total, completed=self._start, note=""
+                self._description, total=self._total, completed=int(self._start), note=""
             )
         return self
 
@@ -51,21 +57,28 @@ class StepProgress:
         if self._bar:
             self._bar.stop()
 
-    def update(self, done: int, note: str = "") -> None:
-        """Say that `done` steps are behind us; `note` is what a person wants to know of now."""
+    def advance(self, amount: float) -> None:
+        """Say that `amount` more is behind us."""
+        self.update(self._done + amount)
+
+    def update(self, done: float, note: str = "") -> None:
+        """Say that `done` of the total is behind us; `note` is what a person wants to know now."""
+        self._done = done
         if self._bar:
             self._bar.update(self._task, completed=done, note=note)
             return
         now = time.monotonic()
-        if now - self._last_line >= self._between or done == self._total:
+        if now - self._last_line >= self._between:
             self._last_line = now
-            left = (now - self._began) / max(done - self._start, 1) * (self._total - done)
-            self._console.print(
-                f"{self._description} {done}/{self._total}  {note}  "
-                f"{_clock(now - self._began)} elapsed  {_clock(left)} left",
-                soft_wrap=True,
-                highlight=False,
-            )
+            self._console.print(self._line(now, note), soft_wrap=True, highlight=False)
+
+    def _line(self, now: float, note: str) -> str:
+        seconds, share, left = now - self._began, "", ""
+        if self._total:
+            share = f"{self._done / self._total:.0%}"
+            done_here = max(self._done - self._start, 1e-9)
+            left = f"{_clock(seconds / done_here * (self._total - self._done))} left"
+        return f"{self._description} {share}  {note}  {_clock(seconds)} elapsed  {left}"
 
 
 def _clock(seconds: float) -> str:

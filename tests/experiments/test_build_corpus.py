@@ -44,6 +44,15 @@ def test_builds_prints_and_finds_it_again(here):
     assert json.loads((here / "out" / "c" / "result.json").read_text()) == result
 
 
+def test_without_a_vocabulary_one_is_learned(here):
+    flags = ("--input=in", "--vocab_size=60", "--data_dir=c", "--workers=1")
+    assert run(*flags, cwd=here).returncode == 0
+    corpus = Corpus.open(here / "c")
+    assert {"the", "cats", "[MASK]"} <= set(corpus.tokenizer.pieces)
+    assert corpus.report.unk_rate == 0.0
+    assert "was built before" in run(*flags, cwd=here).stdout
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
