@@ -5,7 +5,8 @@ r"""Turn raw text into a tokenised corpus that `experiments.pretrain` trains on.
 `--input` is `python_docs`, a file, a folder, a glob, or `tfds:NAME`; it may be given several times.
 Text may be gzipped. Every document is split into sentences and pieces on all cores; a share of the
 documents is held out. Without --vocab a vocabulary is learned first. The corpus doctor prints what
-it saw, and stores it as `data_dir/result.json`. The same command again finds the corpus there and does nothing.
+it saw, and stores it as `data_dir/result.json`. The same command again finds the corpus there and
+does nothing.
 
 How text files are laid out goes by their names, or by `--format`:
 
