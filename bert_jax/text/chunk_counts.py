@@ -13,9 +13,8 @@ are left to the caller.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from bert_jax.text.compiled import int64
+from bert_jax.text.compiled import entry, inner, int64
 
 _SPACES = (32, 9, 10, 13)  # what BERT splits at among the ASCII characters
 
@@ -115,7 +114,7 @@ def _with_room(table: StringTable, strings: int, pool: int) -> StringTable:
     return larger
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _count_chunks(table: StringTable, data: np.ndarray, start: int, lowercase: bool) -> int:
     """Count the chunks from `start` on; return where it stopped: the end, or for want of room."""
     pool, tail = table.pool, table.used[1]
@@ -137,7 +136,7 @@ def _count_chunks(table: StringTable, data: np.ndarray, start: int, lowercase: b
     return len(data)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _split_chunks(
     chunks: StringTable, words: StringTable, start: int, others: np.ndarray, number: int
 ) -> tuple[int, int]:
@@ -171,7 +170,7 @@ def _split_chunks(
     return chunks.used[0], number
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _add_table(table: StringTable, other: StringTable) -> None:
     for string in range(other.used[0]):
         start, length = other.starts[string], other.lengths[string]
@@ -181,7 +180,7 @@ def _add_table(table: StringTable, other: StringTable) -> None:
         _enter(table, length, other.counts[string])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _enter(table: StringTable, length: int, count: int) -> None:
     """Count the string that lies behind the last one in the pool; keep its bytes if it is new."""
     tail = table.used[1]

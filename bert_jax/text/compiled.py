@@ -12,10 +12,17 @@ from typing import Any
 
 import numba
 
+# Arrays come from Python and outlive the call, so compiled code need not count references to them;
+# counting took most of its time. Such code cannot make arrays of its own.
+_UNCOUNTED: Any = {"nogil": True, "_nrt": False}
+
+# For functions that Python calls; cached on disk.
+entry = numba.njit(cache=True, **_UNCOUNTED)
+
 # For functions that only compiled code calls: without the wrappers that Python would call them by,
 # which take most of the time to compile.
-_WITHOUT_WRAPPERS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-inner = numba.njit(nogil=True, **_WITHOUT_WRAPPERS)
+_UNWRAPPED: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner = numba.njit(**_UNWRAPPED, **_UNCOUNTED)
 
 # Casts what is loaded from an int32 array, so that no function is compiled for both widths.
 int64: Any = numba.int64

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.text.compiled import inner, int64
-from bert_jax.text.wordpiece_gain import gain_bound, likelihood_gain, rounding_error
+from bert_jax.text.wordpiece_gain import gain_bound, likelihood_gain, rounding_error, x_log_x_table
 from bert_jax.text.wordpiece_heap import Heap, empty_heap, pop, push, sweep
 from bert_jax.text.wordpiece_text import Pairs, Pieces, Text, find_pair, find_spelling
 
@@ -47,6 +47,7 @@ class Choice(NamedTuple):
         gains: float64 [pair capacity], the candidates' gains at this step, in their order.
         state: int64 [3], `least`, the entries the heap may reach before it is swept, and how many
             candidates there are.
+        table: float64 [2^16], f of small counts, which most counts are.
     """
 
     key: np.ndarray
@@ -60,6 +61,7 @@ class Choice(NamedTuple):
     candidates: np.ndarray
     gains: np.ndarray
     state: np.ndarray
+    table: np.ndarray
 
 
 def empty_choice(pairs: Pairs, piece_capacity: int) -> Choice:
@@ -78,6 +80,7 @@ def empty_choice(pairs: Pairs, piece_capacity: int) -> Choice:
         candidates=np.empty(capacity, np.int32),
         gains=np.empty(capacity, np.float64),
         state=np.zeros(3, np.int64),
+        table=x_log_x_table(1 << 16),
     )
 
 
@@ -98,6 +101,7 @@ def grown_choice(choice: Choice, pairs: Pairs) -> Choice:
         first_right=choice.first_right,
         floor=choice.floor,
         state=choice.state,
+        table=choice.table,
     )
 
 
@@ -135,7 +139,7 @@ def best_pair(
     for k in range(choice.state[2]):
         pair = int64(choice.candidates[k])
         if pairs.n[pair] > 0:
-            gain = _gain(pieces, pairs, pair, by_frequency)
+            gain = _gain(pieces, pairs, choice, pair, by_frequency)
             choice.gains[k] = gain
             if gain > best_gain or (gain == best_gain and _comes_before(pairs, pair, best)):
                 best, best_gain = pair, gain
@@ -148,7 +152,7 @@ def best_pair(
             choice.key[pair] = np.nan
             if pairs.n[pair] == 0:
                 continue
-            gain = _gain(pieces, pairs, pair, by_frequency)
+            gain = _gain(pieces, pairs, choice, pair, by_frequency)
             choice.candidates[choice.state[2]] = pair
             choice.gains[choice.state[2]] = gain
             choice.state[2] += 1
@@ -244,7 +248,7 @@ def spelling_rose(
     start, length = int64(pieces.sample[piece]), int64(pieces.length[piece])
     head = np.uint64(0)
     for cut in range(1, length):
-        head = head * pieces.powers[1] + pieces.spelling[text.characters[start + cut - 1]]
+        head = head * pieces.powers[1] + pieces.spelling[text[start + cut - 1].character]
         tail = pieces.spelling[piece] - head * pieces.powers[length - cut]
         left = find_spelling(text, pieces, head, start, cut, start, cut)
         if left < 0:
@@ -261,7 +265,7 @@ def spelling_rose(
 
 
 @inner
-def _gain(pieces: Pieces, pairs: Pairs, pair: int, by_frequency: bool) -> float:
+def _gain(pieces: Pieces, pairs: Pairs, choice: Choice, pair: int, by_frequency: bool) -> float:
     if by_frequency:
         return float(pairs.n[pair])
     left, right, target = pairs.left[pair], pairs.right[pair], pairs.target[pair]
@@ -273,6 +277,7 @@ def _gain(pieces: Pieces, pairs: Pairs, pair: int, by_frequency: bool) -> float:
         pieces.counts[right],
         left == right,
         pieces.number[1],
+        choice.table,
     )
 
 
@@ -289,6 +294,7 @@ def _bound(pieces: Pieces, pairs: Pairs, choice: Choice, pair: int, by_frequency
         choice.floor[right],
         left == right,
         pieces.number[1],
+        choice.table,
     )
 
 

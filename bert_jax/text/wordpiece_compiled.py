@@ -7,16 +7,16 @@ wordpiece_choice.py for how the best pair is found. Here: one merge, and the loo
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
 from bert_jax.text import (
+    compiled,
     wordpiece_choice,
     wordpiece_gain,
     wordpiece_heap,
     wordpiece_merge,
     wordpiece_text,
 )
-from bert_jax.text.compiled import fingerprint, int64
+from bert_jax.text.compiled import entry, fingerprint, int64
 from bert_jax.text.wordpiece_choice import (
     Choice,
     best_pair,
@@ -29,7 +29,7 @@ from bert_jax.text.wordpiece_choice import (
     start_choice,
 )
 from bert_jax.text.wordpiece_inventory import CONTINUATION, CharacterWords
-from bert_jax.text.wordpiece_merge import merge, start_text
+from bert_jax.text.wordpiece_merge import Scratch, empty_scratch, merge, start_text
 from bert_jax.text.wordpiece_merges import Merges
 from bert_jax.text.wordpiece_text import Pairs, Pieces, Text, grown_pairs, lay_out
 
@@ -58,6 +58,7 @@ def learn_merges(
     """
     text, pieces, pairs = lay_out(words, size)
     choice = empty_choice(pairs, size)
+    scratch = empty_scratch(text, pieces)
     log = np.empty((size, 5), np.int64)  # left, right, piece, n, size after
     gains = np.empty(size, np.float64)
     done = 0
@@ -69,7 +70,16 @@ def learn_merges(
             gains = np.concatenate([gains, np.empty_like(gains)])
         until = min(size, int(pieces.number[0]) + _AT_ONCE)
         steps, status, _ = _learn(
-            text, pieces, pairs, choice, until, min_gain, by_frequency, log[done:], gains[done:]
+            text,
+            pieces,
+            pairs,
+            choice,
+            until,
+            min_gain,
+            by_frequency,
+            scratch,
+            log[done:],
+            gains[done:],
         )
         done += steps
         if status == _MORE_ROOM:
@@ -96,13 +106,13 @@ def learn_merges(
 def _entry_points(sources: int) -> tuple[Callable, Callable]:
     """Return the two functions that Python calls, cached on disk under the sources' fingerprint."""
 
-    @njit(cache=True, nogil=True)
+    @entry
     def start(text: Text, pieces: Pieces, pairs: Pairs, choice: Choice, by_frequency: bool) -> int:
         start_text(text, pieces, pairs)
         start_choice(pieces, pairs, choice, by_frequency)
         return sources
 
-    @njit(cache=True, nogil=True)
+    @entry
     def learn(
         text: Text,
         pieces: Pieces,
@@ -111,13 +121,11 @@ def _entry_points(sources: int) -> tuple[Callable, Callable]:
         until: int,
         min_gain: float,
         by_frequency: bool,
+        scratch: Scratch,
         log: np.ndarray,
         gains: np.ndarray,
     ) -> tuple[int, int, int]:
         """Merge until there are `until` pieces; return the merges made and why they ended."""
-        risen = np.empty(2 * len(pieces.counts) + 2, np.int32)
-        with_left = np.full(len(pieces.counts), -1, np.int32)
-        with_right = np.full(len(pieces.counts), -1, np.int32)
         step = 0
         while pieces.number[0] < until and step < len(log):
             if pairs.number[0] + 2 * pieces.number[0] + 4 > len(pairs.n):
@@ -128,13 +136,13 @@ def _entry_points(sources: int) -> tuple[Callable, Callable]:
             if gain < min_gain:
                 return step, _BELOW_GAIN, sources
             left, right, n = int64(pairs.left[pair]), int64(pairs.right[pair]), pairs.n[pair]
-            piece, number_risen = merge(text, pieces, pairs, pair, risen, with_left, with_right)
+            piece, number_risen = merge(text, pieces, pairs, pair, scratch)
             choice.floor[piece] = lowered(pieces.counts[piece])
             count_fell(pieces, pairs, choice, left, by_frequency)
             if right != left:
                 count_fell(pieces, pairs, choice, right, by_frequency)
             for k in range(number_risen):
-                n_rose(pieces, pairs, choice, int64(risen[k]), by_frequency)
+                n_rose(pieces, pairs, choice, int64(scratch.risen[k]), by_frequency)
             spelling_rose(text, pieces, pairs, choice, piece, by_frequency)
             gains[step] = gain
             log[step, 0] = left
@@ -149,7 +157,9 @@ def _entry_points(sources: int) -> tuple[Callable, Callable]:
 
 
 _start, _learn = _entry_points(
-    fingerprint(wordpiece_choice, wordpiece_gain, wordpiece_heap, wordpiece_text, wordpiece_merge)
+    fingerprint(
+        compiled, wordpiece_choice, wordpiece_gain, wordpiece_heap, wordpiece_text, wordpiece_merge
+    )
 )
 
 

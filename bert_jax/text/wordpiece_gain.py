@@ -18,19 +18,28 @@ Ties between gains, equal to the last bit, therefore fall the same way in both.
 
 import math
 
+import numpy as np
 from numba.extending import register_jitable
 
 
 @register_jitable
-def x_log_x(count: int) -> float:
-    """Return f(x) = x ln x, with f(0) = 0."""
-    if count <= 0:
-        return 0.0
+def x_log_x(count: int, table: np.ndarray) -> float:
+    """Return f(x) = x ln x, with f(0) = 0; read from the table as far as it goes."""
+    if count < len(table):
+        return table[count]
     return count * math.log(count)
 
 
+def x_log_x_table(size: int) -> np.ndarray:
+    """Return f(0) … f(size − 1), float64: the very numbers that computing them anew would give."""
+    nothing = np.zeros(1)
+    return np.array([x_log_x(count, nothing) for count in range(size)])
+
+
 @register_jitable
-def likelihood_gain(n: int, merged: int, left: int, right: int, same: bool, total: int) -> float:
+def likelihood_gain(
+    n: int, merged: int, left: int, right: int, same: bool, total: int, table: np.ndarray
+) -> float:
     """Return the gain in log-likelihood (nats) of merging a pair, exactly.
 
     Args:
@@ -40,19 +49,28 @@ def likelihood_gain(n: int, merged: int, left: int, right: int, same: bool, tota
         right: occurrences of the right piece (for (a, a): the same number again).
         same: whether left and right are the same piece.
         total: pieces in the whole text, N.
+        table: f(0), f(1), … as far as it pays to keep them.
     """
-    gain = x_log_x(merged + n) - x_log_x(merged)
+    gain = x_log_x(merged + n, table) - x_log_x(merged, table)
     if same:
-        gain += x_log_x(left - 2 * n) - x_log_x(left)
+        gain += x_log_x(left - 2 * n, table) - x_log_x(left, table)
     else:
         # The sum of the two is formed first, so (a, b) and (b, a) with equal counts tie exactly.
-        gain += (x_log_x(left - n) - x_log_x(left)) + (x_log_x(right - n) - x_log_x(right))
-    return gain + (x_log_x(total) - x_log_x(total - n))
+        gain += (x_log_x(left - n, table) - x_log_x(left, table)) + (
+            x_log_x(right - n, table) - x_log_x(right, table)
+        )
+    return gain + (x_log_x(total, table) - x_log_x(total - n, table))
 
 
 @register_jitable
 def gain_bound(
-    n: int, merged: int, left_floor: int, right_floor: int, same: bool, total: int
+    n: int,
+    merged: int,
+    left_floor: int,
+    right_floor: int,
+    same: bool,
+    total: int,
+    table: np.ndarray,
 ) -> float:
     """Return a number that no later gain of the pair exceeds, as long as that gain is positive.
 
@@ -71,8 +89,9 @@ def gain_bound(
         if 5 * n > total:
             return math.inf
         floor = max(2 * n, left_floor)
-        return likelihood_gain(n, merged, floor, floor, True, total)
-    return likelihood_gain(n, merged, max(n, left_floor), max(n, right_floor), False, total)
+        return likelihood_gain(n, merged, floor, floor, True, total, table)
+    left, right = max(n, left_floor), max(n, right_floor)
+    return likelihood_gain(n, merged, left, right, False, total, table)
 
 
 @register_jitable
@@ -82,4 +101,4 @@ def rounding_error(total: int) -> float:
     A gain sums eight terms, none above f(N), each right to two units in its last place: its error
     stays under 32 · 2⁻⁵² · f(N). The bound has the same error, hence twice that; 2⁻⁴⁶ is 64 · 2⁻⁵².
     """
-    return 2.0**-46 * (x_log_x(total) + 1.0)
+    return 2.0**-46 * (total * math.log(total + 1.0) + 1.0)

@@ -35,6 +35,7 @@ from bert_jax.text.wordpiece_inventory import CONTINUATION, CharacterWords
 from bert_jax.text.wordpiece_merges import Merges
 
 _SLACK = 0.98  # a floor stands this much under the count: lower, fewer renewals; higher, fewer pops
+_TABLE = np.zeros(1)  # f(0); every other value is computed when it is wanted
 
 
 def learn_merges_reference(
@@ -119,7 +120,7 @@ class _Learner:
             return float(self.n[pair])
         merged, same = self._count_of(pair), left == right
         return likelihood_gain(
-            self.n[pair], merged, self.count[left], self.count[right], same, self.total
+            self.n[pair], merged, self.count[left], self.count[right], same, self.total, _TABLE
         )
 
     def _renew(self, pairs: Iterable[tuple[int, int]]) -> None:
@@ -134,7 +135,7 @@ class _Learner:
             else:
                 merged, same = self._count_of(pair), left == right
                 floors = self.floor[left], self.floor[right]
-                key = gain_bound(n, merged, *floors, same, self.total)
+                key = gain_bound(n, merged, *floors, same, self.total, _TABLE)
             if key != self.key.get(pair):
                 self.key[pair] = key
                 heapq.heappush(self.heap, (-key, pair))

@@ -7,40 +7,33 @@ Every word lies in one long array, and a merge touches only its own surroundings
     the next symbol starts `length[symbol]` places on; `back` leads from the last place of a symbol
     to its first, so the previous symbol is back[place − 1]
 
-`pair_at[i]` is the pair whose left piece starts at i. All places of a pair form a doubly linked
+`pair` is the pair whose left piece starts at a place. All places of a pair form a doubly linked
 list, so finding them takes no search and changing one takes constant time.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from bert_jax.text.compiled import inner, int64
+from bert_jax.text.compiled import entry, inner, int64
 from bert_jax.text.wordpiece_inventory import CharacterWords
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Text(NamedTuple):
-    """Places, all [X].
-
-    Attributes:
-        characters: int32, the character pieces the words began as (never changed).
-        symbols: int32, the piece that starts here; −1 between words; stale inside a piece.
-        back: int32, on the last place of a piece: its first.
-        weights: int64, how often the word occurs.
-        pair_at: int32, the pair whose left piece starts here, or −1.
-        after, before: int32, the next and the previous place of the same pair, or −1.
-    """
-
-    characters: np.ndarray
-    symbols: np.ndarray
-    back: np.ndarray
-    weights: np.ndarray
-    pair_at: np.ndarray
-    after: np.ndarray
-    before: np.ndarray
+# One place of the text. All that a merge asks of a place lies side by side in memory.
+PLACE = np.dtype(
+    [
+        ("symbol", np.int32),  # the piece that starts here; −1 between words; stale inside a piece
+        ("back", np.int32),  # on the last place of a piece: its first
+        ("pair", np.int32),  # the pair whose left piece starts here, or −1
+        ("after", np.int32),  # the next place of the same pair, or −1
+        ("before", np.int32),  # the previous place of the same pair, or −1
+        ("character", np.int32),  # the character piece that was here at first (never changed)
+        ("weight", np.int64),  # how often the word occurs
+    ]
+)
+Text = np.ndarray  # of PLACE, [X]
 
 
 class Pairs(NamedTuple):
@@ -93,15 +86,12 @@ def lay_out(words: CharacterWords, piece_capacity: int) -> tuple[Text, Pieces, P
     piece_capacity = max(piece_capacity, number) + 1
     characters = np.arange(number)
     inside = words.symbols >= 0
-    text = Text(
-        characters=words.symbols,
-        symbols=words.symbols.copy(),
-        back=np.arange(places, dtype=np.int32),
-        weights=words.weights,
-        pair_at=np.full(places, -1, np.int32),
-        after=np.full(places, -1, np.int32),
-        before=np.full(places, -1, np.int32),
-    )
+    text = np.zeros(places, PLACE)
+    text["symbol"] = text["character"] = words.symbols
+    text["back"] = np.arange(places)
+    text["weight"] = words.weights
+    for field in ("pair", "after", "before"):
+        text[field] = -1
     longest = 2 + int(np.diff(np.flatnonzero(~inside)).max(initial=1))
     powers = np.full(longest, 0x100000001B3, np.uint64)  # any odd base will do
     powers[0] = 1
@@ -164,7 +154,7 @@ def find_spelling(
             same = True
             for k in range(length):
                 place = start + k if k < middle else rest + k - middle
-                if text.characters[at + k] != text.characters[place]:
+                if text[at + k].character != text[place].character:
                     same = False
                     break
             if same:
@@ -235,7 +225,7 @@ def find_or_add_pair(text: Text, pieces: Pieces, pairs: Pairs, left: int, right:
     return pair
 
 
-@njit(cache=True)
+@entry
 def enter_pairs(pairs: Pairs) -> None:
     """Fill the empty table of pairs."""
     for pair in range(pairs.number[0]):
@@ -246,34 +236,34 @@ def enter_pairs(pairs: Pairs) -> None:
 def link(text: Text, pairs: Pairs, pair: int, place: int) -> None:
     """Enter a place into the list of its pair."""
     first = int64(pairs.first[pair])
-    text.pair_at[place] = pair
-    text.before[place] = -1
-    text.after[place] = first
+    text[place].pair = pair
+    text[place].before = -1
+    text[place].after = first
     if first >= 0:
-        text.before[first] = place
+        text[first].before = place
     pairs.first[pair] = place
 
 
 @inner
 def unlink(text: Text, pairs: Pairs, place: int) -> None:
     """Take a place out of the list of its pair."""
-    after, before = text.after[place], text.before[place]
+    after, before = text[place].after, text[place].before
     if before >= 0:
-        text.after[before] = after
+        text[before].after = after
     else:
-        pairs.first[text.pair_at[place]] = after
+        pairs.first[text[place].pair] = after
     if after >= 0:
-        text.before[after] = before
-    text.pair_at[place] = -1
+        text[after].before = before
+    text[place].pair = -1
 
 
 @inner
 def run_before(text: Text, place: int, piece: int) -> int:
     """Return how many times `piece` stands in a row up to (not including) `place`."""
     run = 0
-    while text.symbols[place - 1] >= 0 and text.symbols[text.back[place - 1]] == piece:
+    while text[place - 1].symbol >= 0 and text[text[place - 1].back].symbol == piece:
         run += 1
-        place = int64(text.back[place - 1])
+        place = int64(text[place - 1].back)
     return run
 
 
@@ -281,7 +271,7 @@ def run_before(text: Text, place: int, piece: int) -> int:
 def run_from(text: Text, pieces: Pieces, place: int, piece: int) -> int:
     """Return how many times `piece` stands in a row from `place` on."""
     run = 0
-    while text.symbols[place] == piece:
+    while text[place].symbol == piece:
         run += 1
         place += pieces.length[piece]
     return run
