@@ -6,7 +6,9 @@ in bf16 two times slower without AMX, a hundred times with it. Contracting two a
 behind an optimisation barrier, which hides their history, keeps the fast path. The two attention
 products have the same fault in other places, and store more than they need.
 
-The functions compute what their namesakes in `products.py` say, in the same precision.
+The functions compute what their namesakes in `products.py` say, in the same precision. Like every
+function with a backward pass of its own they refuse forward-mode differentiation (`jax.jvp`); a
+model made with `products=PLAIN` and called without `rngs` allows it.
 """
 
 import functools

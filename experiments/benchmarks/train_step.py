@@ -9,7 +9,8 @@ else the machine does falls on both. Prints a table with medians, processor time
 the rounds (least to most), and writes `--workdir/result.json`.
 
 On Linux, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` before the command lets both sides' memory come
-in huge pages: without it XLA's buffers cost some 80,000 page faults a step, a tenth of its time.
+in huge pages: without it XLA's buffers cost tens of thousands of page faults a step (78,000 with
+two layers, a tenth of the processor time).
 """
 
 import json
