@@ -69,7 +69,8 @@ def _blocks_of_file(path: Path, size: int) -> Iterator[Block]:
                 waiting = [data[cut:]]
             else:
                 waiting.append(data)
-        yield _file_block(b"".join(waiting), path)
+        if any(waiting):
+            yield _file_block(b"".join(waiting), path)
 
 
 def _file_block(data: bytes, path: Path) -> Block:

@@ -1,0 +1,92 @@
+import gzip
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from bert_jax.text.tokenizer import Tokenizer
+from experiments.gain_plot import gain_plot
+
+TEXT = "The quick brown fox jumps over the lazy dog. Foxes and dogs; quickly, lazily!\n\n" * 50
+
+
+def learn(*flags):
+    command = [sys.executable, "-m", "experiments.learn_vocab", *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text(TEXT)
+    (tmp_path / "text" / "b.txt").write_text("Ünïcode, too. " * 40)
+    return tmp_path / "text"
+
+
+def test_writes_a_vocabulary_its_record_and_a_plot_and_reuses_the_counts(text, tmp_path):
+    out = tmp_path / "vocab.txt"
+    ran = learn(
+        f"--input={text}",
+        "--vocab_size=90",
+        f"--output={out}",
+        f"--save_word_counts={tmp_path}/words.tsv",
+        "--coverage=1",
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    record = json.loads((tmp_path / "vocab.txt.json").read_text())
+    assert len(record["gains"]) == len(record["sizes"])
+    assert record["source_bytes"] == len(TEXT) + len("Ünïcode, too. ".encode()) * 40
+    ET.parse(tmp_path / "vocab.txt.svg")
+    tokenizer = Tokenizer.from_file(str(out))
+    assert tokenizer.vocab_hash == record["vocab_hash"]
+    assert tokenizer.encode("the lazy fox").tokens == ["[CLS]", "the", "lazy", "fox", "[SEP]"]
+
+    (text / "a.txt").rename(tmp_path / "a.txt")
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(TEXT.encode()))
+    again = tmp_path / "again.txt"
+    ran = learn(
+        f"--word_counts={tmp_path}/words.tsv",
+        "--vocab_size=90",
+        f"--output={again}",
+        "--coverage=1",
+    )
+    assert ran.returncode == 0, ran.stderr
+    unpacked = tmp_path / "unpacked.txt"  # through gzip, and the files in another order
+    ran = learn(
+        f"--input={tmp_path}/a.txt.gz",
+        f"--input={text}/b.txt",
+        "--vocab_size=90",
+        f"--output={unpacked}",
+        "--coverage=1",
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert again.read_text() == unpacked.read_text() == out.read_text()
+
+
+def test_mistakes_are_one_line_and_leave_nothing_behind(text, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "image.txt").write_bytes(b"\x89PNG\0\0")
+    out = tmp_path / "out"
+    out.mkdir()
+    cases = {
+        (f"--input={tmp_path}/empty.txt",): "without a word",
+        (f"--input={text}", "--vocab_size=7"): "got vocabulary size 7; expected at least",
+        (f"--input={tmp_path}/image.txt",): "NUL bytes",
+        (f"--input={text}", f"--output={tmp_path}/absent/vocab.txt"): "cannot write",
+    }
+    for flags, line in cases.items():
+        ran = learn(f"--output={out}/vocab.txt", *flags)
+        assert ran.returncode == 2, ran.stderr
+        assert line in ran.stderr
+        assert ran.stderr.count("\n") == 1, ran.stderr
+        assert list(out.iterdir()) == []
+
+
+def test_the_plot_is_svg_and_small():
+    plot = gain_plot(range(10, 40_010), [1e6 / (k + 1) for k in range(40_000)], "a < b", "nats")
+    root = ET.fromstring(plot)
+    assert root.tag.endswith("svg")
+    assert len(plot) < 20_000
+    ET.fromstring(gain_plot([], [], "nothing", "nats"))
