@@ -110,9 +110,9 @@ def learn_vocabulary(
     words = _characters(counts, coverage, vocab_size, len(reserved))
     wanted = vocab_size - len(reserved)
     by_frequency = criterion == "frequency"
-    # Dropping rows needs pieces to put in their places: half as many again are learned, and what
-    # is made first does not depend on what is made later.
-    target = wanted + wanted // 2 if drop_unused else wanted
+    # Dropping rows needs pieces to put in their places: twice as many are learned, and what is
+    # made first does not depend on what is made later.
+    target = 2 * wanted if drop_unused else wanted
     learned_on = learn_merges(words, target, min_gain, by_frequency, progress)
     merges = learned_on.up_to(wanted)
     learned: dict[str, Any] = {
@@ -181,7 +181,7 @@ def _replace_unused(
     # A row is hardly used if it occurs half as often as a merge typically replaced at the end.
     last = merges.occurrences[-1000:]
     hardly = max(1, int(np.median(last)) // 2) if len(last) else 1
-    pieces = replace_hardly_used(
+    pieces, hardly = replace_hardly_used(
         candidates, size, len(words.characters), counts.words, counts.counts.tolist(), hardly
     )
     used = greedy_counts(counts.words, counts.counts.tolist(), set(pieces))

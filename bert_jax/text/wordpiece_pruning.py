@@ -52,12 +52,12 @@ def replace_hardly_used(
     words: Sequence[str],
     counts: Sequence[int],
     hardly: int,
-) -> tuple[str, ...]:
-    """Return `size` of the candidates, leaving out those that greedy encoding hardly uses.
+) -> tuple[tuple[str, ...], int]:
+    """Return `size` of the candidates without those that greedy encoding hardly uses.
 
     Starts from the first `size` candidates; again and again those used less than `hardly` times go
-    for good, the least used first, and the next candidates take their places, until none has to go
-    or no candidate is left.
+    for good and the next candidates take their places, until none has to go. Where the candidates
+    run out before that, it is tried again with half the use asked for, down to one.
 
     Args:
         candidates: pieces in the order a learner made them, characters first.
@@ -66,20 +66,28 @@ def replace_hardly_used(
             were never seen could not be encoded.
         words: distinct words.
         counts: how often each occurs.
-        hardly: the least use that keeps a row.
+        hardly: the use that keeps a row, ≥ 1.
+
+    Returns:
+        The pieces, and the use that keeps a row after all.
     """
-    chosen = dict.fromkeys(candidates[:size])  # a set that keeps its order
-    fixed = set(candidates[:characters])
-    following = size
-    while following < len(candidates):
-        used = greedy_counts(words, counts, set(chosen))
-        going = [piece for piece in chosen if used[piece] < hardly and piece not in fixed]
-        if not going:
-            break
-        going.sort(key=used.__getitem__)  # stable: of equals, the earlier first
-        coming = candidates[following : following + len(going)]
-        for piece in going[: len(coming)]:
-            del chosen[piece]
-        chosen.update(dict.fromkeys(coming))
-        following += len(coming)
-    return tuple(chosen)
+    while True:
+        chosen = dict.fromkeys(candidates[:size])  # a set that keeps its order
+        fixed = set(candidates[:characters])
+        following = size
+        while True:
+            used = greedy_counts(words, counts, set(chosen))
+            going = [piece for piece in chosen if used[piece] < hardly and piece not in fixed]
+            coming = candidates[following : following + len(going)]
+            if not going:
+                return tuple(chosen), hardly
+            if len(coming) < len(going) and hardly > 1:
+                break
+            going.sort(key=used.__getitem__)  # stable: of equals, the earlier first
+            for piece in going[: len(coming)]:
+                del chosen[piece]
+            chosen.update(dict.fromkeys(coming))
+            following += len(coming)
+            if not coming:
+                return tuple(chosen), hardly
+        hardly //= 2
