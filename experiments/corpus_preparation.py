@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -62,12 +63,16 @@ def prepare_corpus(
 
 def learn_from(source: Source, vocab_size: int, settings: WordSettings) -> LearnedVocabulary:
     """Learn a vocabulary of `vocab_size` pieces from all documents of `source`."""
+    began = time.perf_counter()
     with ProgressBar("counting words", source.total_bytes) as bar:
         counts = count_words(_texts(source, bar), settings)
+    counted = time.perf_counter()
     with ProgressBar("learning pieces", vocab_size) as bar:
-        return learn_vocabulary(
+        learned = learn_vocabulary(
             counts, vocab_size, progress=lambda done, _: bar.update(done, f"{done:,}")
         )
+    learned.record["seconds_counting"] = counted - began
+    return learned
 
 
 def _texts(source: Source, bar: ProgressBar) -> Iterator[str]:
