@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax.sharding import Mesh
 
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
@@ -48,7 +49,7 @@ from experiments import command
 from experiments.corpus_preparation import prepare_corpus
 from experiments.neighbour_table import print_neighbours
 from experiments.progress import ProgressBar
-from experiments.workdir import open_workdir
+from experiments.workdir import prepared_workdir
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/pretrain", "Holds everything the run makes.")
@@ -106,40 +107,33 @@ def main() -> None:
     """Prepare the corpus, train, and say what came out."""
     began = time.perf_counter()
     settings = {name: FLAGS[name].value for name in _SETTINGS}
+    if not 0 < FLAGS.heldout_fraction < 1:
+        raise UserError(
+            f"got --heldout_fraction={FLAGS.heldout_fraction}; expected a share above 0 and below"
+            " 1, since the run is measured on held-out documents"
+        )
     phases = _phases(FLAGS.phases)
     mesh = create_mesh(parse_mesh(FLAGS.mesh))
     _model_config(FLAGS.model, FLAGS.vocab_size, phases)  # a typo is said before anything is made
-    workdir = open_workdir(FLAGS.workdir, settings, _MAY_CHANGE)
-    corpus = prepare_corpus(
-        FLAGS.corpus,
-        vocab=FLAGS.vocab,
-        vocab_size=FLAGS.vocab_size,
-        lowercase=FLAGS.lowercase,
-        heldout_fraction=FLAGS.heldout_fraction,
-        workdir=workdir,
-    )
-    config = _model_config(FLAGS.model, corpus.tokenizer.vocab_size, phases)
-    rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, _warmup_steps(), FLAGS.decay_power)
-    run = assemble_pretrainer(
-        config,
-        mesh,
-        create_optimizer(FLAGS.optimizer, rate, FLAGS.weight_decay, FLAGS.clip_norm),
-        rate,
-        seed=FLAGS.seed,
-        batch_size=FLAGS.batch_size,
-        dtype=jnp.dtype(FLAGS.dtype),
-        scan_layers=jax.default_backend() != "cpu"
-        if FLAGS.scan_layers is None
-        else FLAGS.scan_layers,
-        accumulate=FLAGS.accumulate,
-    )
-    checkpoints = Checkpoints(
-        workdir / "checkpoints",
-        keep=FLAGS.keep,
-        config=config.to_dict(),
-        vocabulary=_vocabulary(corpus.tokenizer),
-    )
-    outcome = _train(run, checkpoints, corpus, phases, workdir)
+    with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
+        corpus = prepare_corpus(
+            FLAGS.corpus,
+            vocab=FLAGS.vocab,
+            vocab_size=FLAGS.vocab_size,
+            lowercase=FLAGS.lowercase,
+            heldout_fraction=FLAGS.heldout_fraction,
+            workdir=workdir,
+        )
+        batches, heldout = _batches(corpus, phases)
+        config = _model_config(FLAGS.model, corpus.tokenizer.vocab_size, phases)
+        run = _pretrainer(config, mesh)
+        checkpoints = Checkpoints(
+            workdir / "checkpoints",
+            keep=FLAGS.keep,
+            config=config.to_dict(),
+            vocabulary=_vocabulary(corpus.tokenizer),
+        )
+    outcome = _train(run, checkpoints, batches, heldout, workdir)
     if outcome is None:  # asked to stop; the same command continues
         return
     result = {
@@ -156,24 +150,44 @@ def main() -> None:
     print_neighbours(Path(result["checkpoint"]), corpus, FLAGS.words)
 
 
-def _train(
-    run: Pretrainer,
-    checkpoints: Checkpoints,
-    corpus: Corpus,
-    phases: list[Phase],
-    workdir: Path,
-) -> dict[str, Any] | None:
-    """Train from the newest checkpoint, or the start, to the end; None where told to stop."""
+def _batches(corpus: Corpus, phases: list[Phase]) -> tuple[Batches, HeldoutBatches]:
     masking = Masking(whole_word=FLAGS.masking == "whole_word")
     rows = RowSettings(FLAGS.batch_size, max_instances=FLAGS.pack, masking=masking)
     batches = Batches(
         corpus.train, corpus.tokenizer, seed=FLAGS.seed, steps=FLAGS.steps, phases=phases,
         settings=rows,
     )  # fmt: skip
+    batches.steps_per_epoch(0)  # plans: a corpus that cannot be planned is said now
     heldout = HeldoutBatches(
         corpus.heldout, corpus.tokenizer, length=phases[-1].length, settings=rows,
         max_batches=FLAGS.eval_batches,
     )  # fmt: skip
+    return batches, heldout
+
+
+def _pretrainer(config: BertConfig, mesh: Mesh) -> Pretrainer:
+    rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, _warmup_steps(), FLAGS.decay_power)
+    return assemble_pretrainer(
+        config,
+        mesh,
+        create_optimizer(FLAGS.optimizer, rate, FLAGS.weight_decay, FLAGS.clip_norm),
+        rate,
+        seed=FLAGS.seed,
+        batch_size=FLAGS.batch_size,
+        dtype=jnp.dtype(FLAGS.dtype),
+        scan_layers=_scan_layers(),
+        accumulate=FLAGS.accumulate,
+    )
+
+
+def _train(
+    run: Pretrainer,
+    checkpoints: Checkpoints,
+    batches: Batches,
+    heldout: HeldoutBatches,
+    workdir: Path,
+) -> dict[str, Any] | None:
+    """Train from the newest checkpoint, or the start, to the end; None where told to stop."""
     resumed_from = checkpoints.latest_step()
     start = resumed_from or 0
     state = run.initial_state() if resumed_from is None else checkpoints.restore(run.abstract_state)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,14 @@ from bert_jax.errors import UserError
 from experiments.command import write_json
 
 
-def open_workdir(path: str, settings: Mapping[str, Any], may_change: Collection[str]) -> Path:
+@contextmanager
+def prepared_workdir(
+    path: str, settings: Mapping[str, Any], may_change: Collection[str]
+) -> Iterator[Path]:
     """Make `path`, or check that what is there was made with the same settings.
+
+    To be left when all is ready for the run itself. A user's mistake that shows before that takes
+    away what was made since, so that the mended command finds no trace of it.
 
     Args:
         path: the directory.
@@ -27,21 +35,36 @@ def open_workdir(path: str, settings: Mapping[str, Any], may_change: Collection[
     saved = workdir / "config.json"
     settings = json.loads(json.dumps(settings))  # as it will be read back: tuples become lists
     if saved.exists():
-        before = json.loads(saved.read_text())
-        for name in settings.keys() | before.keys():
-            if name not in may_change and settings.get(name) != before.get(name):
-                raise UserError(
-                    f"got --{name}={settings.get(name)}, but the run in {path} was started with"
-                    f" --{name}={before.get(name)}; expected the same (to continue it) or another"
-                    " --workdir (to start anew)"
-                )
-        return workdir
+        _check_same(path, settings, json.loads(saved.read_text()), may_change)
+        yield workdir
+        return
+    existed = workdir.exists()
+    before = set(workdir.iterdir()) if workdir.is_dir() else set()
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(saved, settings)
-    except OSError as error:
-        raise UserError(
-            f"got --workdir={path}, which cannot be written ({error.strerror}); expected a"
-            " directory, or a place to make one"
-        ) from error
-    return workdir
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(saved, settings)
+        except OSError as error:
+            raise UserError(
+                f"got --workdir={path}, which cannot be written ({error.strerror}); expected a"
+                " directory, or a place to make one"
+            ) from error
+        yield workdir
+    except UserError:
+        for made in set(workdir.iterdir()) - before if workdir.is_dir() else ():
+            shutil.rmtree(made) if made.is_dir() else made.unlink()
+        if workdir.is_dir() and not existed:
+            workdir.rmdir()
+        raise
+
+
+def _check_same(
+    path: str, settings: Mapping[str, Any], before: Mapping[str, Any], may_change: Collection[str]
+) -> None:
+    for name in sorted(settings.keys() | before.keys()):
+        if name not in may_change and settings.get(name) != before.get(name):
+            raise UserError(
+                f"got --{name}={settings.get(name)}, but the run in {path} was started with"
+                f" --{name}={before.get(name)}; expected the same (to continue it) or another"
+                " --workdir (to start anew)"
+            )

@@ -1,0 +1,104 @@
+"""Every flag of pretrain, wrong on purpose: one line, status 2, nothing left behind."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.runs import REPOSITORY, write_text
+
+# One process for all cases, since importing jax takes seconds: in the flags, out what happened.
+_ALL_CASES = """
+import contextlib, io, json, sys
+from absl.testing import flagsaver
+from experiments import command, pretrain
+outcomes = []
+for arguments in json.load(sys.stdin):
+    sys.argv, errors, status = ["pretrain.py", *arguments], io.StringIO(), 0
+    with flagsaver.flagsaver(), contextlib.redirect_stderr(errors):
+        try:
+            command.run(pretrain.main)
+        except SystemExit as stopped:
+            status = stopped.code
+    outcomes.append([status, errors.getvalue()])
+print(json.dumps(outcomes))
+"""
+
+CASES = {
+    "--corpus=nowhere.txt": "got input 'nowhere.txt', where there is no file; expected python_docs",
+    "--corpus=one.txt": "got 1 document, all in one split; expected at least two different ones",
+    "--corpus=binary.bin": "binary.bin",
+    "--vocab=nowhere.txt": "got vocabulary 'nowhere.txt', which cannot be read",
+    "--vocab_size=7": "got vocabulary size 7; expected at least",
+    "--vocab_size=0": "flag --vocab_size=0: 0 is not a positive integer",
+    "--heldout_fraction=1.5": "got --heldout_fraction=1.5; expected a share above 0 and below 1",
+    "--heldout_fraction=0": "got --heldout_fraction=0.0; expected a share above 0 and below 1",
+    "--model=huge": "got --model=huge; expected a config.json or one of tiny, mini, small, medium",
+    "--model=nowhere.json": "nowhere.json",
+    "--model=broken.json": "broken.json",
+    "--steps=0": "flag --steps=0: 0 is not a positive integer",
+    "--batch_size=3": "got batch_size=3; expected a multiple of 8",
+    "--accumulate=3": "got batch_size=8; expected a multiple of 24",
+    "--phases=128": "got --phases=128; expected length:share pairs",
+    "--phases=32:0.5": "expected (length, fraction) pairs whose positive fractions add up to 1",
+    "--phases=1024:1.0": "got --phases=1024:1.0, rows of 1024 tokens; expected at most the model's",
+    "--phases=4:1.0": "expected at least 5",
+    "--pack=0": "flag --pack=0: 0 is not a positive integer",
+    "--masking=word": "flag --masking=word: value should be one of <token|whole_word>",
+    "--optimizer=sgdd": "flag --optimizer=sgdd: value should be one of <adamw|bert_adam|",
+    "--learning_rate=fast": "flag --learning_rate=fast: could not convert string to float",
+    "--warmup=9": "got a warm-up of 9 steps in a run of 4; expected 0 to 4",
+    "--weight_decay=-1": "flag --weight_decay=-1",
+    "--clip_norm=-1": "flag --clip_norm=-1",
+    "--dtype=float16": "flag --dtype=float16: value should be one of <float32|bfloat16>",
+    "--seed=-1": "flag --seed=-1",
+    "--mesh=data:3": "got mesh data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
+    "--mesh=rows:8": "got mesh axis 'rows'; expected data, fsdp, tensor",
+    "--mesh=8": "got mesh '8'; expected axis:size pairs",
+    "--keep=0": "flag --keep=0",
+    "--eval_batches=0": "flag --eval_batches=0",
+    "--workdir=text/0.txt/run": "got --workdir=text/0.txt/run, which cannot be written",
+    "--stpes=9": "Unknown command line flag 'stpes'. Did you mean: steps ?",
+    "steps=9": "got 'steps=9' beside the flags; expected --name=value only",
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """What each case printed, and what it left behind."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "text").mkdir()
+    write_text(folder / "text")
+    (folder / "binary.bin").write_bytes(bytes(range(256)) * 40)
+    (folder / "one.txt").write_text("One document. It has a few sentences. No more than that.")
+    (folder / "broken.json").write_text('{"hidden_size": "wide"}')
+    usual = {
+        "corpus": "text", "steps": 4, "batch_size": 8, "phases": "32:1.0", "vocab_size": 64,
+        "heldout_fraction": 0.3,
+    }  # fmt: skip
+    lines = []
+    for number, wrong in enumerate(CASES):
+        name = wrong.removeprefix("--").split("=")[0]
+        given = {"workdir": f"run{number}", **usual}
+        lines.append([f"--{k}={v}" for k, v in given.items() if k != name] + [wrong])
+    done = subprocess.run(
+        [sys.executable, "-c", _ALL_CASES], input=json.dumps(lines), cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "8"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    left = [(folder / f"run{number}").exists() for number in range(len(CASES))]
+    return dict(zip(CASES, zip(found, left, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("wrong", CASES)
+def test_it_is_one_line_and_nothing_half_written_stays(outcomes, wrong):
+    (status, printed), left = outcomes[wrong]
+    assert status == 2
+    assert CASES[wrong] in printed
+    lines = [line for line in printed.splitlines() if "elapsed" not in line]
+    assert len(lines) == 1 and lines[0].startswith("experiments.pretrain: ")
+    assert left is False
