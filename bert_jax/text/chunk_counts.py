@@ -78,20 +78,20 @@ def count_chunks(table: StringTable, block: bytes, lowercase: bool) -> StringTab
         done = _count_chunks(table, data, done, lowercase)
         if done == len(data):
             return table
-        table = _with_room(table, strings=len(table.hashes), pool=0)
+        table = _with_room(table, strings=1 + len(table.hashes), pool=0)
 
 
 def split_chunks(chunks: StringTable) -> tuple[StringTable, np.ndarray]:
     """Return the words of the ASCII chunks, counted, and which chunks (indices) are not ASCII."""
     words = empty_table(len(chunks.hashes))
     others = np.empty(int(chunks.used[0]), np.int64)
-    done, number = 0, 0
+    chunk, place, number = 0, -1, 0
     while True:
         words = _with_room(words, strings=1, pool=int(chunks.used[1]))
-        done, number = _split_chunks(chunks, words, done, others, number)
-        if done == chunks.used[0]:
+        chunk, place, number = _split_chunks(chunks, words, chunk, place, others, number)
+        if chunk == chunks.used[0]:
             return words, others[:number]
-        words = _with_room(words, strings=len(words.hashes), pool=0)
+        words = _with_room(words, strings=1 + len(words.hashes), pool=0)
 
 
 def add_table(table: StringTable, other: StringTable) -> StringTable:
@@ -138,36 +138,51 @@ def _count_chunks(table: StringTable, data: np.ndarray, start: int, lowercase: b
 
 @entry
 def _split_chunks(
-    chunks: StringTable, words: StringTable, start: int, others: np.ndarray, number: int
-) -> tuple[int, int]:
-    """Split chunks from `start` on; return the chunk it stopped at, and how many are not ASCII."""
+    chunks: StringTable,
+    words: StringTable,
+    start: int,
+    start_place: int,
+    others: np.ndarray,
+    number: int,
+) -> tuple[int, int, int]:
+    """Split chunks from `start` on, that one from `start_place` on (−1: its beginning).
+
+    Returns the chunk and the place where it stopped for want of room (or the number of chunks), and
+    how many chunks so far are not ASCII.
+    """
     for chunk in range(start, chunks.used[0]):
-        begin, count = chunks.starts[chunk], chunks.counts[chunk]
-        end = begin + chunks.lengths[chunk]
-        if words.used[0] + chunks.lengths[chunk] > len(words.hashes):
-            return chunk, number
-        ascii_only = True
-        for place in range(begin, end):
-            ascii_only &= chunks.pool[place] < 128
-        if not ascii_only:
-            others[number] = chunk
-            number += 1
-            continue
-        length = int64(0)
-        for place in range(begin, end):
-            byte = chunks.pool[place]
-            if 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122:
-                words.pool[words.used[1] + length] = byte
-                length += 1
+        count = chunks.counts[chunk]
+        place = chunks.starts[chunk]
+        end = place + chunks.lengths[chunk]
+        if chunk == start and start_place >= 0:
+            place = int64(start_place)
+        else:
+            ascii_only = True
+            for k in range(place, end):
+                ascii_only &= chunks.pool[k] < 128
+            if not ascii_only:
+                others[number] = chunk
+                number += 1
                 continue
-            if length > 0:
-                _enter(words, length, count)
-                length = 0
-            words.pool[words.used[1]] = byte
-            _enter(words, int64(1), count)
-        if length > 0:
+        while place < end:
+            if words.used[0] == len(words.hashes):
+                return chunk, place, number
+            length = int64(0)
+            while place < end and _is_letter_or_digit(chunks.pool[place]):
+                words.pool[words.used[1] + length] = chunks.pool[place]
+                length += 1
+                place += 1
+            if length == 0:  # punctuation: a word by itself
+                words.pool[words.used[1]] = chunks.pool[place]
+                length += 1
+                place += 1
             _enter(words, length, count)
-    return chunks.used[0], number
+    return chunks.used[0], int64(-1), number
+
+
+@inner
+def _is_letter_or_digit(byte: int) -> bool:
+    return 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122
 
 
 @entry

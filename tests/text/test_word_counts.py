@@ -107,6 +107,19 @@ def test_a_long_line_and_a_word_without_end(tmp_path):
     counts = count_words_in_files([tmp_path / "line.txt"])
     assert as_counter(counts)["line"] == 200_000
     assert counts.too_long == 1
+    (tmp_path / "word.txt").write_bytes(b"x" * 3_000_000)
+    assert count_words_in_files([tmp_path / "word.txt"]).too_long == 1
+    (tmp_path / "dots.txt").write_bytes(b"x." * 1_000_000)
+    dots = as_counter(count_words_in_files([tmp_path / "dots.txt"]))
+    assert dots == {"x": 1_000_000, ".": 1_000_000}
+
+
+def test_a_table_grows_in_the_middle_of_a_chunk():
+    numbers = [f"w{k}" for k in range(150_000)]  # more words than a new table has room for
+    counts = count_words([".".join(numbers), " ".join(numbers[:90_000])])
+    assert as_counter(counts) == Counter(numbers) + Counter(numbers[:90_000]) + Counter(
+        {".": 149_999}
+    )
 
 
 def test_a_binary_file_is_one_line(tmp_path):
