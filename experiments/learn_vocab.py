@@ -15,7 +15,8 @@ Pieces are chosen by how much they raise the likelihood of the text (Schuster & 
 literature. `--min_gain` stops the first time the best gain is below it.
 
 Counting the words takes longest; `--save_word_counts=FILE` keeps them and `--word_counts=FILE`
-starts from them. docs/vocabulary.md has speed, memory and quality, measured.
+starts from them. 63 MB of text, 30,522 rows, 2 cores: 5 s, 0.3 GB (the first run compiles, 11 s
+more). docs/vocabulary.md has speed, memory and quality, measured.
 """
 
 import os
