@@ -65,7 +65,7 @@ def learn_from(source: Source, vocab_size: int, settings: WordSettings) -> Learn
     """Learn a vocabulary of `vocab_size` pieces from all documents of `source`."""
     began = time.perf_counter()
     with ProgressBar("counting words", source.total_bytes) as bar:
-        counts = count_words(_texts(source, bar), settings)
+        counts = count_words(texts_of(source, bar), settings)
     counted = time.perf_counter()
     with ProgressBar("learning pieces", vocab_size) as bar:
         learned = learn_vocabulary(
@@ -75,7 +75,8 @@ def learn_from(source: Source, vocab_size: int, settings: WordSettings) -> Learn
     return learned
 
 
-def _texts(source: Source, bar: ProgressBar) -> Iterator[str]:
+def texts_of(source: Source, bar: ProgressBar) -> Iterator[str]:
+    """The text of every document, moving `bar` on as they are read."""
     for document in source:
         yield document.text if isinstance(document.text, str) else "\n".join(document.text)
         bar.advance(document.source_bytes)

@@ -20,15 +20,11 @@ more). docs/vocabulary.md has speed, memory and quality, measured.
 """
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from absl import flags
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bert_jax.data.sources import open_source
 from bert_jax.data.text_files import FORMATS, Format, find_files, format_of
@@ -41,7 +37,9 @@ from bert_jax.text.word_counts import (
 )
 from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
 from experiments import command
+from experiments.corpus_preparation import texts_of
 from experiments.gain_plot import gain_plot
+from experiments.progress import ProgressBar
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted, special ones included.")
@@ -76,7 +74,7 @@ def main() -> None:
     seconds_counting = time.perf_counter() - began
     if _SAVE_WORD_COUNTS.value is not None:
         counts.save(_SAVE_WORD_COUNTS.value)
-    with _bar("learning", None) as advance:
+    with ProgressBar("learning pieces", _VOCAB_SIZE.value) as bar:
         learned = learn_vocabulary(
             counts,
             _VOCAB_SIZE.value or 0,
@@ -85,7 +83,7 @@ def main() -> None:
             drop_unused=bool(_DROP_UNUSED.value),
             coverage=_COVERAGE.value or 0.0,
             unused_rows=_UNUSED_ROWS.value or 0,
-            progress=advance,
+            progress=lambda done, _: bar.update(done, f"{done:,}"),
         )
     learned.record["seconds_counting"] = seconds_counting
     _write(learned, output)
@@ -107,18 +105,11 @@ def _counted() -> WordCounts:
     files = _plain_files(_INPUT.value)
     if files is not None:
         total = sum(file.stat().st_size for file in files)
-        with _bar("counting", total) as advance:
-            return count_words_in_files(
-                files, settings, _WORKERS.value, lambda done: advance(done, total)
-            )
+        with ProgressBar("counting words", total) as bar:
+            return count_words_in_files(files, settings, _WORKERS.value, bar.update)
     source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
-    with _bar("counting", source.total_bytes) as advance:
-        return count_words(
-            _texts(source),
-            settings,
-            _WORKERS.value,
-            lambda done: advance(done, source.total_bytes or done),
-        )
+    with ProgressBar("counting words", source.total_bytes) as bar:
+        return count_words(texts_of(source, bar), settings, _WORKERS.value)
 
 
 def _plain_files(inputs: list[str]) -> list[Path] | None:
@@ -134,14 +125,6 @@ def _plain_files(inputs: list[str]) -> list[Path] | None:
         if layout == "jsonl" or file.suffix == ".gz":
             return None
     return files
-
-
-def _texts(source: object) -> Iterator[str]:
-    for document in source:  # type: ignore[attr-defined]
-        if isinstance(document.text, str):
-            yield document.text
-        else:
-            yield from document.text
 
 
 def _check_writable(output: Path) -> None:
@@ -171,21 +154,6 @@ def _write(learned: LearnedVocabulary, output: Path) -> None:
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     partial.write_text(plot)
     os.replace(partial, output.with_name(output.name + ".svg"))
-
-
-@contextmanager
-def _bar(description: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
-    columns = (
-        TextColumn(description),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 if __name__ == "__main__":
