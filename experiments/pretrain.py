@@ -36,6 +36,7 @@ from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints
+from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.evaluation import Evaluation, evaluate, unigram_entropy
 from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
 from bert_jax.training.metrics import MetricsWriter
@@ -106,6 +107,8 @@ _SETTINGS = (
 def main() -> None:
     """Prepare the corpus, train, and say what came out."""
     began = time.perf_counter()
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     if not 0 < FLAGS.heldout_fraction < 1:
         raise UserError(

@@ -8,9 +8,9 @@ transformers; without the flag only ours runs. The two take turns, round by roun
 else the machine does falls on both. Prints a table with medians, processor time and the ratio of
 the rounds (least to most), and writes `--workdir/result.json`.
 
-On Linux, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` before the command lets both sides' memory come
-in huge pages: without it XLA's buffers cost tens of thousands of page faults a step (78,000 with
-two layers, a tenth of the processor time).
+Like `experiments.pretrain`, our side has malloc keep the memory that a step frees. On Linux,
+`GLIBC_TUNABLES=glibc.malloc.hugetlb=1` before the command lets both sides' memory come in huge
+pages besides.
 """
 
 import json
@@ -30,6 +30,7 @@ from absl import flags
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
 from experiments import command
@@ -139,6 +140,8 @@ class Peer:
 
 def main() -> None:
     """Run both sides in turns and report."""
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()  # as experiments.pretrain does
     config = getattr(BertConfig, _MODEL.value)()
     rows, length = _BATCH_SIZE.value, _LENGTH.value
     ours = make_step(config, rows, length, _DTYPE.value, _SCAN.value)
