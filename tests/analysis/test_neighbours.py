@@ -8,8 +8,8 @@ TABLE = np.array([[1, 0], [0, 1], [-1, 0], [0, -1], [1, 0.1]]) + 100.0
 
 def test_the_common_part_is_taken_off():
     found = nearest_rows(TABLE, np.array([0, 2]), k=2)
-    # From the mean row, (0.2, 0.02) away from the common part: (.8, -.02), (-.2, .98), (-1.2, -.02),
-    # (-.2, -1.02), (.8, .08).
+    # Seen from the mean row, (.2, .02) from the common part, the rows are
+    # (.8, -.02), (-.2, .98), (-1.2, -.02), (-.2, -1.02), (.8, .08).
     assert found.ids.tolist() == [[4, 3], [3, 1]]
     np.testing.assert_allclose(found.cosines, [[0.9922, -0.1678], [0.2087, 0.1836]], atol=5e-4)
 
