@@ -33,9 +33,8 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
-from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
-from bert_jax.training.checkpoints import Checkpoints
+from bert_jax.training.checkpoints import Checkpoints, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.evaluation import Evaluation, evaluate, unigram_entropy
 from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
@@ -134,8 +133,9 @@ def main() -> None:
             workdir / "checkpoints",
             keep=FLAGS.keep,
             config=config.to_dict(),
-            vocabulary=_vocabulary(corpus.tokenizer),
+            vocabulary=_vocabulary(corpus),
         )
+        _check_continues(checkpoints, config, corpus)
     outcome = _train(run, checkpoints, batches, heldout, workdir)
     if outcome is None:  # asked to stop; the same command continues
         return
@@ -298,8 +298,30 @@ def _scan_layers() -> bool:
     return not on_cpu if FLAGS.scan_layers is None else FLAGS.scan_layers
 
 
-def _vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
+def _check_continues(checkpoints: Checkpoints, config: BertConfig, corpus: Corpus) -> None:
+    """Refuse to go on with another model or corpus than the checkpoint's: the flags name only
+    files, and files change.
+    """
+    step = checkpoints.latest_step()
+    if step is None:
+        return
+    path = checkpoints.path(step)
+    if load_json(path, "config") != config.to_dict():
+        raise UserError(
+            f"got --model={FLAGS.model}, whose sizes are no longer those of {path}; expected the"
+            " same model, or another --workdir"
+        )
+    if load_json(path, "vocabulary").get("corpus_fingerprint") != corpus.fingerprint:
+        raise UserError(
+            f"got --corpus={','.join(FLAGS.corpus)}, whose content is no longer that of {path};"
+            " expected the same corpus, or another --workdir"
+        )
+
+
+def _vocabulary(corpus: Corpus) -> dict[str, Any]:
+    tokenizer = corpus.tokenizer
     return {
+        "corpus_fingerprint": corpus.fingerprint,
         "hash": tokenizer.vocab_hash,
         "lowercase": tokenizer.lowercase,
         "strip_accents": tokenizer.strip_accents,

@@ -1,7 +1,9 @@
 """What a run does when it is killed, told to stop, or gets a NaN."""
 
 import json
+import shutil
 import signal
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -118,3 +120,23 @@ def test_a_changed_flag_is_named(uninterrupted):
         " --learning_rate=0.01; expected the same (to continue it) or another --workdir (to start"
         " anew)"
     ]
+
+
+def test_another_corpus_or_model_under_the_same_name_is_refused(uninterrupted, tmp_path):
+    workdir, _, model, _ = uninterrupted
+    for name in ("corpus", "model.json"):
+        (tmp_path / name).symlink_to(workdir / "corpus" if name == "corpus" else model)
+    line = command(tmp_path / "run", tmp_path / "corpus", tmp_path / "model.json", steps=2)
+    finish(start(line))
+    (tmp_path / "model.json").unlink()
+    content = json.loads(Path(model).read_text()) | {"hidden_size": 32}
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    assert "whose sizes are no longer those of" in finish(start(line), status=2)
+    (tmp_path / "model.json").unlink()
+    (tmp_path / "model.json").symlink_to(model)
+    (tmp_path / "corpus").unlink()
+    shutil.copytree(workdir / "corpus", tmp_path / "corpus")
+    saved = json.loads((tmp_path / "corpus" / "corpus.json").read_text())
+    (tmp_path / "corpus" / "corpus.json").write_text(json.dumps(saved | {"fingerprint": "other"}))
+    assert "whose content is no longer that of" in finish(start(line), status=2)
+    assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
