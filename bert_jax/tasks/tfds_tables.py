@@ -1,0 +1,141 @@
+"""Tables and questions out of TFDS, by name. No TensorFlow."""
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.tasks.squad_files import Answer, Question
+from bert_jax.tasks.tables import Table
+from bert_jax.tasks.tagged_files import TaggedSentence
+
+# TFDS knows a dataset of these by name only once the package that defines it is imported.
+_FAMILIES = ("text", "question_answering")
+
+
+def read_tfds_table(name: str, split: str) -> Table:
+    """Return a split of a TFDS dataset as a table; class labels become their names.
+
+    A hidden label (-1, as in GLUE's test splits) becomes None.
+
+    Args:
+        name: as TFDS has it, such as `glue/cola` or `ag_news_subset`.
+        split: such as `train` or `validation_matched`.
+
+    Raises:
+        UserError: no such dataset or split.
+    """
+    features, records = _open(name, split)
+    columns: dict[str, list[Any]] = {column: [] for column in features}
+    for record in records:
+        for column, values in columns.items():
+            values.append(_plain(record[column], features[column]))
+    return Table(f"tfds:{name}:{split}", columns, list(range(1, len(records) + 1)))
+
+
+def read_tfds_questions(name: str, split: str) -> list[Question]:
+    """Return a split of `squad` or `squad/v2.0` as questions."""
+    _, records = _open(name, split)
+    questions = []
+    for record in records:
+        answers = record["answers"]
+        questions.append(
+            Question(
+                _text(record["id"]), _text(record["title"]), _text(record["question"]),
+                _text(record["context"]),
+                tuple(
+                    Answer(_text(text), int(start))
+                    for text, start in zip(answers["text"], answers["answer_start"], strict=False)
+                ),
+            )
+        )  # fmt: skip
+    return questions
+
+
+def read_tfds_tags(
+    name: str, split: str, word_column: str, tag_column: str
+) -> list[TaggedSentence]:
+    """Return a split of a dataset like `conll2003` as tagged sentences."""
+    features, records = _open(name, split)
+    for column in (word_column, tag_column):
+        if column not in features:
+            raise UserError(
+                f"got column {column!r} for tfds:{name}; expected one of {', '.join(features)}"
+            )
+    tags = features[tag_column].feature
+    sentences = []
+    for number, record in enumerate(records, 1):
+        words = tuple(_text(word) for word in record[word_column])
+        if words:
+            names = tuple(str(_plain(tag, tags)) for tag in record[tag_column])
+            sentences.append(TaggedSentence(words, names, (number,) * len(words)))
+    return sentences
+
+
+def tfds_splits(name: str) -> tuple[str, ...]:
+    """The names of a dataset's splits."""
+    return tuple(_builder(name).info.splits)
+
+
+def _open(name: str, split: str) -> tuple[Any, Any]:
+    tfds, builder = _tfds(), _builder(name)
+    try:
+        records = tfds.data_source(
+            name, split=split, builder_kwargs={"file_format": "array_record"}
+        )
+    except Exception as error:  # TFDS raises a different type for every way this fails
+        raise UserError(
+            f"got tfds:{name} split {split}, which cannot be read ({_one_line(error)}); expected"
+            " one prepared as array_record (tfds build --file_format=array_record)"
+        ) from error
+    return builder.info.features, _Records(records)
+
+
+class _Records:
+    def __init__(self, records: Any):
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._records[number] for number in range(len(self._records)))
+
+
+def _builder(name: str) -> Any:
+    for family in _FAMILIES:
+        importlib.import_module(f"tensorflow_datasets.{family}")
+    tfds = _tfds()
+    try:
+        return tfds.builder(name, file_format="array_record")
+    except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
+        raise UserError(
+            f"got tfds:{name}, which TFDS {tfds.__version__} does not know ({_one_line(error)});"
+            " expected a name or name/config"
+        ) from error
+
+
+def _plain(value: Any, feature: Any) -> Any:
+    names = getattr(feature, "names", None)
+    if names:
+        return None if int(value) < 0 else names[int(value)]
+    if isinstance(value, bytes | str):
+        return _text(value)
+    return value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split("\n", 1)[0].split())[:200]
+
+
+def _tfds() -> Any:
+    # Imported when needed: it takes more than a second, and local files do not need it.
+    import tensorflow_datasets
+
+    return tensorflow_datasets

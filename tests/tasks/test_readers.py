@@ -1,0 +1,177 @@
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.tasks.choice_files import ChoiceQuestion, read_choices
+from bert_jax.tasks.labels import label_ids, label_names, label_numbers
+from bert_jax.tasks.squad_files import Answer, Question, read_squad
+from bert_jax.tasks.tables import read_table
+from bert_jax.tasks.tagged_files import TaggedSentence, read_columns, read_conllu
+
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data" / "finetune"
+shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
+
+
+def written(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, content, columns",
+    [
+        ("a.tsv", "text\tlabel\na \"b\"\tyes\n\nc,\u2028d \tno\n", None),
+        ("a.tsv", 'a "b"\tyes\r\nc,\u2028d \tno', ["text", "label"]),
+        ("a.csv", 'text,label\r\n"a ""b""",yes\r\n"c,\u2028d ",no\r\n', None),
+        ("a.jsonl", '{"text": "a \\"b\\"", "label": "yes"}\n\n'
+         '{"label": "no", "text": "c,\u2028d "}', None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("zipped", [False, True])
+def test_one_table_in_three_formats(tmp_path, name, content, columns, zipped):
+    path = written(tmp_path, name, content)
+    if zipped:
+        path = written(tmp_path, name + ".gz", gzip.compress(content.encode()))
+    table = read_table(path, columns)
+    assert table.texts("text", "text_column") == ['a "b"', "c,\u2028d"]
+    assert table.column("label", "label_column") == ["yes", "no"]
+    assert table.lines[0] == 1 + (columns is None and "jsonl" not in name)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        (
+            "a.tsv",
+            "text\tlabel\nx\ty\nx\n",
+            "line 3: got 1 fields; expected 2, one for each of text",
+        ),
+        ("a.tsv", "text\ttext\nx\ty\n", "expected distinct names"),
+        ("a.tsv", b"text\tlabel\nx\ty\n\xff\ty\n", "line 3: got bytes that are no UTF-8"),
+        ("a.csv", 'text,label\nx,"y\n', "got no CSV"),
+        ("a.csv", "", "got the columns of an empty file"),
+        ("a.tsv", "text\tlabel\n", "which has no rows"),
+        ("a.txt", "x", "expected a name that ends in .tsv, .csv, .jsonl"),
+        ("a.jsonl", '{"text": 1}\nx', "line 2: got no JSON"),
+        ("a.jsonl", "[1]", "line 1: got a list; expected one object a line"),
+        ("a.jsonl", '{"text": 1}\n{"txt": 1}', "line 2: got an object without 'text'"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, name, content, message):
+    with pytest.raises(UserError, match=message):
+        read_table(written(tmp_path, name, content))
+
+
+def test_a_missing_file_or_column_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.tsv, which cannot be read \(No such file"):
+        read_table(tmp_path / "nowhere.tsv")
+    table = read_table(written(tmp_path, "a.jsonl", '{"text": 1}'))
+    with pytest.raises(UserError, match=r"got --label_column=label, which .* columns, text"):
+        table.column("label", "label_column")
+    with pytest.raises(UserError, match="line 1: got text = 1; expected a text"):
+        table.texts("text", "text_column")
+    with pytest.raises(UserError, match=r"expected none: the lines of a .jsonl file name"):
+        read_table(tmp_path / "a.jsonl", ["text"])
+
+
+def test_labels():
+    assert label_names(["yes", "no ", "yes"]) == ("no", "yes")
+    assert label_names([10, 2, "2", -1]) == ("-1", "2", "10")
+    assert label_names([True, False]) == ("false", "true")
+    np.testing.assert_array_equal(label_ids(["b", "a", "b"], ("a", "b"), "f", [1, 2, 3]), [1, 0, 1])
+    with pytest.raises(UserError, match="f, line 7: got label 'c'; expected one of a, b"):
+        label_ids(["a", "c", "d"], ("a", "b"), "f", [5, 7, 8])
+    np.testing.assert_array_equal(label_numbers(["1.5", 2], "f", [1, 2]), np.float32([1.5, 2]))
+    for wrong in ("x", None, "nan"):
+        with pytest.raises(UserError, match=r"f, line 2: got label .*; expected a number"):
+            label_numbers(["1", wrong], "f", [1, 2])
+
+
+def squad(qas, context="The fox, red."):
+    return json.dumps({"data": [{"title": "T", "paragraphs": [{"context": context, "qas": qas}]}]})
+
+
+def test_squad(tmp_path):
+    answered = {"id": "1", "question": "Who?", "answers": [{"text": "fox", "answer_start": 4}]}
+    impossible = {"id": "2", "question": "Why?", "answers": [], "is_impossible": True}
+    path = written(tmp_path, "s.json", squad([answered, impossible]))
+    assert read_squad(path) == [
+        Question("1", "T", "Who?", "The fox, red.", (Answer("fox", 4),)),
+        Question("2", "T", "Why?", "The fox, red.", ()),
+    ]
+    answered["answers"][0]["answer_start"] = 5
+    path = written(tmp_path, "s.json", squad([impossible, answered]))
+    with pytest.raises(
+        UserError,
+        match=r"article 1, paragraph 1, question 2: got answer 'fox' with answer_start 5, where the"
+        r" context has 'ox,'; expected",
+    ):
+        read_squad(path)
+    assert len(read_squad(path, check_starts=False)) == 2
+    for content, message in (
+        ("{", "which is no SQuAD file"),
+        ('{"data": []}', "which has no questions"),
+        (squad([{"question": "Who?"}]), "question 1: got no 'id'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_squad(written(tmp_path, "s.json", content))
+
+
+def test_columns_and_conllu(tmp_path):
+    content = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\t\nGerman JJ B-MISC"
+    assert read_columns(written(tmp_path, "a.conll", content)) == [
+        TaggedSentence(("EU", "rejects"), ("B-ORG", "O"), (3, 4)),
+        TaggedSentence(("German",), ("B-MISC",), (7,)),
+    ]
+    assert read_columns(tmp_path / "a.conll", 1)[1].tags == ("JJ",)
+    with pytest.raises(UserError, match="line 2: got 'b', 1 columns; expected 2, a word first"):
+        read_columns(written(tmp_path, "a.conll", "a\tO\nb\n"))
+    rest = "\t_" * 6
+    conllu = (
+        f"# text = ab c\n1-2\tab\t_\t_{rest}\n1\ta\ta\tDET{rest}\n2\tb\tb\tNOUN{rest}\n"
+        f"2.1\tx\t_\t_{rest}\n3\tc d\tc\tVERB{rest}\n"
+    )
+    assert read_conllu(written(tmp_path, "a.conllu", conllu)) == [
+        TaggedSentence(("a", "b", "c d"), ("DET", "NOUN", "VERB"), (3, 4, 6))
+    ]
+    with pytest.raises(UserError, match=r"got --label_column=pos"):
+        read_conllu(tmp_path / "a.conllu", "pos")
+    with pytest.raises(UserError, match="line 1: got 2 columns between tabs; expected the 10"):
+        read_conllu(written(tmp_path, "a.conllu", "1\ta\n"))
+
+
+def test_choices(tmp_path):
+    good = {"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}
+    path = written(tmp_path, "c.jsonl", json.dumps(good))
+    assert read_choices(path) == [ChoiceQuestion("2 + 2?", ("3", "4"), 1, 1)]
+    assert read_choices(path, label_column=None)[0].answer is None
+    for wrong, message in (
+        ({"choices": ["3"]}, "line 2: got choices = .*; expected a list of at least two texts"),
+        ({"answer": 2}, "line 2: got answer = 2; expected the right one, 0 to 1"),
+        ({"answer": True}, "got answer = True"),
+        ({"question": None}, "got question = None; expected a text"),
+    ):
+        lines = json.dumps(good) + "\n" + json.dumps(good | wrong)
+        with pytest.raises(UserError, match=message):
+            read_choices(written(tmp_path, "c.jsonl", lines))
+
+
+@shared
+def test_the_shared_files():
+    table = read_table(SHARED / "sick" / "sick_e_train.tsv", ["a", "b", "label"])
+    assert len(table) == 4500
+    assert label_names(table.columns["label"]) == ("CONTRADICTION", "ENTAILMENT", "NEUTRAL")
+    assert len(read_squad(SHARED / "squad" / "dev-v1.1.rebuilt.json")) == 10570
+    impossible = [
+        q for q in read_squad(SHARED / "squad" / "dev-v2.0.rebuilt.json") if not q.answers
+    ]
+    assert len(impossible) == 5945
+    assert [len(read_columns(SHARED / "wnut17" / f"{part}.conll")) for part in
+            ("train", "dev", "test")] == [3394, 1009, 1287]  # fmt: skip
+    sentences = read_conllu(SHARED / "ud" / "en_atis-ud-train.conllu")
+    assert len(sentences) == 4274 and sum(len(s.words) for s in sentences) == 48655
