@@ -1,0 +1,128 @@
+"""Token sequences with what is to be learned of them: what the readers' examples become, once."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+NO_LABEL = -1
+"""The label of a token that stands for no word, and of an example whose label nobody knows."""
+
+_VERSION = 1  # of the cached form; to be raised when what is computed changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """n token sequences, one after another, in T tokens.
+
+    ```
+    sequences 0 and 1    [CLS] I like cats [SEP] [CLS] No [SEP]
+    starts               0                       5              8
+    ```
+
+    A unit is what is trained and scored as one: a sequence, or the choices of a question.
+    """
+
+    ids: np.ndarray
+    """int32 [T]."""
+    type_ids: np.ndarray
+    """int8 [T], 0 in the first text and 1 in the second."""
+    starts: np.ndarray
+    """int64 [n + 1], where each sequence begins."""
+    labels: np.ndarray
+    """By the head: int32 [n] classes, float32 [n] values, int32 [T] tags, int32 [n, 2] first and
+    last token of an answer, float32 [n] with 1 at right choices."""
+    unit_starts: np.ndarray
+    """int64 [u + 1]: unit i is the sequences `unit_starts[i]` … `unit_starts[i + 1] - 1`."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence, int64 [n]."""
+        return np.diff(self.starts)
+
+    @property
+    def unit_lengths(self) -> np.ndarray:
+        """Tokens of the longest sequence of each unit, int64 [u]."""
+        return np.maximum.reduceat(self.lengths, self.unit_starts[:-1])
+
+    @property
+    def unit_size(self) -> int:
+        """Most sequences in a unit."""
+        return int(np.diff(self.unit_starts).max())
+
+
+def features_of(
+    sequences: Sequence[Any], labels: np.ndarray, unit_sizes: Sequence[int] | None = None
+) -> Features:
+    """Lay sequences one after another.
+
+    Args:
+        sequences: each with `ids` and `type_ids`, lists of one length.
+        labels: see `Features.labels`.
+        unit_sizes: sequences of each unit; None makes each a unit of its own.
+    """
+    lengths = [len(sequence.ids) for sequence in sequences]
+    sizes = [1] * len(lengths) if unit_sizes is None else unit_sizes
+    return Features(
+        ids=np.fromiter((i for s in sequences for i in s.ids), np.int32, sum(lengths)),
+        type_ids=np.fromiter((i for s in sequences for i in s.type_ids), np.int8, sum(lengths)),
+        starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        labels=labels,
+        unit_starts=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]),
+    )
+
+
+def cached(
+    folder: Path, description: Mapping[str, Any], make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return `make()`, from a file where it was made before from the same content.
+
+    Args:
+        folder: where the files lie; made where absent.
+        description: JSON-able, all that the result depends on: hashes of the data and of the
+            vocabulary, lengths, label names. Its own hash is the name of the file.
+        make: computes the arrays.
+    """
+    text = json.dumps({"version": _VERSION, **description}, sort_keys=True)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    try:
+        with np.load(path) as saved:
+            return dict(saved)
+    except (OSError, ValueError, zipfile.BadZipFile):  # not there, or torn
+        arrays = make()
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez(partial, **cast(Any, arrays))
+    os.replace(partial, path)
+    return arrays
+
+
+def as_arrays(content: Any) -> dict[str, np.ndarray]:
+    """The arrays of a dataclass of arrays, for `cached`; those of a part inside are `part.name`."""
+    arrays: dict[str, np.ndarray] = {}
+    for field in dataclasses.fields(content):
+        value = getattr(content, field.name)
+        if dataclasses.is_dataclass(value):
+            arrays |= {f"{field.name}.{k}": v for k, v in as_arrays(value).items()}
+        else:
+            arrays[field.name] = value
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], part: str = "") -> dict[str, np.ndarray]:
+    """The arguments of the dataclass, or of a part of it, from what `cached` returned."""
+    prefix = f"{part}." if part else ""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix) and "." not in name.removeprefix(prefix)
+    }
