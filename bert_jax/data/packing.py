@@ -58,7 +58,7 @@ def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> R
         )
     if max_instances == 1:
         return Rows(np.arange(len(plan) + 1), np.arange(len(plan)))
-    row_of = _first_fit(plan.total_lengths, length, max_instances)
+    row_of = first_fit(plan.total_lengths, length, max_instances)
     row_count = int(row_of.max(initial=-1)) + 1
     row_of = shuffled(np.uint64(row_count), row_count)[row_of]
     starts = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=row_count))])
@@ -66,7 +66,7 @@ def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> R
 
 
 @compiled
-def _first_fit(lengths, row_length, max_instances):
+def first_fit(lengths, row_length, max_instances):
     """Return the row of each instance, int64 [n].
 
     `room` is a complete binary tree: its leaves are the rows' free tokens (0 once a row has its

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.data.instances import InstancePlan, plan_instances
-from bert_jax.data.packing import Rows, _first_fit, pack_instances
+from bert_jax.data.packing import Rows, first_fit, pack_instances
 from bert_jax.errors import UserError
 from tests.data.synthetic import random_documents
 
@@ -34,14 +34,14 @@ def plain_first_fit(lengths: list[int], row_length: int, max_instances: int) -> 
 
 def test_the_drawn_example():
     lengths = np.array([50, 60, 70, 40, 30], np.int32)
-    assert _first_fit(lengths, 128, 2).tolist() == [0, 0, 1, 1, 2]
-    assert _first_fit(lengths, 150, 3).tolist() == [0, 0, 1, 0, 1]
-    assert _first_fit(lengths, 128, 1).tolist() == [0, 1, 2, 3, 4]
+    assert first_fit(lengths, 128, 2).tolist() == [0, 0, 1, 1, 2]
+    assert first_fit(lengths, 150, 3).tolist() == [0, 0, 1, 0, 1]
+    assert first_fit(lengths, 128, 1).tolist() == [0, 1, 2, 3, 4]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(5, 64), max_size=60), st.integers(2, 6))
-def test_packing_is_first_fit_with_the_rows_shuffled(totals, max_instances):
+def test_packing_isfirst_fit_with_the_rows_shuffled(totals, max_instances):
     rows = as_lists(pack_instances(plan_of(totals, 64), 64, max_instances)) if totals else []
     row_of = plain_first_fit(totals, 64, max_instances)
     expected = [[] for _ in set(row_of)]
