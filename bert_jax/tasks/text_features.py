@@ -1,11 +1,19 @@
-"""Single texts and pairs, for classification and regression."""
+"""Single texts and pairs as token sequences, for classification and regression."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bert_jax.tasks.features import Features, features_of
 from bert_jax.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """One sequence an example."""
+
+    features: Features
 
 
 def text_features(
@@ -14,7 +22,7 @@ def text_features(
     labels: np.ndarray,
     tokenizer: Tokenizer,
     max_length: int,
-) -> Features:
+) -> TextFeatures:
     """Encode `[CLS] text [SEP]`, or `[CLS] text [SEP] pair [SEP]`.
 
     Args:
@@ -24,4 +32,4 @@ def text_features(
         tokenizer: the model's.
         max_length: most tokens of a sequence; longer ones are cut, longest text first.
     """
-    return features_of(tokenizer.encode_batch(texts, pairs, max_length), labels)
+    return TextFeatures(features_of(tokenizer.encode_batch(texts, pairs, max_length), labels))

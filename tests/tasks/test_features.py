@@ -24,12 +24,12 @@ def pieces(features, sequence):
 
 def test_texts_and_pairs():
     labels = np.array([1, 0], np.int32)
-    single = text_features(["I like cats", "yes"], None, labels, TOKENIZER, 16)
+    single = text_features(["I like cats", "yes"], None, labels, TOKENIZER, 16).features
     assert [pieces(single, i) for i in (0, 1)] == ["[CLS] i like cats [SEP]", "[CLS] yes [SEP]"]
     assert single.starts.tolist() == [0, 5, 8] and single.unit_starts.tolist() == [0, 1, 2]
     pair = text_features(["I like cats"], ["yes"], labels[:1], TOKENIZER, 6)
-    assert pieces(pair, 0) == "[CLS] i like [SEP] yes [SEP]"
-    assert pair.type_ids.tolist() == [0, 0, 0, 0, 1, 1]
+    assert pieces(pair.features, 0) == "[CLS] i like [SEP] yes [SEP]"
+    assert pair.features.type_ids.tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_choices_are_pairs_of_one_unit():

@@ -1,0 +1,255 @@
+"""A pretrained model with an output layer, placed on a mesh, and its compiled steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.models import fit
+from bert_jax.errors import UserError
+from bert_jax.model.attention import attention_mask_from_instances
+from bert_jax.model.layer_layout import stack_layers
+from bert_jax.model.parameters import Parameters, abstract_params, merge_model
+from bert_jax.tasks.features import Features
+from bert_jax.tasks.heads import Batch, Head, means
+from bert_jax.tasks.layout import Rows, collect_sequences, collect_tokens, lay_out
+from bert_jax.tasks.rate_factors import Rates, rate_factors
+from bert_jax.training.optimizers import create_optimizer
+from bert_jax.training.sharding import BATCH, batch_ways, place, put_batch
+from bert_jax.training.state import TrainState, create_state
+from bert_jax.training.steps import Metrics, TrainStep
+
+_DROPOUT_STREAM = 0x66696E65  # apart from the keys that the same seed draws the head with
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetuner:
+    """What fine-tuning needs on the device side, the same for all seeds and learning rates.
+
+    Attributes:
+        head: the kind of task.
+        abstract_state: shapes, dtypes and placement of the state; enough to restore one.
+    """
+
+    head: Head
+    mesh: Mesh
+    abstract_state: TrainState
+    _params: Callable[[int], Parameters]
+    _create: Callable[[Parameters], TrainState]
+    _train_step: Any
+    _predict_step: Any
+
+    def initial_state(self, seed: int) -> TrainState:
+        """The state before the first step; what the checkpoint lacks is drawn with `seed`."""
+        return self._create(jax.device_put(self._params(seed), self.abstract_shardings.params))
+
+    @property
+    def abstract_shardings(self) -> TrainState:
+        """Where the parts of the state live."""
+        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+
+    def train_step(self, seed: int, rate: optax.Schedule, steps: int) -> TrainStep:
+        """The step of one run: dropout by `seed`, the learning rate by `rate`.
+
+        Both are arguments of one compiled function, so that other seeds and rates compile nothing.
+        """
+        rates = jnp.asarray(rate(jnp.arange(steps)), jnp.float32)
+        rates = jnp.broadcast_to(rates, (steps,))
+        key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
+        return lambda state, batch: self._train_step(state, batch, rates, key)
+
+    def predict(self, params: Parameters, features: Features, rows: list[Rows]) -> np.ndarray:
+        """The head's logits without dropout, in the order of the features.
+
+        Args:
+            params: as in the state.
+            features: labels are not looked at.
+            rows: how sequences are put into batches; packed or not, the result is the same.
+
+        Returns:
+            float32 [n, C], or [T, C] where the head scores tokens.
+        """
+        found: dict[int, np.ndarray] = {}
+        waiting: tuple[int, jax.Array] | None = None
+        for number, each in enumerate(rows):  # the device works while the host reads and lays out
+            batch = lay_out(features, each, 0)
+            running = number, self._predict_step(params, put_batch(batch, self.mesh))
+            if waiting is not None:
+                found[waiting[0]] = jax.device_get(waiting[1])
+            waiting = running
+        if waiting is not None:
+            found[waiting[0]] = jax.device_get(waiting[1])
+        collect = collect_tokens if self.head.per_token else collect_sequences
+        return collect(features, found, rows)
+
+    def compiled_shapes(self) -> int:
+        """How many shapes of training batches were compiled so far."""
+        return self._train_step._cache_size()
+
+
+def assemble_finetuner(
+    pretrained: Pretrained,
+    head: Head,
+    mesh: Mesh,
+    *,
+    batch_rows: int,
+    labels: Sequence[str] = (),
+    unit_size: int = 1,
+    optimizer: str = "adamw",
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+    rates: Rates | None = None,
+    class_weights: np.ndarray | None = None,
+    dropout: float | None = None,
+    dtype: Any = jnp.float32,
+    scan_layers: bool = False,
+) -> Finetuner:
+    """Put an output layer on a pretrained encoder.
+
+    Args:
+        pretrained: from `load_pretrained`; its own output layer goes on being trained where it is
+            of this kind and has the same classes.
+        head: the kind of task.
+        mesh: from `create_mesh`.
+        batch_rows: rows of a training batch.
+        labels: C class names, for the heads that have classes.
+        unit_size: rows of a batch that are the choices of one question.
+        optimizer, weight_decay, clip_norm: see `create_optimizer`.
+        rates: how fast each part learns.
+        class_weights: float [C], how much an example of each class weighs in the loss.
+        dropout: replaces both rates of the checkpoint's configuration.
+        dtype: what the model computes in; parameters are float32.
+        scan_layers: compile one layer and loop over it.
+
+    Raises:
+        UserError: the batch cannot be cut over the devices, or a setting is out of range.
+    """
+    if batch_rows % batch_ways(mesh):
+        raise UserError(
+            f"got batches of {batch_rows} rows; expected a multiple of {batch_ways(mesh)}, the ways"
+            " the mesh cuts a batch"
+        )
+    config = pretrained.config
+    if dropout is not None:
+        config = config.replace(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+    options: dict[str, Any] = {"dtype": dtype}
+    if head.model.__name__ != "BertForQuestionAnswering":
+        options["labels"] = head.scores or len(labels)
+    source = _with_head_that_fits(pretrained, head, labels)
+
+    def params(seed: int) -> Parameters:
+        # Copied: the state takes the memory over, and the checkpoint serves the next seed.
+        return jax.tree.map(np.array, fit(source, head.model, config, seed=seed, **options).params)
+
+    definition, shapes = abstract_params(lambda: head.model(config, nnx.Rngs(0), **options))
+    if scan_layers:
+        definition, _ = abstract_params(
+            lambda: head.model(config, nnx.Rngs(0), scan_layers=True, **options)
+        )
+    factors = rate_factors(shapes, rates or Rates())
+    # At rate 1: the step multiplies by the rate, which is an argument and so compiles nothing anew.
+    transform = create_optimizer(optimizer, optax.constant_schedule(1.0), weight_decay, clip_norm)
+    if any(factor == 0 for factor in jax.tree.leaves(factors)):
+        transform = optax.masked(transform, jax.tree.map(lambda factor: factor != 0, factors))
+    weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
+
+    def forward(params: Parameters, batch: Batch, rngs: nnx.Rngs | None) -> jax.Array:
+        return _forward(definition, head, scan_layers, params, batch, rngs)
+
+    def loss(params: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        # What is frozen gets no gradient, and none is computed below the lowest part that learns.
+        params = jax.tree.map(
+            lambda leaf, factor: leaf if factor else jax.lax.stop_gradient(leaf), params, factors
+        )
+        logits = forward(params, batch, nnx.Rngs(dropout=key))
+        figures = means(head.sums(logits, batch, unit_size, weights))
+        return figures["loss"], figures
+
+    def train_step(
+        state: TrainState, batch: Batch, rates: jax.Array, key: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(key, state.step)
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, batch, key)
+        updates, opt_state = transform.update(gradients, state.opt_state, state.params)
+        rate = rates[state.step]
+        updates = jax.tree.map(lambda update, factor: rate * factor * update, updates, factors)
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": rate}
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    def create(values: Parameters) -> TrainState:
+        return create_state(values, transform)
+
+    abstract = jax.eval_shape(create, shapes)
+    placed, replicated = place(abstract, mesh), NamedSharding(mesh, P())
+    batch_rows_placed = NamedSharding(mesh, BATCH)
+    return Finetuner(
+        head=head,
+        mesh=mesh,
+        abstract_state=jax.tree.map(
+            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            abstract,
+            placed,
+        ),
+        _params=params,
+        _create=jax.jit(create, out_shardings=placed),
+        _train_step=jax.jit(
+            train_step,
+            in_shardings=(placed, batch_rows_placed, replicated, replicated),
+            out_shardings=(placed, replicated),
+            donate_argnums=0,
+        ),
+        _predict_step=jax.jit(
+            lambda params, batch: forward(params, batch, None),
+            in_shardings=(placed.params, batch_rows_placed),
+            out_shardings=replicated,
+        ),
+    )
+
+
+def _with_head_that_fits(pretrained: Pretrained, head: Head, labels: Sequence[str]) -> Pretrained:
+    """The checkpoint with its output layer if that is the one wanted, else without any."""
+    params = {"bert": pretrained.params["bert"]}
+    for name in ("classifier", "qa_outputs"):
+        kept = pretrained.params.get(name)
+        if (
+            kept is not None
+            and pretrained.architecture == head.architecture
+            and kept["kernel"].shape[1] == (head.scores or len(labels))
+            and pretrained.labels in ((), tuple(labels))
+        ):
+            params[name] = kept
+    return dataclasses.replace(pretrained, params=params)
+
+
+def _forward(
+    definition: nnx.GraphDef,
+    head: Head,
+    scan_layers: bool,
+    params: Parameters,
+    batch: Batch,
+    rngs: nnx.Rngs | None,
+) -> jax.Array:
+    instances, cls_positions = batch["instance_ids"], batch["cls_positions"]
+    one_sequence_a_row = cls_positions.shape[1] == 1
+    model = merge_model(definition, stack_layers(params) if scan_layers else params)
+    inputs = {
+        "token_type_ids": batch["token_type_ids"],
+        "attention_mask": (
+            instances > 0 if one_sequence_a_row else attention_mask_from_instances(instances)
+        ),
+        "position_ids": batch["position_ids"],
+    }
+    if not head.per_token:
+        inputs["cls_positions"] = cls_positions
+    return head.logits(model(batch["input_ids"], rngs=rngs, **inputs))

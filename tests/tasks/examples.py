@@ -1,0 +1,85 @@
+"""Ten examples of every kind of task, and a tiny random model, that the tests of tasks share."""
+
+import dataclasses
+
+import jax
+from flax import nnx
+
+from bert_jax import Bert, BertConfig
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.models import pretrained_from
+from bert_jax.tasks.answer_task import QuestionAnswering
+from bert_jax.tasks.choice_files import ChoiceQuestion
+from bert_jax.tasks.choice_task import MultipleChoice
+from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
+from bert_jax.tasks.squad_files import Answer, Question
+from bert_jax.tasks.tag_task import Tagging
+from bert_jax.tasks.tagged_files import TaggedSentence
+from bert_jax.tasks.text_tasks import Classification, Regression, TextExample
+from bert_jax.training.sharding import create_mesh
+from tests.text.vocabulary import small_tokenizer
+
+TOKENIZER = small_tokenizer()
+ANIMALS = ["cats", "dogs", "mr smith", "you", "i"]
+VERBS = ["like", "left"]
+TEXTS = [(a, v) for v in VERBS for a in ANIMALS]  # ten pairs
+
+
+def tiny_pretrained(**changes) -> Pretrained:
+    sizes = {
+        "vocab_size": TOKENIZER.vocab_size, "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+    } | changes  # fmt: skip
+    return pretrained_from(Bert(BertConfig(**sizes), nnx.Rngs(0)), TOKENIZER)
+
+
+def _text(number, pair=True):
+    animal, verb = TEXTS[number]
+    label = ("A", "B", "C")[number % 3]
+    second = f"{verb} one day" if pair else None
+    text = f"the {animal}" if pair else f"the {animal} {verb}"
+    return TextExample(text, second, label, "x.tsv", number)
+
+
+def _sentence(number):
+    animal, verb = TEXTS[number]
+    words = (*animal.split(), verb, "dogging", "é.")
+    tags = ("B-who", *["I-who"] * (len(animal.split()) - 1), "O", f"B-{verb}", "O")
+    return TaggedSentence(words, tags, (number,) * len(words))
+
+
+def _question(number):
+    animal, verb = TEXTS[number]
+    context = f"One day the {animal} {verb}. Yes, thanks, “fine” and how."
+    answer = animal if number % 2 else verb
+    words = "Who?" if number % 2 else "How are you?"
+    return Question(str(number), "T", words, context, (Answer(answer, context.index(answer)),))
+
+
+def _choice(number):
+    animal, verb = TEXTS[number]
+    choices = [f"{animal} {verb}", f"{verb} {animal} one day", "fine"][: 2 + number % 2]
+    return ChoiceQuestion(f"how {animal} {verb}?", tuple(choices), number % len(choices), number)
+
+
+TASKS = {
+    "classification": (Classification(("A", "B", "C"), 24), [_text(i) for i in range(10)]),
+    "one text": (Classification(("A", "B", "C"), 24), [_text(i, False) for i in range(10)]),
+    "regression": (
+        Regression(24),
+        [dataclasses.replace(_text(i), label=str(i / 5)) for i in range(10)],
+    ),
+    "tagging": (Tagging(("B-left", "B-like", "B-who", "I-who", "O"), 24),
+                [_sentence(i) for i in range(10)]),
+    "qa": (QuestionAnswering(24, 4), [_question(i) for i in range(10)]),
+    "multiple_choice": (MultipleChoice(24), [_choice(i) for i in range(10)]),
+}  # fmt: skip
+
+
+def finetuner(task, batch_rows, devices=1, pretrained=None, **settings) -> Finetuner:
+    mesh = create_mesh({"data": devices}, jax.devices()[:devices])
+    return assemble_finetuner(
+        pretrained or tiny_pretrained(), task.head, mesh, batch_rows=batch_rows, labels=task.labels,
+        **settings,
+    )  # fmt: skip

@@ -1,0 +1,195 @@
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.tasks.batches import TrainingBatches, packed_rows, sorted_rows
+from bert_jax.tasks.heads import class_sums, means
+from bert_jax.tasks.rate_factors import Rates, rate_factors
+from bert_jax.tasks.text_tasks import Classification
+from bert_jax.training.sharding import put_batch
+from tests.tasks.examples import TASKS, TOKENIZER, finetuner, tiny_pretrained
+
+
+def run_steps(task, examples, steps, *, seed=0, batch_size=10, rate=3e-3, **settings):
+    prepared = task.prepare(examples, TOKENIZER)
+    features = prepared.features
+    units = len(features.unit_starts) - 1
+    batches = TrainingBatches(
+        features, task.head.lay_labels, seed=seed, epochs=steps, batch_size=batch_size, pad_id=0
+    )
+    size = features.unit_size
+    run = finetuner(task, batch_size * size, unit_size=size, **settings)
+    step = run.train_step(seed, optax.constant_schedule(rate), steps)
+    state = run.initial_state(seed)
+    history = []
+    for number in range(steps):
+        state, metrics = step(state, put_batch(batches[number], run.mesh))
+        history.append(jax.device_get(metrics))
+    assert units >= len(examples)
+    return run, state, history, prepared
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_head_learns_ten_examples_by_heart(name):
+    task, examples = TASKS[name]
+    size = 16 if name == "qa" else 10  # windows
+    run, state, history, prepared = run_steps(task, examples, 120, batch_size=size)
+    assert history[-1]["loss"] < 0.05 * history[0]["loss"]
+    logits = run.predict(state.params, prepared.features, packed_rows(prepared.features, 2, 32))
+    scores = task.scores(examples, prepared, logits)
+    if name == "regression":
+        assert scores["pearson"] > 0.99 and scores["negative_mean_square"] > -0.01
+    else:
+        assert next(iter(scores.values())) == 1.0
+    found = list(task.predictions(examples, prepared, logits))
+    assert len(found) == 10
+    if name == "qa":
+        assert [row["answer"] for row in found] == [row["truth"][0] for row in found]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_alone_in_a_batch_packed_and_padded_it_says_the_same(name):
+    task, examples = TASKS[name]
+    prepared = task.prepare(examples, TOKENIZER)
+    features = prepared.features
+    run = finetuner(task, 8, pretrained=tiny_pretrained(num_hidden_layers=1))
+    params = run.initial_state(3).params
+    expected = run.predict(params, features, sorted_rows(features, 8, (64,)))
+    for rows in (
+        sorted_rows(features, 1, ()),  # alone, as long as it is
+        sorted_rows(features, 8, (14, 24)),
+        packed_rows(features, 1, 64),
+        packed_rows(features, 3, 32),
+    ):
+        np.testing.assert_allclose(
+            run.predict(params, features, rows), expected, rtol=1e-4, atol=1e-5
+        )
+    assert np.abs(expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["multiple_choice", "qa"])
+def test_eight_devices_step_as_one(name):
+    task, examples = TASKS[name]
+    pretrained = tiny_pretrained(hidden_dropout_prob=0.1, num_hidden_layers=1)
+    one, eight = (
+        run_steps(task, examples, 2, batch_size=16, devices=n, pretrained=pretrained)
+        for n in (1, 8)
+    )
+    for a, b in zip(one[2], eight[2], strict=True):
+        for figure in a:
+            np.testing.assert_allclose(a[figure], b[figure], rtol=2e-4)
+
+
+def test_seeds_share_the_compiled_step_and_not_the_numbers():
+    task, examples = TASKS["classification"]
+    features = task.prepare(examples, TOKENIZER).features
+    pretrained = tiny_pretrained(hidden_dropout_prob=0.1)
+    before = jax.tree.map(np.array, pretrained.params)
+    run = finetuner(task, 10, pretrained=pretrained)
+    losses = []
+    for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 1e-3), (0, 2e-3)):
+        batches = TrainingBatches(
+            features, task.head.lay_labels, seed=0, epochs=3, batch_size=10, pad_id=0
+        )
+        step, state = run.train_step(seed, lambda n, r=rate: r, 3), run.initial_state(seed)
+        for number in range(3):
+            state, metrics = step(state, put_batch(batches[number], run.mesh))
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == losses[2]
+    assert len(set(losses)) == 3
+    assert run.compiled_shapes() == 1
+    jax.tree.map(np.testing.assert_array_equal, pretrained.params, before)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_rows_that_fill_a_batch_up_weigh_nothing(name):
+    task, examples = TASKS[name]
+    features = task.prepare(examples, TOKENIZER).features
+    size, units = features.unit_size, len(features.unit_starts) - 1
+    sums = []
+    for batch_size in (units, units + 5):
+        batches = TrainingBatches(
+            features, task.head.lay_labels, seed=0, epochs=1, batch_size=batch_size, pad_id=0
+        )
+        batch = batches[0]
+        rows, length = batch["input_ids"].shape
+        scores = task.head.scores or len(task.labels)
+        # By row, so that rows of both batches have the same; the filling has something, too.
+        shape = (64, length, scores) if task.head.per_token else (64, 1, scores)
+        logits = np.random.default_rng(0).normal(size=shape).astype(np.float32)[:rows]
+        sums.append(task.head.sums(logits, batch, size, None))
+        assert bool(sums[-1]["weight"] > 0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *sums)
+
+
+def test_class_weights_by_hand():
+    logits = np.zeros((3, 1, 2), np.float32)
+    logits[0, 0, 0] = np.log(3)
+    batch = {
+        "labels": np.array([[0], [1], [1]]),
+        "weights": np.array([[1.0], [1], [0]], np.float32),
+    }
+    sums = class_sums(logits, batch, 1, np.array([1.0, 3.0], np.float32))
+    found = means(sums)
+    assert float(found["loss"]) == pytest.approx((np.log(4 / 3) + 3 * np.log(2)) / 4)
+    assert float(found["accuracy"]) == 1.0  # a tie counts as a hit
+
+
+def test_rates_by_depth():
+    params = tiny_pretrained().params | {"classifier": {"bias": np.zeros(2)}}
+    factors = rate_factors(params, Rates(layer_decay=0.5, head=10.0))
+    assert factors["bert"]["embeddings"]["token"]["table"] == 0.125
+    assert factors["bert"]["encoder"]["layers"]["0"]["attention_norm"]["bias"] == 0.25
+    assert factors["bert"]["encoder"]["layers"]["1"]["attention_norm"]["bias"] == 0.5
+    assert factors["bert"]["pooler"]["dense"]["kernel"] == 1.0
+    assert factors["classifier"]["bias"] == 10.0
+    with pytest.raises(UserError, match="got freeze_layers=3; expected 0 to 2"):
+        rate_factors(params, Rates(freeze_layers=3))
+    with pytest.raises(UserError, match="got layer_decay=0; expected above 0 and at most 1"):
+        Rates(layer_decay=0)
+
+
+@pytest.mark.parametrize("rates", [Rates(freeze_embeddings=True), Rates(freeze_layers=1)])
+def test_what_is_frozen_keeps_its_bits_and_has_no_moments(rates):
+    task, examples = TASKS["classification"]
+    run, state, _, _ = run_steps(task, examples, 3, rates=rates)
+    start = run.initial_state(0).params["bert"]
+    same = jax.tree.map(lambda a, b: bool((np.asarray(a) == b).all()), state.params["bert"], start)
+    assert all(jax.tree.leaves(same["embeddings"]))
+    layers = same["encoder"]["layers"]
+    assert all(jax.tree.leaves(layers["0"])) is (rates.freeze_layers == 1)
+    assert not any(jax.tree.leaves(layers["1"]["feed_forward"]))
+    moments = sum(leaf.size for leaf in jax.tree.leaves(state.opt_state))
+    learning = [
+        leaf.size
+        for leaf, factor in zip(
+            jax.tree.leaves(state.params),
+            jax.tree.leaves(rate_factors(state.params, rates)),
+            strict=True,
+        )
+        if factor
+    ]
+    assert moments - 2 * sum(learning) in (1, 2, 3)  # the counters
+
+
+def test_the_head_of_the_checkpoint_goes_on_where_it_has_the_same_classes():
+    task, examples = TASKS["classification"]
+    _, state, _, _ = run_steps(task, examples, 1)
+    params = jax.device_get(state.params)
+    again = dataclasses.replace(
+        tiny_pretrained(), params=params, architecture=task.head.architecture, labels=task.labels
+    )
+    kept = finetuner(task, 10, pretrained=again).initial_state(7).params["classifier"]["kernel"]
+    np.testing.assert_array_equal(kept, params["classifier"]["kernel"])
+    other = Classification(("x", "y", "z"), 24)
+    drawn = finetuner(other, 10, pretrained=again).initial_state(7).params["classifier"]["kernel"]
+    assert not np.array_equal(drawn, params["classifier"]["kernel"])
+
+
+def test_a_batch_that_cannot_be_cut_is_refused():
+    with pytest.raises(UserError, match="got batches of 10 rows; expected a multiple of 8"):
+        finetuner(TASKS["classification"][0], 10, devices=8)
