@@ -126,7 +126,7 @@ class TrainingBatches:
         return [batches[i] for i in chosen]
 
 
-def packed_rows(features: Features, batch_rows: int, shortest: int = 64) -> list[Rows]:
+def packed_rows(features: Features, batch_rows: int, step: int = 64) -> list[Rows]:
     """Pack all sequences into rows of one length, first-fit, the longest first.
 
     One shape, and so one compilation, whatever the lengths are. Packed sequences do not see each
@@ -135,18 +135,20 @@ def packed_rows(features: Features, batch_rows: int, shortest: int = 64) -> list
     Args:
         features: all sequences are packed, each once.
         batch_rows: B.
-        shortest: rows are at least so long, so that short sequences leave few gaps.
+        step: the length of rows is a multiple of this. Their places for sequences are a power of
+            two in number, so that other sequences of about these lengths have the same shape.
     """
     lengths = features.lengths
     order = np.argsort(-lengths, kind="stable")
-    length = max(int(lengths.max()), shortest)
+    length = -(-int(lengths.max()) // step) * step
     row_of = np.empty(len(lengths), np.int64)
     row_of[order] = first_fit(lengths[order], length, length)
     counts = np.bincount(row_of)
     by_row = np.argsort(row_of, kind="stable")
     slots = np.arange(len(by_row)) - np.repeat(np.cumsum(counts) - counts, counts)
     total = -(-len(counts) // batch_rows) * batch_rows
-    sequences = np.full((total, int(counts.max())), NO_SEQUENCE, np.int64)
+    places = 1 << (int(counts.max()) - 1).bit_length()
+    sequences = np.full((total, places), NO_SEQUENCE, np.int64)
     sequences[row_of[by_row], slots] = by_row
     return [Rows(sequences[i : i + batch_rows], length) for i in range(0, total, batch_rows)]
 

@@ -29,6 +29,7 @@ from bert_jax.training.sharding import BATCH, batch_ways, place, put_batch
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import Metrics, TrainStep
 
+_RATE_PLACES = 4096
 _DROPOUT_STREAM = 0x66696E65  # apart from the keys that the same seed draws the head with
 
 
@@ -63,8 +64,8 @@ class Finetuner:
 
         Both are arguments of one compiled function, so that other seeds and rates compile nothing.
         """
-        rates = jnp.asarray(rate(jnp.arange(steps)), jnp.float32)
-        rates = jnp.broadcast_to(rates, (steps,))
+        places = -(-steps // _RATE_PLACES) * _RATE_PLACES  # runs of about one length: one shape
+        rates = jnp.broadcast_to(jnp.asarray(rate(jnp.arange(places)), jnp.float32), (places,))
         key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
         return lambda state, batch: self._train_step(state, batch, rates, key)
 

@@ -74,9 +74,9 @@ def read_tfds_tags(
     return sentences
 
 
-def tfds_splits(name: str) -> tuple[str, ...]:
-    """The names of a dataset's splits."""
-    return tuple(_builder(name).info.splits)
+def tfds_label_names(name: str, column: str) -> tuple[str, ...]:
+    """The class names of a column, in the order of their numbers."""
+    return tuple(_builder(name).info.features[column].names)
 
 
 def _open(name: str, split: str) -> tuple[Any, Any]:

@@ -35,11 +35,13 @@ class Checkpoints:
 
     Args:
         directory: made where absent.
-        keep: the newest `keep` are kept, and the one with the lowest `BEST_METRIC`.
+        keep: the newest `keep` are kept, and the best one.
         config: `BertConfig` as a JSON-able dict, written into every checkpoint.
         vocabulary: a JSON-able dict with at least `pieces` and `hash`, likewise.
         head: of a fine-tuned model, a dict with `architecture` (Hugging Face's name of the class)
             and `labels`, likewise; None for pretraining.
+        best_metric: which of the held-out figures tells the best checkpoint.
+        highest: whether the best is that with the highest figure, and not the lowest.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Checkpoints:
         config: Mapping[str, Any],
         vocabulary: Mapping[str, Any],
         head: Mapping[str, Any] | None = None,
+        best_metric: str = BEST_METRIC,
+        highest: bool = False,
     ):
         if keep < 1:
             raise UserError(f"got keep={keep} checkpoints; expected at least 1")
@@ -62,8 +66,8 @@ class Checkpoints:
                 [
                     policies.LatestN(keep),
                     policies.BestN(
-                        get_metric_fn=lambda metrics: metrics[BEST_METRIC],
-                        reverse=True,
+                        get_metric_fn=lambda metrics: metrics[best_metric],
+                        reverse=not highest,
                         n=1,
                         keep_checkpoints_without_metrics=False,
                     ),
@@ -72,6 +76,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         self._json = _json_items(config, vocabulary, head)
+        self._best_metric, self._highest = best_metric, highest
         self._writing: ocp.AsyncResponse[bool] | None = None
 
     def latest_step(self) -> int | None:
@@ -79,6 +84,16 @@ class Checkpoints:
         self.wait()
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
+
+    def best_step(self) -> int | None:
+        """The checkpoint with the best figure, the first of equals; None where none has one."""
+        self.wait()
+        figures = [
+            (found.metrics[self._best_metric] * (-1 if self._highest else 1), found.step)
+            for found in self._checkpointer.checkpoints
+            if found.metrics
+        ]
+        return min(figures)[1] if figures else None
 
     def save(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
         """Start writing `state`; returns when its arrays are copied, not when they are written."""

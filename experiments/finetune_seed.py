@@ -1,0 +1,263 @@
+"""One fine-tuning run with one seed: trained, killed, continued, and measured at its best."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.ours import vocabulary_item
+from bert_jax.tasks.batches import TrainingBatches, packed_rows
+from bert_jax.tasks.finetuner import Finetuner
+from bert_jax.tasks.saved_task import head_item
+from bert_jax.tasks.task import Task
+from bert_jax.training.checkpoints import Checkpoints, save_params
+from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
+from bert_jax.training.metrics import MetricsWriter, read_metrics
+from bert_jax.training.schedules import warmup_polynomial
+from bert_jax.training.state import TrainState
+from experiments import command
+from experiments.progress import ProgressBar
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What one point of the grid is trained with; names are those of the flags."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    warmup: float
+    patience: int
+    evals_per_epoch: int
+    log_every: int
+
+
+@dataclass(frozen=True)
+class PreparedParts:
+    """The task and, by part, its examples and what they became."""
+
+    task: Task
+    examples: dict[str, list[Any]]
+    prepared: dict[str, Any]
+
+
+def run_seed(
+    run: Finetuner,
+    parts: PreparedParts,
+    pretrained: Pretrained,
+    settings: RunSettings,
+    seed: int,
+    directory: Path,
+    stop: Callable[[], bool],
+    title: str,
+) -> dict[str, Any] | None:
+    """Train with one seed in `directory`, from where an earlier call stopped.
+
+    Returns:
+        What `directory/result.json` holds; None where told to stop, after saving.
+    """
+    finished = directory / "result.json"
+    if finished.exists():
+        return json.loads(finished.read_text())
+    began = time.perf_counter()
+    directory.mkdir(parents=True, exist_ok=True)
+    task, head = parts.task, run.head
+    batches = TrainingBatches(
+        parts.prepared["train"].features,
+        head.lay_labels,
+        seed=seed,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        pad_id=0,
+    )
+    steps = len(batches)
+    warmup = settings.warmup * steps if settings.warmup < 1 else settings.warmup
+    rate = warmup_polynomial(settings.learning_rate, steps, min(round(warmup), steps))
+    rhythm_every = max(1, -(-batches.steps_per_epoch // settings.evals_per_epoch))
+    main_score = f"dev_{_main_score(parts)}"
+    checkpoints = Checkpoints(
+        directory / "checkpoints",
+        keep=1,
+        config=pretrained.config.to_dict(),
+        vocabulary=vocabulary_item(_tokenizer(pretrained)),
+        head=head_item(task),
+        best_metric=main_score,
+        highest=True,
+    )
+    start = checkpoints.latest_step()
+    if start is None:
+        state = run.initial_state(seed)
+    else:
+        state = checkpoints.restore(run.abstract_state)
+        print(f"continuing {directory} from step {start}", file=sys.stderr)
+    dev_rows = packed_rows(parts.prepared["dev"].features, _eval_rows(run, settings))
+    timer, tokens = _Timer(), 0
+    with ExitStack() as stack:
+        stack.callback(checkpoints.close)
+        writer = MetricsWriter(directory, start or 0)
+        stack.callback(writer.close)
+        bar = stack.enter_context(ProgressBar(title, steps, start or 0))
+        stream = batches.iterate(start or 0)
+        stack.callback(stream.close)
+        history = [line[main_score] for line in read_metrics(directory / "heldout.jsonl")]
+
+        def evaluate(step: int, state: TrainState) -> dict[str, float]:
+            with timer.paused():
+                scores = _measure(run, parts, state.params, "dev", dev_rows)[1]
+            figures = {f"dev_{name}": value for name, value in scores.items()}
+            history.append(figures[main_score])
+            writer.write_heldout(step, figures)
+            return figures
+
+        def progress(step: int, metrics: dict[str, float]) -> None:
+            best = f"  best {main_score} {max(history):.4f}" if history else ""
+            note = f"{step}/{steps}  loss {metrics['loss']:.3f}{best}"
+            bar.update(step, f"{note}  {metrics['tokens_per_second']:,.0f} tokens/s")
+
+        if not _patience_is_out(history, settings.patience) and (start or 0) < steps:
+            try:
+                state = train(
+                    state,
+                    run.train_step(seed, rate, steps),
+                    stream,
+                    run.mesh,
+                    Rhythm(steps, settings.log_every, rhythm_every, rhythm_every),
+                    Hooks(
+                        writer.write,
+                        progress,
+                        evaluate,
+                        checkpoints.save,
+                        lambda: stop() or _patience_is_out(history, settings.patience),
+                    ),
+                )
+            except NotFiniteError as error:
+                good = checkpoints.latest_step()
+                where = "there is none" if good is None else checkpoints.path(good)
+                print(f"{title}: {error}; last good checkpoint: {where}", file=sys.stderr)
+                sys.exit(1)
+        seconds = timer.seconds()
+        reached = int(state.step)
+        if reached < steps and not _patience_is_out(history, settings.patience):
+            print(f"stopped and saved at step {reached} of {directory}", file=sys.stderr)
+            return None
+        best = checkpoints.best_step()
+        assert best is not None  # the last step always evaluates
+        params = checkpoints.restore(run.abstract_state, best).params
+    for step in range(start or 0, reached):
+        tokens += int(batches.rows(step).spans(parts.prepared["train"].features)[1].sum())
+    task, scores = _measure(run, parts, params, "dev", dev_rows)
+    measured = {"dev": scores}
+    for part in parts.prepared:
+        if part not in ("train", "dev"):
+            rows = packed_rows(parts.prepared[part].features, _eval_rows(run, settings))
+            logits = run.predict(params, parts.prepared[part].features, rows)
+            measured[part] = task.scores(parts.examples[part], parts.prepared[part], logits)
+    result = {
+        "scores": measured,
+        "seed": seed,
+        "steps": reached,
+        "best_step": best,
+        "seconds": time.perf_counter() - began,
+        "tokens_per_second": tokens / seconds if tokens else None,
+        "real_token_fraction": batches.real_token_fraction(),
+        "row_lengths": list(batches.lengths),
+        "compiled_shapes": run.compiled_shapes(),
+    }
+    _keep_best(directory, params, pretrained, task)
+    command.write_json(finished, result)
+    shutil.rmtree(directory / "checkpoints")  # the optimiser's state is of no more use
+    return result
+
+
+def _measure(
+    run: Finetuner, parts: PreparedParts, params: Any, part: str, rows: list[Any]
+) -> tuple[Task, dict[str, float]]:
+    """The task with what is chosen on this part, and its scores there."""
+    prepared, examples = parts.prepared[part], parts.examples[part]
+    logits = run.predict(params, prepared.features, rows)
+    task = parts.task.calibrated(examples, prepared, logits)
+    return task, task.scores(examples, prepared, logits)
+
+
+def _main_score(parts: PreparedParts) -> str:
+    """The name of the score that models are chosen by."""
+    prepared = parts.prepared["dev"]
+    features = prepared.features
+    columns = parts.task.head.scores or len(parts.task.labels)
+    length = len(features.ids) if parts.task.head.per_token else len(features)
+    nothing = np.zeros((length, columns), np.float32)
+    return next(iter(parts.task.scores(parts.examples["dev"], prepared, nothing)))
+
+
+def _keep_best(directory: Path, params: Any, pretrained: Pretrained, task: Task) -> None:
+    target = directory / "best"
+    if target.exists():
+        shutil.rmtree(target)
+    save_params(
+        target,
+        jax.device_get(params),
+        config=pretrained.config.to_dict(),
+        vocabulary=vocabulary_item(_tokenizer(pretrained)),
+        head=head_item(task),
+    )
+
+
+def _tokenizer(pretrained: Pretrained) -> Any:
+    assert pretrained.tokenizer is not None  # checked when the checkpoint was read
+    return pretrained.tokenizer
+
+
+def _eval_rows(run: Finetuner, settings: RunSettings) -> int:
+    ways = run.mesh.size
+    return -(-max(settings.batch_size // 2, 1) // ways) * ways
+
+
+def _patience_is_out(history: list[float], patience: int) -> bool:
+    if not patience or not history:
+        return False
+    best = history.index(max(history))
+    return len(history) - 1 - best >= patience
+
+
+class _Timer:
+    """Seconds since the start, pauses left out."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def paused(self) -> _Pause:
+        return _Pause(self)
+
+    def shift(self, seconds: float) -> None:
+        self._start += seconds
+
+
+class _Pause:
+    def __init__(self, timer: _Timer):
+        self._timer = timer
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.shift(time.perf_counter() - self._began)
+
+
+def mean_and_deviation(values: list[float]) -> Mapping[str, Any]:
+    """Mean, sample standard deviation (None of one value), and the values."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": deviation, "per_seed": values}
