@@ -271,4 +271,4 @@ print(most() - before)
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "1"},
     )  # fmt: skip
     assert int(done.stdout) < 1.15 * size, (int(done.stdout), size)
-    assert (tmp_path / "out" / "model.safetensors").stat().st_size == size
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size > 100e6
