@@ -21,11 +21,13 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
@@ -36,6 +38,8 @@ from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
 from bert_jax.tasks.rate_factors import Rates
+from bert_jax.tasks.task import Task
+from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.checkpoints import load_json, load_params
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import OPTIMIZERS
@@ -159,7 +163,8 @@ def _pretrained() -> Pretrained:
 
 
 def _data_flags() -> DataFlags:
-    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(DataFlags)}
+    names = [field.name for field in dataclasses.fields(DataFlags)]
+    values: dict[str, Any] = {name: FLAGS[name].value for name in names}
     default = {"multiple_choice": "question", "tagging": "tokens"}.get(FLAGS.task, "text")
     values["text_column"] = values["text_column"] or default
     return DataFlags(**{**values, "columns": tuple(values["columns"])})
@@ -171,21 +176,22 @@ def _prepare(data: TaskData, pretrained: Pretrained, workdir: Path) -> PreparedP
     assert tokenizer is not None
     prepared = {}
     for part, examples in data.parts.items():
-        arrays = cached(
-            workdir / "features",
-            {
-                "examples": hashlib.sha256(repr(examples).encode()).hexdigest(),
-                "vocabulary": tokenizer.vocab_hash,
-                "normalisation": [
-                    tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_chinese,
-                ],
-                "labels": task.labels,
-                "settings": task.settings,
-            },
-            lambda examples=examples: as_arrays(task.prepare(examples, tokenizer)),
-        )  # fmt: skip
-        prepared[part] = task.restored(arrays)
+        description = {
+            "examples": hashlib.sha256(repr(examples).encode()).hexdigest(),
+            "vocabulary": tokenizer.vocab_hash,
+            "lowercase": tokenizer.lowercase,
+            "strip_accents": tokenizer.strip_accents,
+            "split_chinese": tokenizer.split_chinese,
+            "labels": task.labels,
+            "settings": task.settings,
+        }
+        make = partial(_made, task, examples, tokenizer)
+        prepared[part] = task.restored(cached(workdir / "features", description, make))
     return PreparedParts(task, data.parts, prepared)
+
+
+def _made(task: Task, examples: list[Any], tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    return as_arrays(task.prepare(examples, tokenizer))
 
 
 class _Runs:
@@ -327,9 +333,8 @@ def _write_predictions(
         if part == "train":
             continue
         prepared = parts.prepared[part]
-        logits = run.predict(
-            params, prepared.features, packed_rows(prepared.features, rows_a_batch)
-        )
+        rows = packed_rows(prepared.features, rows_a_batch)
+        logits = run.predict(params, prepared.features, rows)
         written[part] = list(task.predictions(examples, prepared, logits))
         command.write_json_lines(workdir / f"predictions_{part}.jsonl", written[part])
     return written
