@@ -54,6 +54,10 @@ class Finetuner:
         """The state before the first step; what the checkpoint lacks is drawn with `seed`."""
         return self._create(jax.device_put(self._params(seed), self.abstract_shardings.params))
 
+    def initial_params(self) -> Parameters:
+        """The checkpoint's own parameters, for a model that is used and not trained."""
+        return jax.device_put(self._params(0), self.abstract_shardings.params)
+
     @property
     def abstract_shardings(self) -> TrainState:
         """Where the parts of the state live."""

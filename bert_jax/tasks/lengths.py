@@ -6,7 +6,7 @@ import numpy as np
 
 
 def choose_lengths(
-    sequence_lengths: np.ndarray, batch_size: int, *, waste: float = 0.04, most: int = 12
+    sequence_lengths: np.ndarray, batch_size: int, *, waste: float = 0.03, most: int = 12
 ) -> tuple[int, ...]:
     """Choose the lengths of rows for batches of sequences that are sorted by length.
 

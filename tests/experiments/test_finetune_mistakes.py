@@ -1,0 +1,163 @@
+"""Every flag of finetune and predict, wrong on purpose: one line, status 2, nothing left behind."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from flax import nnx
+
+from bert_jax import BertConfig
+from bert_jax.model.tasks import BertForSequenceClassification
+from tests.experiments.finetuning import write_checkpoint, write_texts
+from tests.faults.runs import REPOSITORY
+from tests.text.vocabulary import small_tokenizer
+
+# One process for all cases, since importing jax takes seconds: in the flags, out what happened.
+_ALL_CASES = """
+import contextlib, importlib, io, json, sys
+from absl.testing import flagsaver
+from experiments import command
+program = importlib.import_module(f"experiments.{sys.argv[1]}")
+outcomes = []
+for arguments in json.load(sys.stdin):
+    sys.argv, errors, status = [program.__name__ + ".py", *arguments], io.StringIO(), 0
+    with flagsaver.flagsaver(), contextlib.redirect_stderr(errors):
+        try:
+            command.run(program.main)
+        except SystemExit as stopped:
+            status = stopped.code
+    outcomes.append([status, errors.getvalue()])
+print(json.dumps(outcomes))
+"""
+
+FINETUNE = {
+    "--task=sorting": "got --task=sorting; expected one of classification, regression, qa",
+    "--task=glue/colo": "got GLUE task 'colo'; expected one of cola, sst2",
+    "--task=": "got no --task",
+    "--task=regression": "train.tsv, line 2: got label 'cats'; expected a number",
+    "--task=qa": "which is no SQuAD file",
+    "--task=multiple_choice": "train.tsv, line 1: got no JSON",
+    "--checkpoint=nowhere/at/all": "got 'nowhere/at/all', where there is nothing",
+    "--checkpoint=": "got no --checkpoint",
+    "--train=": "got --task=classification without --train",
+    "--train=nowhere.tsv": "got nowhere.tsv, which cannot be read (No such file",
+    "--train=broken.tsv": "broken.tsv, line 3: got 1 fields; expected 2",
+    "--train=one.tsv": "got the label 'cats' only in one.tsv; expected at least two classes",
+    "--train=tfds:x": "got tfds:x; expected tfds:NAME:SPLIT",
+    "--dev=other.tsv": "other.tsv, line 3: got label 'cows'; expected one of cats, dogs",
+    "--test=other.tsv": "other.tsv, line 3: got label 'cows'; expected one of cats, dogs",
+    "--columns=a,a": "got the columns a, a for train.tsv; expected distinct names",
+    "--columns=a,b": "got --text_column=text, which train.tsv lacks; expected one of its columns",
+    "--text_column=body": "got --text_column=body, which train.tsv lacks",
+    "--text_pair_column=b": "got --text_pair_column=b, which train.tsv lacks",
+    "--label_column=class": "got --label_column=class, which train.tsv lacks",
+    "--dev_fraction=1": "got --dev_fraction=1.0; expected a share of at least 0 and below 1",
+    "--test_fraction=-1": "got --test_fraction=-1.0; expected a share",
+    "--split_seed=-1": "flag --split_seed=-1",
+    "--epochs=0": "flag --epochs=0: 0 is not a positive integer",
+    "--learning_rate=fast": "flag --learning_rate=fast: could not convert string to float",
+    "--batch_size=3": "got batches of 3 rows; expected a multiple of 8",
+    "--max_length=4": "flag --max_length=4",
+    "--max_length=65": "got --max_length=65; expected at most the model's 64 positions",
+    "--window_overlap=-1": "flag --window_overlap=-1",
+    "--seeds=a": "got --seeds=a; expected distinct whole numbers",
+    "--seeds=1,1": "got --seeds=1,1; expected distinct whole numbers",
+    "--grid=epochs": "got --grid=epochs; expected NAME=value,value with one of epochs",
+    "--grid=task=qa": "got --grid=task=qa; expected NAME=value,value",
+    "--grid=layer_decay=2": "got layer_decay=2.0; expected above 0 and at most 1",
+    "--optimizer=sgdd": "flag --optimizer=sgdd: value should be one of <adamw|bert_adam|",
+    "--warmup=-1": "flag --warmup=-1",
+    "--weight_decay=-1": "flag --weight_decay=-1",
+    "--clip_norm=-1": "flag --clip_norm=-1",
+    "--layer_decay=0": "got layer_decay=0.0; expected above 0 and at most 1",
+    "--head_learning_rate=-1": "flag --head_learning_rate=-1",
+    "--freeze_layers=2": "got freeze_layers=2; expected 0 to 1, the model's layers",
+    "--class_weights=cows:2": "got --class_weights=cows:2; expected balanced, or name:weight pairs",
+    "--class_weights=cats:x": "got --class_weights=cats:x; expected balanced",
+    "--dropout=1": "flag --dropout=1",
+    "--patience=-1": "flag --patience=-1",
+    "--evals_per_epoch=0": "flag --evals_per_epoch=0",
+    "--dtype=float16": "flag --dtype=float16: value should be one of <float32|bfloat16>",
+    "--mesh=data:3": "got mesh data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
+    "--log_every=0": "flag --log_every=0",
+    "--workdir=train.tsv/run": "got --workdir=train.tsv/run, which cannot be written",
+    "--tsak=qa": "Unknown command line flag 'tsak'. Did you mean: task ?",
+}  # fmt: skip
+PREDICT = {
+    "--checkpoint=": "got no --checkpoint; expected one that was fine-tuned",
+    "--checkpoint=model": "got a checkpoint of BertModel, which has no task",
+    "--input=nowhere.txt": "got --input=nowhere.txt, which cannot be opened (No such file",
+    "--input=odd.jsonl": "odd.jsonl, line 1: got text = None; expected a text that is not empty",
+    "--output=nowhere/x": "got --output=nowhere/x, which cannot be opened",
+    "--text_column=body": "line 1: got body = None; expected a text",
+    "--chunk=0": "flag --chunk=0",
+    "--batch_rows=0": "flag --batch_rows=0",
+    "--dtype=float16": "flag --dtype=float16",
+    "--inptu=x": "Unknown command line flag 'inptu'",
+}
+
+
+def run_cases(program, cases, usual, folder):
+    lines = []
+    for number, wrong in enumerate(cases):
+        name = wrong.removeprefix("--").split("=")[0]
+        given = {k: str(v).format(number=number) for k, v in usual.items()}
+        lines.append([f"--{k}={v}" for k, v in given.items() if k != name] + [wrong])
+    done = subprocess.run(
+        [sys.executable, "-c", _ALL_CASES, program], input=json.dumps(lines), cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "8",
+             "HF_HUB_OFFLINE": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mistakes")
+    write_checkpoint(folder)
+    write_texts(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finetuned(folder):
+    usual = {
+        "workdir": "run{number}", "task": "classification", "checkpoint": "model",
+        "train": "train.tsv", "dev": "dev.tsv", "batch_size": 8, "max_length": 32,
+    }  # fmt: skip
+    return run_cases("finetune", FINETUNE, usual, folder)
+
+
+@pytest.mark.parametrize("wrong", FINETUNE)
+def test_a_mistake_in_finetune_is_one_line(finetuned, folder, wrong):
+    status, printed = finetuned[wrong]
+    assert FINETUNE[wrong] in printed
+    assert status == 2
+    lines = [line for line in printed.splitlines() if "elapsed" not in line]
+    assert len(lines) == 1 and lines[0].startswith("experiments.")
+    assert not (folder / f"run{list(FINETUNE).index(wrong)}").exists()
+
+
+@pytest.fixture(scope="module")
+def predicted(folder):
+    (folder / "odd.jsonl").write_text('{"txt": "yes"}\n')
+    tokenizer = small_tokenizer()
+    config = BertConfig.from_json(folder / "model" / "config.json")
+    model = BertForSequenceClassification(config, nnx.Rngs(0))
+    model.save_pretrained(folder / "classifier", tokenizer, ["no", "yes"])
+    (folder / "texts.txt").write_text("yes\n\nhow are you\n")
+    usual = {"checkpoint": "classifier", "input": "odd.jsonl", "output": "out{number}.jsonl"}
+    return run_cases("predict", PREDICT, usual, folder)
+
+
+@pytest.mark.parametrize("wrong", PREDICT)
+def test_a_mistake_in_predict_is_one_line(predicted, folder, wrong):
+    status, printed = predicted[wrong]
+    assert PREDICT[wrong] in printed
+    assert status == 2
+    assert len(printed.splitlines()) == 1
+    assert not (folder / f"out{list(PREDICT).index(wrong)}.jsonl").exists()
