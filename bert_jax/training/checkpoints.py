@@ -52,7 +52,7 @@ class Checkpoints:
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
             Path(directory).absolute(),
-            context=_context(),
+            context=checkpoint_context(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -137,7 +137,7 @@ def load_embeddings(path: str | Path) -> dict[str, Any]:
 def load_params(path: str | Path) -> dict[str, Any]:
     """All parameters of a checkpoint as numpy arrays, without the optimiser state."""
     path = Path(path).absolute()
-    with _context():
+    with checkpoint_context():
         on_disk = ocp.checkpointables_metadata(path).metadata["state"]
         wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk["params"])
         skipped = {
@@ -162,13 +162,13 @@ def _load(path: str | Path, item: str) -> Any:
     path = Path(path).absolute()
     if not (path / item).is_dir():
         raise UserError(f"got {path}, which has no {item}; expected a checkpoint of bert_jax")
-    with _context():
+    with checkpoint_context():
         on_disk = ocp.checkpointables_metadata(path).metadata[item]
         abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk)
         return ocp.load_checkpointables(path, {item: abstract})[item]
 
 
-def _context() -> ocp.Context:
+def checkpoint_context() -> ocp.Context:
     """Orbax settings: `config` and `vocabulary` are JSON files a person can read."""
     registry = ocp.handlers.local_registry()
     for name in ("config", "vocabulary"):

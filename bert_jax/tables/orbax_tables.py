@@ -1,0 +1,61 @@
+"""Embedding tables as an orbax checkpoint of their own, and inside full checkpoints.
+
+tables/                        checkpoints/600/
+  embeddings/                    embeddings/      the same two items
+  vocabulary/                    vocabulary/
+                                 state/ config/   never read here
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orbax.checkpoint import v1 as ocp
+
+from bert_jax.errors import UserError
+from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.vocabulary_record import tokenizer_from_record, vocabulary_record
+from bert_jax.training.checkpoints import checkpoint_context, load_embeddings, load_json
+
+
+def save_orbax_tables(tables: EmbeddingTables, path: str | Path) -> None:
+    """Write tables as a folder with the items `embeddings` and, if there is one, `vocabulary`.
+
+    Orbax writes beside `path` and renames: the folder is there whole or not at all.
+
+    Raises:
+        UserError: `path` exists, or cannot be written.
+    """
+    path = Path(path).absolute()
+    if path.exists():
+        raise UserError(f"got {path}, which exists; expected the name of a new folder")
+    items: dict[str, Any] = {"embeddings": tables.to_params()}
+    if tables.tokenizer is not None:
+        items["vocabulary"] = vocabulary_record(tables.tokenizer)
+    try:
+        with checkpoint_context():
+            ocp.save_checkpointables(path, items)
+    except OSError as error:
+        raise UserError(
+            f"got {path}, which cannot be written ({error.strerror}); expected a new folder in one"
+            " that can be"
+        ) from error
+
+
+def load_orbax_tables(path: str | Path) -> EmbeddingTables:
+    """Read the tables, and nothing else, from their own folder or from a full checkpoint.
+
+    Raises:
+        UserError: neither is there, or it is damaged.
+    """
+    embeddings = load_embeddings(path)
+    tokenizer = None
+    if (Path(path) / "vocabulary").is_dir():
+        tokenizer = tokenizer_from_record(load_json(path, "vocabulary"), str(path))
+    return EmbeddingTables.from_params(embeddings, tokenizer)
+
+
+def is_orbax_tables(path: str | Path) -> bool:
+    """Whether `load_orbax_tables` would read it."""
+    return (Path(path) / "embeddings").is_dir()
