@@ -1,7 +1,7 @@
 """Embedding tables as one file: NumPy's `.npz`, or `.safetensors`.
 
 Both hold `token`, `segment`, `position`, `norm_scale` and `norm_bias` in float32. The vocabulary is
-JSON (`vocabulary_record`): in `.npz` a string array `vocabulary`, in `.safetensors` metadata of
+JSON, as in checkpoints: in `.npz` a string array `vocabulary`, in `.safetensors` metadata of
 that name. Nothing is pickled.
 
     archive = np.load("tables.npz")
@@ -20,9 +20,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from bert_jax.convert.ours import vocabulary_item
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import ARRAYS, EmbeddingTables
-from bert_jax.tables.vocabulary_record import tokenizer_from_record, vocabulary_record
+from bert_jax.tables.vocabulary_record import tokenizer_from_record
 from bert_jax.tables.whole_file import written_whole
 
 _VOCABULARY = "vocabulary"
@@ -32,7 +33,7 @@ def save_npz(tables: EmbeddingTables, path: str | Path) -> None:
     """Write an uncompressed `.npz`, whole or not at all."""
     content: dict[str, Any] = _arrays(tables)
     if tables.tokenizer is not None:
-        content[_VOCABULARY] = np.array(json.dumps(vocabulary_record(tables.tokenizer)))
+        content[_VOCABULARY] = np.array(json.dumps(vocabulary_item(tables.tokenizer)))
     with written_whole(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **content)
 
@@ -58,7 +59,7 @@ def save_safetensors(tables: EmbeddingTables, path: str | Path) -> None:
     """Write a `.safetensors`, whole or not at all."""
     metadata = {"format": "np"}
     if tables.tokenizer is not None:
-        metadata[_VOCABULARY] = json.dumps(vocabulary_record(tables.tokenizer))
+        metadata[_VOCABULARY] = json.dumps(vocabulary_item(tables.tokenizer))
     with written_whole(path) as partial:
         save_file(_arrays(tables), partial, metadata)
 

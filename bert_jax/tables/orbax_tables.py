@@ -9,14 +9,12 @@ tables/                        checkpoints/600/
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from orbax.checkpoint import v1 as ocp
-
+from bert_jax.convert.ours import vocabulary_item
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
-from bert_jax.tables.vocabulary_record import tokenizer_from_record, vocabulary_record
-from bert_jax.training.checkpoints import checkpoint_context, load_embeddings, load_json
+from bert_jax.tables.vocabulary_record import tokenizer_from_record
+from bert_jax.training.checkpoints import has_item, load_embeddings, load_json, save_embeddings
 
 
 def save_orbax_tables(tables: EmbeddingTables, path: str | Path) -> None:
@@ -27,15 +25,14 @@ def save_orbax_tables(tables: EmbeddingTables, path: str | Path) -> None:
     Raises:
         UserError: `path` exists, or cannot be written.
     """
-    path = Path(path).absolute()
+    path = Path(path)
     if path.exists():
         raise UserError(f"got {path}, which exists; expected the name of a new folder")
-    items: dict[str, Any] = {"embeddings": tables.to_params()}
-    if tables.tokenizer is not None:
-        items["vocabulary"] = vocabulary_record(tables.tokenizer)
+    tokenizer = tables.tokenizer
     try:
-        with checkpoint_context():
-            ocp.save_checkpointables(path, items)
+        save_embeddings(
+            path, tables.to_params(), None if tokenizer is None else vocabulary_item(tokenizer)
+        )
     except OSError as error:
         raise UserError(
             f"got {path}, which cannot be written ({error.strerror}); expected a new folder in one"
@@ -51,11 +48,11 @@ def load_orbax_tables(path: str | Path) -> EmbeddingTables:
     """
     embeddings = load_embeddings(path)
     tokenizer = None
-    if (Path(path) / "vocabulary").is_dir():
+    if has_item(path, "vocabulary"):
         tokenizer = tokenizer_from_record(load_json(path, "vocabulary"), str(path))
     return EmbeddingTables.from_params(embeddings, tokenizer)
 
 
 def is_orbax_tables(path: str | Path) -> bool:
     """Whether `load_orbax_tables` would read it."""
-    return (Path(path) / "embeddings").is_dir()
+    return has_item(path, "embeddings")

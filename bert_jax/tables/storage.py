@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bert_jax.convert.google_tf import find_google
+from bert_jax.convert.ours import find_ours
+from bert_jax.convert.pretrained import fetch
 from bert_jax.errors import UserError
 from bert_jax.tables.array_files import (
     is_table_file,
@@ -14,49 +17,44 @@ from bert_jax.tables.array_files import (
     save_safetensors,
 )
 from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.model_files import load_model_tables
 from bert_jax.tables.orbax_tables import is_orbax_tables, load_orbax_tables, save_orbax_tables
 from bert_jax.tables.word2vec import save_word2vec
 
 
-def load_tables(path: str | Path) -> EmbeddingTables:
+def load_tables(source: str | Path) -> EmbeddingTables:
     """Read embedding tables, and nothing else of what lies beside them.
 
     Args:
-        path: one of
-            a `.npz` or `.safetensors` written by `save_tables`;
-            a folder written by `save_tables`, or a checkpoint of a run (`…/checkpoints/600`);
-            the workdir of a run, which means its newest checkpoint.
+        source: one of
+            a `.npz` or `.safetensors` of tables, or a folder of them, as `save_tables` writes;
+            a checkpoint of ours, or the workdir of a run, which means its newest checkpoint;
+            a Hugging Face directory; a Google checkpoint, by its directory or its prefix;
+            where there is no such path: the name of a model on the Hugging Face hub.
 
     Raises:
         UserError: there is nothing, or nothing that has embedding tables.
     """
-    path = Path(path)
+    path = Path(source)
     if path.suffix == ".npz":
         return load_npz(path)
-    if path.suffix == ".safetensors" and (not path.is_file() or is_table_file(path)):
-        return load_safetensors(path)
+    if path.suffix == ".safetensors":
+        if not path.is_file() or is_table_file(path):
+            return load_safetensors(path)
+        path = path.parent  # the weights of a whole model, whose configuration is beside them
+    if not path.exists() and find_google(path) is None:
+        path = fetch(str(source))
     if is_orbax_tables(path):
         return load_orbax_tables(path)
-    if (path / "checkpoints").is_dir():
-        return load_orbax_tables(newest_checkpoint(path))
-    found = "which has no embedding tables" if path.exists() else "where there is nothing"
+    if (ours := find_ours(path)) is not None:
+        return load_orbax_tables(ours)
+    if (tables := load_model_tables(path)) is not None:
+        return tables
     raise UserError(
-        f"got {str(path)!r}, {found};"
-        " expected a checkpoint or workdir of bert_jax, or a .npz or .safetensors of tables"
+        f"got {str(source)!r}, which has no embedding tables; expected a checkpoint or workdir of"
+        " bert_jax, a Hugging Face directory, a Google checkpoint, or a .npz or .safetensors of"
+        " tables"
     )
-
-
-def newest_checkpoint(workdir: str | Path) -> Path:
-    """Where the newest checkpoint of a run lies.
-
-    Raises:
-        UserError: it has none yet.
-    """
-    folder = Path(workdir) / "checkpoints"
-    steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
-    if not steps:
-        raise UserError(f"got {workdir}, a run that has no checkpoint yet; expected one that has")
-    return folder / str(max(steps))
 
 
 def save_tables(tables: EmbeddingTables, path: str | Path) -> None:

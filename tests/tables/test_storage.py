@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
+from bert_jax.convert.ours import vocabulary_item
 from bert_jax.errors import UserError
 from bert_jax.tables.array_files import load_npz, save_npz
 from bert_jax.tables.orbax_tables import load_orbax_tables
 from bert_jax.tables.storage import load_tables, save_tables
-from bert_jax.tables.vocabulary_record import vocabulary_record
 from bert_jax.training.checkpoints import Checkpoints, load_embeddings, load_json
 from tests.tables.examples import (
     PIECES,
@@ -63,7 +64,7 @@ def checkpoint(tmp_path):
     run = pretrainer()
     state = run.initial_state()
     tokenizer = vocabulary([f"w{i}" for i in range(91)])
-    record = vocabulary_record(tokenizer) | {"corpus_fingerprint": "f00"}
+    record = vocabulary_item(tokenizer) | {"corpus_fingerprint": "f00"}
     store = Checkpoints(tmp_path / "checkpoints", keep=1, config={}, vocabulary=record)
     store.save(state)
     store.close()
@@ -91,6 +92,30 @@ def test_their_own_folder_has_the_items_of_a_full_checkpoint(checkpoint, tmp_pat
     assert load_json(tmp_path / "alone.orbax", "vocabulary") == record
 
 
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_a_hugging_face_directory_gives_them_without_the_rest(tmp_path, prefixed):
+    """Whatever else the file holds is not even looked at: here it does not fit the model."""
+    tables = tables_of(vocabulary(["a", "##b"], lowercase=False), width=4, positions=8)
+    names = ("word_embeddings", "token_type_embeddings", "position_embeddings")
+    start = "bert.embeddings" if prefixed else "embeddings"
+    arrays = dict(zip((f"{start}.{n}.weight" for n in names), list_tables(tables), strict=True))
+    arrays |= {f"{start}.LayerNorm.gamma": tables.norm_scale, "cls.odd": np.ones(3)}
+    arrays |= {f"{start}.LayerNorm.beta": tables.norm_bias}
+    save_file(arrays, tmp_path / "model.safetensors")
+    sizes = {"vocab_size": 7, "hidden_size": 4, "num_attention_heads": 2,
+             "max_position_embeddings": 8}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    assert_same_tables(load_tables(tmp_path), tables.replace(tokenizer=None))
+    tables.tokenizer.save(tmp_path / "vocab.txt")
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert_same_tables(load_tables(tmp_path), tables)
+    assert_same_tables(load_tables(tmp_path / "model.safetensors"), tables)
+
+
+def list_tables(tables):
+    return [tables.token, tables.segment, tables.position]
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     tables = small_tables()
     path = tmp_path / "tables.npz"
@@ -116,15 +141,16 @@ def test_mistakes_are_named(tmp_path):
     save_tables(tables, tmp_path / "there.orbax")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     for name, message in {
-        "nowhere": "'nowhere', where there is nothing; expected a checkpoint or workdir",
+        "nowhere/at/all": "'nowhere/at/all', where there is nothing; expected the path of a",
         "nowhere.npz": "nowhere.npz', which cannot be read .No such file",
         "nowhere.safetensors": "nowhere.safetensors', which",
         "text.npz": "text.npz', which cannot be read",
         "text.safetensors": "text.safetensors', which",
         "other.npz": "other.npz without segment, position, norm_scale, norm_bias",
-        "run": "a run that has no checkpoint yet",
+        "run": "run', which has no embedding tables; expected a checkpoint or workdir",
+        "text.npz/x": "where there is nothing",
     }.items():
-        path = name if name == "nowhere" else tmp_path / name
+        path = name if name == "nowhere/at/all" else tmp_path / name
         with pytest.raises(UserError, match=message):
             load_tables(path)
     for name, message in {
