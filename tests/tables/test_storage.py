@@ -112,6 +112,29 @@ def test_a_hugging_face_directory_gives_them_without_the_rest(tmp_path, prefixed
     assert_same_tables(load_tables(tmp_path / "model.safetensors"), tables)
 
 
+def test_so_does_a_google_checkpoint(tmp_path):
+    tensorflow = pytest.importorskip("tensorflow", reason="the extra google-tf is not installed")
+    tables = tables_of(vocabulary(["a", "##b"]), width=4, positions=8)
+    names = ("word_embeddings", "token_type_embeddings", "position_embeddings")
+    arrays = dict(
+        zip((f"bert/embeddings/{name}" for name in names), list_tables(tables), strict=True)
+    )
+    arrays |= {"bert/embeddings/word_embeddings/adam_m": tables.token, "global_step": np.ones(())}
+    arrays |= {"bert/embeddings/LayerNorm/gamma": tables.norm_scale}
+    arrays |= {"bert/embeddings/LayerNorm/beta": tables.norm_bias}
+    prefix = str(tmp_path / "bert_model.ckpt")
+    tensorflow.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=list(arrays), shape_and_slices=[""] * len(arrays),
+        tensors=list(arrays.values()),
+    )  # fmt: skip
+    sizes = {"vocab_size": 7, "hidden_size": 4, "num_attention_heads": 2,
+             "max_position_embeddings": 8}  # fmt: skip
+    (tmp_path / "bert_config.json").write_text(json.dumps(sizes))
+    tables.tokenizer.save(tmp_path / "vocab.txt")
+    assert_same_tables(load_tables(tmp_path), tables)
+    assert_same_tables(load_tables(prefix), tables)
+
+
 def list_tables(tables):
     return [tables.token, tables.segment, tables.position]
 
