@@ -23,7 +23,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.files import new_directory
 from bert_jax.convert.names import Scheme
 from bert_jax.convert.tokenizer_files import read_tokenizer
-from bert_jax.convert.weights import named_arrays, read_params
+from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.errors import UserError
 
 CONFIG, PREFIX = "bert_config.json", "bert_model.ckpt"
@@ -77,7 +77,7 @@ def _step(prefix: Path) -> tuple[int, str]:
     return (int(number) if number.isdecimal() else -1, prefix.name)
 
 
-def load_google(prefix: Path) -> Pretrained:
+def load_google(prefix: Path, embeddings_only: bool = False) -> Pretrained:
     """Read a checkpoint, with or without the optimiser's slots.
 
     Raises:
@@ -85,7 +85,7 @@ def load_google(prefix: Path) -> Pretrained:
     """
     config = BertConfig.from_json(prefix.with_name(CONFIG))
     file = TensorFlowFile(prefix)
-    params, notes = read_params(file, config)
+    params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
     tokenizer, more = read_tokenizer(prefix.parent)
     return Pretrained(
         config=config,

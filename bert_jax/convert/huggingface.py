@@ -13,7 +13,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.files import new_directory
 from bert_jax.convert.safetensors_files import INDEX, SafetensorsFile, write_safetensors
 from bert_jax.convert.tokenizer_files import read_tokenizer, write_tokenizer
-from bert_jax.convert.weights import named_arrays, read_params
+from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.errors import UserError
 from bert_jax.model.parameters import Parameters
 
@@ -26,7 +26,7 @@ def is_huggingface(directory: Path) -> bool:
     return (directory / "config.json").is_file()
 
 
-def load_huggingface(directory: Path) -> Pretrained:
+def load_huggingface(directory: Path, embeddings_only: bool = False) -> Pretrained:
     """Read a Hugging Face directory.
 
     Raises:
@@ -34,7 +34,7 @@ def load_huggingface(directory: Path) -> Pretrained:
     """
     config = BertConfig.from_json(directory / "config.json")
     file = SafetensorsFile(weights_path(directory))
-    params, notes = read_params(file, config)
+    params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
     content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     stated = next(iter(content.get("architectures") or ()), None)
     tokenizer, more = read_tokenizer(directory)

@@ -11,7 +11,13 @@ from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.files import new_directory
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.training.checkpoints import has_item, load_json, load_params, save_params
+from bert_jax.training.checkpoints import (
+    has_item,
+    load_embeddings,
+    load_json,
+    load_params,
+    save_params,
+)
 
 
 def find_ours(path: Path) -> Path | None:
@@ -31,9 +37,13 @@ def find_ours(path: Path) -> Path | None:
     return None
 
 
-def load_ours(checkpoint: Path) -> Pretrained:
+def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:
     """Read one checkpoint, see `find_ours`."""
-    params = load_params(checkpoint)
+    params = (
+        {"bert": {"embeddings": load_embeddings(checkpoint)}}
+        if embeddings_only
+        else load_params(checkpoint)
+    )
     head = load_json(checkpoint, "head") if has_item(checkpoint, "head") else {}
     tokenizer, notes = read_vocabulary(checkpoint)
     return Pretrained(

@@ -16,16 +16,18 @@ from bert_jax.errors import UserError
 
 __all__ = ["Pretrained", "fetch", "load_pretrained"]
 
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
-def load_pretrained(source: str | os.PathLike[str]) -> Pretrained:
+def load_pretrained(source: str | os.PathLike[str], *, embeddings_only: bool = False) -> Pretrained:
     """Read a checkpoint of any kind into memory.
 
     Args:
         source: a checkpoint or workdir of ours (of which the newest step is taken), a Hugging
             Face directory, a Google TensorFlow checkpoint (its directory or its prefix), or a
             name on the Hugging Face hub. A path is never looked up on the network.
+        embeddings_only: read the three tables and their LayerNorm alone; `params` then holds
+            nothing else, and the rest of the file is not read.
 
     Raises:
         UserError: there is no such thing, or it cannot be read; says what is wrong.
@@ -34,11 +36,11 @@ def load_pretrained(source: str | os.PathLike[str]) -> Pretrained:
     if not path.exists() and find_google(path) is None:
         path = fetch(str(source))
     if (ours := find_ours(path)) is not None:
-        return load_ours(ours)
+        return load_ours(ours, embeddings_only)
     if is_huggingface(path):
-        return load_huggingface(path)
+        return load_huggingface(path, embeddings_only)
     if (google := find_google(path)) is not None:
-        return load_google(google)
+        return load_google(google, embeddings_only)
     raise UserError(
         f"got {source}, which is no checkpoint; expected a workdir or checkpoint of bert_jax, a "
         "Hugging Face directory with a config.json, or a Google checkpoint with a "
@@ -62,7 +64,7 @@ def fetch(name: str) -> Path:
     wanted = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *FILES]
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:  # the library, and the network below it, raise dozens of kinds
+    except (OSError, ValueError) as error:  # all of the library's own errors are one or other
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"got {name!r}, where there is no file, and which the Hugging Face hub did not give "

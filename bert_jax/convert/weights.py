@@ -27,6 +27,8 @@ from bert_jax.errors import UserError
 from bert_jax.model.parameters import Parameters
 
 _FLOATS = (np.float32, np.float16, np.float64, ml_dtypes.bfloat16)
+EVERYTHING = re.compile("")
+EMBEDDINGS = re.compile("bert/embeddings/")
 _PARTS = ("bert/pooler", "mlm", "nsp", "classifier", "qa_outputs")  # may be absent, as a whole
 
 
@@ -52,7 +54,7 @@ class _Reading:
 
 
 def read_params(
-    file: WeightFile, config: BertConfig, wanted: Callable[[str], bool] = lambda ours: True
+    file: WeightFile, config: BertConfig, wanted: re.Pattern[str] = EVERYTHING
 ) -> tuple[Parameters, tuple[str, ...]]:
     """Read a file's weights as parameters, in fp32.
 
@@ -62,7 +64,7 @@ def read_params(
     Args:
         file: the weights.
         config: the sizes they must have.
-        wanted: of our names, those to read; the others need not even be there.
+        wanted: matches the beginnings of our names to read; the others need not even be there.
 
     Returns:
         The nested dict of numpy arrays, and notes on all that was left out.
@@ -76,7 +78,7 @@ def read_params(
         _assign(name, file, config, reading)
     _choose_decoder(file, config, reading)
     sizes = _sizes(config)
-    expected = {ours: row for ours, row in _expected(config) if wanted(ours)}
+    expected = {ours: row for ours, row in _expected(config) if wanted.match(ours)}
     for part in _PARTS:
         if not any(ours.startswith(f"{part}/") for ours in reading.chosen):
             expected = {o: row for o, row in expected.items() if not o.startswith(f"{part}/")}

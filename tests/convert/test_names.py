@@ -85,7 +85,7 @@ def test_names_as_published(huggingface, google, ours):
 @pytest.mark.parametrize(
     "name",
     [
-        "bert.encoder.layer.0.crossattention.self.query.weight",
+        "encoder.layer.0.crossattention.self.query.weight",
         "cls.species.weight",
         "",
         "0",
