@@ -80,11 +80,11 @@ def load_safetensors(path: str | Path) -> EmbeddingTables:
     return _tables(content, record, str(path))
 
 
-def is_table_file(path: str | Path) -> bool:
-    """Whether a `.safetensors` holds tables as written here, and not a whole model."""
+def is_whole_model(path: str | Path) -> bool:
+    """Whether a `.safetensors` holds a model of Hugging Face's and not tables alone."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return set(file.keys()) == set(ARRAYS)
+            return any(name.endswith("word_embeddings.weight") for name in file.keys())  # noqa: SIM118
     except (OSError, SafetensorError):
         return False
 

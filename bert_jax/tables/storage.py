@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bert_jax.convert.google_tf import find_google
 from bert_jax.convert.ours import find_ours
-from bert_jax.convert.pretrained import fetch
+from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.tables.array_files import (
-    is_table_file,
+    is_whole_model,
     load_npz,
     load_safetensors,
     save_npz,
     save_safetensors,
 )
 from bert_jax.tables.embedding_tables import EmbeddingTables
-from bert_jax.tables.model_files import load_model_tables
 from bert_jax.tables.orbax_tables import is_orbax_tables, load_orbax_tables, save_orbax_tables
 from bert_jax.tables.word2vec import save_word2vec
 
@@ -39,21 +37,16 @@ def load_tables(source: str | Path) -> EmbeddingTables:
     if path.suffix == ".npz":
         return load_npz(path)
     if path.suffix == ".safetensors":
-        if not path.is_file() or is_table_file(path):
+        if not is_whole_model(path):
             return load_safetensors(path)
-        path = path.parent  # the weights of a whole model, whose configuration is beside them
-    if not path.exists() and find_google(path) is None:
-        path = fetch(str(source))
+        path = path.parent  # its configuration and vocabulary are beside it
     if is_orbax_tables(path):
         return load_orbax_tables(path)
     if (ours := find_ours(path)) is not None:
         return load_orbax_tables(ours)
-    if (tables := load_model_tables(path)) is not None:
-        return tables
-    raise UserError(
-        f"got {str(source)!r}, which has no embedding tables; expected a checkpoint or workdir of"
-        " bert_jax, a Hugging Face directory, a Google checkpoint, or a .npz or .safetensors of"
-        " tables"
+    pretrained = load_pretrained(path, embeddings_only=True)
+    return EmbeddingTables.from_params(
+        pretrained.params["bert"]["embeddings"], pretrained.tokenizer
     )
 
 

@@ -170,7 +170,7 @@ def test_mistakes_are_named(tmp_path):
         "text.npz": "text.npz', which cannot be read",
         "text.safetensors": "text.safetensors', which",
         "other.npz": "other.npz without segment, position, norm_scale, norm_bias",
-        "run": "run', which has no embedding tables; expected a checkpoint or workdir",
+        "run": "run, which is no checkpoint; expected a workdir or checkpoint",
         "text.npz/x": "where there is nothing",
     }.items():
         path = name if name == "nowhere/at/all" else tmp_path / name
