@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from bert_jax.convert.ours import vocabulary_item
+from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import ARRAYS, EmbeddingTables
 from bert_jax.tables.vocabulary_record import tokenizer_from_record
@@ -61,7 +61,10 @@ def save_safetensors(tables: EmbeddingTables, path: str | Path) -> None:
     if tables.tokenizer is not None:
         metadata[_VOCABULARY] = json.dumps(vocabulary_item(tables.tokenizer))
     with written_whole(path) as partial:
-        save_file(_arrays(tables), partial, metadata)
+        arrays = _arrays(tables)
+        write_safetensors(
+            partial, {name: (a.shape, lambda a=a: a) for name, a in arrays.items()}, metadata
+        )
 
 
 def load_safetensors(path: str | Path) -> EmbeddingTables:

@@ -10,34 +10,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bert_jax.convert.files import new_directory
 from bert_jax.convert.ours import vocabulary_item
-from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.vocabulary_record import tokenizer_from_record
 from bert_jax.training.checkpoints import has_item, load_embeddings, load_json, save_embeddings
 
 
 def save_orbax_tables(tables: EmbeddingTables, path: str | Path) -> None:
-    """Write tables as a folder with the items `embeddings` and, if there is one, `vocabulary`.
-
-    Orbax writes beside `path` and renames: the folder is there whole or not at all.
+    """Write tables as a folder with the items `embeddings` and, if there is one, `vocabulary`,
+    whole or not at all.
 
     Raises:
-        UserError: `path` exists, or cannot be written.
+        UserError: `path` holds something, or cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        raise UserError(f"got {path}, which exists; expected the name of a new folder")
     tokenizer = tables.tokenizer
-    try:
+    with new_directory(path) as partial:
+        partial.rmdir()  # orbax makes it
         save_embeddings(
-            path, tables.to_params(), None if tokenizer is None else vocabulary_item(tokenizer)
+            partial, tables.to_params(), None if tokenizer is None else vocabulary_item(tokenizer)
         )
-    except OSError as error:
-        raise UserError(
-            f"got {path}, which cannot be written ({error.strerror}); expected a new folder in one"
-            " that can be"
-        ) from error
 
 
 def load_orbax_tables(path: str | Path) -> EmbeddingTables:

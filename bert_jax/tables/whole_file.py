@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bert_jax.errors import UserError
@@ -29,4 +29,5 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             " folder that exists and can be written"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()

@@ -56,7 +56,7 @@ WRONG = {
     "--input=old.npz --output=nowhere/w.npz": "cannot be written (No such file or directory)",
     "--input=nowhere.npz --output=w.npz": "'nowhere.npz', which cannot be read",
     "--input=old.npz --output=whole": "old.npz",
-    "--input=old.npz --output=there.orbax": "there.orbax, which exists; expected the name of a new",
+    "--input=old.npz --output=there.orbax": "there.orbax, which is not empty; expected a",
     "--input=hf --output=hf2": "hf2, which is not empty; expected a directory that is absent",
     "--input=old.npz --output=w.npz --vocab=nowhere.txt": "'nowhere.txt', which cannot be read",
     "--input=old.npz --output=w.npz --input_vocab=new.txt": "which has a vocabulary; expected",

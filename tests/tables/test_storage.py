@@ -179,10 +179,14 @@ def test_mistakes_are_named(tmp_path):
     for name, message in {
         "tables": "expected a name that ends in .npz, .safetensors, .orbax, .vec, .txt",
         "absent/tables.npz": "cannot be written .No such file or directory.",
-        "there.orbax": "there.orbax, which exists; expected the name of a new folder",
+        "there.orbax": "there.orbax, which is not empty; expected a directory that is absent",
     }.items():
         with pytest.raises(UserError, match=message):
             save_tables(tables, tmp_path / name)
+    (tmp_path / "file").touch()
+    for suffix in (".npz", ".safetensors", ".orbax", ".vec", ".txt"):
+        with pytest.raises(UserError, match="which cannot be written .(Not a|File exists)"):
+            save_tables(tables, tmp_path / "file" / f"tables{suffix}")
     for suffix in (".vec", ".txt"):
         with pytest.raises(UserError, match="without a vocabulary"):
             save_tables(tables.replace(tokenizer=None), tmp_path / f"tables{suffix}")
