@@ -11,6 +11,7 @@ from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.convert.models import model_from  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
 from tests.convert import models  # noqa: E402
+from tests.experiments.runs import run  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 
@@ -152,10 +153,7 @@ def test_half_precision_and_many_files(tmp_path, dtype):
     assert_close(model(**inputs, output_hidden_states=True), peer_outputs(peer, inputs))
 
 
-def test_old_names_and_pickles_through_unpickle(tmp_path, monkeypatch):
-    from experiments import unpickle
-    from tests.experiments.runs import run
-
+def test_old_names_and_pickles_through_unpickle(tmp_path):
     peer = random_peer("BertForPreTraining", "wide")
     (tmp_path / "old").mkdir()
     peer.config.save_pretrained(tmp_path / "old")
@@ -166,14 +164,14 @@ def test_old_names_and_pickles_through_unpickle(tmp_path, monkeypatch):
         for name, value in peer.state_dict().items()
     }
     torch.save(old, tmp_path / "old" / "pytorch_model.bin")
-    status, _, errors = run(unpickle, f"--from={tmp_path}/old", f"--to={tmp_path}/new")
-    assert (status, errors) == (0, "")
+    done = run("unpickle", "--from=old", "--to=new", cwd=tmp_path)
+    assert (done.status, done.errors) == (0, "")
     model = CLASSES["BertForPreTraining"].from_pretrained(tmp_path / "new")
     inputs = inputs_for(model.bert.config, "BertForPreTraining")
     assert_close(model(**inputs, output_hidden_states=True), peer_outputs(peer, inputs))
 
     (tmp_path / "bad").mkdir()
     torch.save({"a": transformers.BertConfig()}, tmp_path / "bad" / "pytorch_model.bin")
-    status, _, errors = run(unpickle, f"--from={tmp_path}/bad", f"--to={tmp_path}/worse")
-    assert status == 2 and "weights_only loader refuses" in errors
+    done = run("unpickle", "--from=bad", "--to=worse", cwd=tmp_path)
+    assert done.status == 2 and "weights_only loader refuses" in done.errors
     assert not (tmp_path / "worse").exists()
