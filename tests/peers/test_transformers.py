@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the peers suite needs torch")
 transformers = pytest.importorskip("transformers", reason="the peers suite needs transformers")
 
+from bert_jax.config import ACTIVATION_NAMES  # noqa: E402
 from bert_jax.convert.architectures import CLASSES  # noqa: E402
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.convert.models import model_from  # noqa: E402
@@ -23,9 +24,7 @@ SHAPES = {
     "three segments": {"type_vocab_size": 3, "vocab_size": 301},
     "one segment": {"type_vocab_size": 1, "max_position_embeddings": 40},
     "untied": {"tie_word_embeddings": False, "layer_norm_eps": 1e-5},
-    "relu": {"hidden_act": "relu"},
-    "gelu_new": {"hidden_act": "gelu_new"},
-    "silu": {"hidden_act": "silu"},
+    "wide and relu": {"hidden_act": "relu", "intermediate_size": 100},
 }
 COMMON = {
     "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -34,17 +33,26 @@ COMMON = {
 }  # fmt: skip
 
 
-def random_peer(architecture, shape, seed=0):
+def random_peer(architecture, shape, **changes):
     """A transformers model whose numbers all differ, LayerNorm's and biases' too."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     labels = {"num_labels": 3} if architecture in models.LABELLED else {}
-    sizes = {**COMMON, **SHAPES[shape], **labels}
+    sizes = {**COMMON, **SHAPES[shape], **labels, **changes}
     config = transformers.BertConfig(**sizes, attn_implementation="eager")
     model = getattr(transformers, architecture)(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return model
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_activations_are_theirs(tmp_path, activation):
+    peer = random_peer("BertForMaskedLM", "one layer", hidden_act=activation)
+    peer.save_pretrained(tmp_path)
+    model = CLASSES["BertForMaskedLM"].from_pretrained(tmp_path)
+    inputs = inputs_for(model.bert.config, "BertForMaskedLM")
+    assert_close(model(**inputs, output_hidden_states=True), peer_outputs(peer, inputs))
 
 
 def inputs_for(config, architecture, seed=0):
