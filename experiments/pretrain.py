@@ -29,11 +29,11 @@ from absl import flags
 from jax.sharding import Mesh
 
 from bert_jax.config import BertConfig
-from bert_jax.convert.ours import vocabulary_item
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
+from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
@@ -355,7 +355,7 @@ def _check_continues(checkpoints: Checkpoints, config: BertConfig, corpus: Corpu
 
 
 def _vocabulary(corpus: Corpus) -> dict[str, Any]:
-    return {"corpus_fingerprint": corpus.fingerprint, **vocabulary_item(corpus.tokenizer)}
+    return {"corpus_fingerprint": corpus.fingerprint, **vocabulary_record(corpus.tokenizer)}
 
 
 def _peak_rss_bytes() -> int:

@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from bert_jax.convert.ours import vocabulary_item
 from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import ARRAYS, EmbeddingTables
-from bert_jax.tables.vocabulary_record import tokenizer_from_record
 from bert_jax.tables.whole_file import written_whole
+from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 
 _VOCABULARY = "vocabulary"
 
@@ -33,7 +32,7 @@ def save_npz(tables: EmbeddingTables, path: str | Path) -> None:
     """Write an uncompressed `.npz`, whole or not at all."""
     content: dict[str, Any] = _arrays(tables)
     if tables.tokenizer is not None:
-        content[_VOCABULARY] = np.array(json.dumps(vocabulary_item(tables.tokenizer)))
+        content[_VOCABULARY] = np.array(json.dumps(vocabulary_record(tables.tokenizer)))
     with written_whole(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **content)
 
@@ -59,11 +58,10 @@ def save_safetensors(tables: EmbeddingTables, path: str | Path) -> None:
     """Write a `.safetensors`, whole or not at all."""
     metadata = {"format": "np"}
     if tables.tokenizer is not None:
-        metadata[_VOCABULARY] = json.dumps(vocabulary_item(tables.tokenizer))
+        metadata[_VOCABULARY] = json.dumps(vocabulary_record(tables.tokenizer))
     with written_whole(path) as partial:
-        arrays = _arrays(tables)
         write_safetensors(
-            partial, {name: (a.shape, lambda a=a: a) for name, a in arrays.items()}, metadata
+            partial, {name: (a.shape, a.view) for name, a in _arrays(tables).items()}, metadata
         )
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bert_jax.convert.files import new_directory
-from bert_jax.convert.ours import vocabulary_item
 from bert_jax.tables.embedding_tables import EmbeddingTables
-from bert_jax.tables.vocabulary_record import tokenizer_from_record
+from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.training.checkpoints import has_item, load_embeddings, load_json, save_embeddings
 
 
@@ -28,7 +27,7 @@ def save_orbax_tables(tables: EmbeddingTables, path: str | Path) -> None:
     with new_directory(path) as partial:
         partial.rmdir()  # orbax makes it
         save_embeddings(
-            partial, tables.to_params(), None if tokenizer is None else vocabulary_item(tokenizer)
+            partial, tables.to_params(), None if tokenizer is None else vocabulary_record(tokenizer)
         )
 
 

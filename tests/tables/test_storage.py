@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from bert_jax.convert.ours import vocabulary_item
 from bert_jax.errors import UserError
 from bert_jax.tables.array_files import load_npz, save_npz
 from bert_jax.tables.orbax_tables import load_orbax_tables
 from bert_jax.tables.storage import load_tables, save_tables
+from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.checkpoints import Checkpoints, load_embeddings, load_json
 from tests.tables.examples import (
     PIECES,
@@ -64,7 +64,7 @@ def checkpoint(tmp_path):
     run = pretrainer()
     state = run.initial_state()
     tokenizer = vocabulary([f"w{i}" for i in range(91)])
-    record = vocabulary_item(tokenizer) | {"corpus_fingerprint": "f00"}
+    record = vocabulary_record(tokenizer) | {"corpus_fingerprint": "f00"}
     store = Checkpoints(tmp_path / "checkpoints", keep=1, config={}, vocabulary=record)
     store.save(state)
     store.close()
@@ -185,7 +185,7 @@ def test_mistakes_are_named(tmp_path):
             save_tables(tables, tmp_path / name)
     (tmp_path / "file").touch()
     for suffix in (".npz", ".safetensors", ".orbax", ".vec", ".txt"):
-        with pytest.raises(UserError, match="which cannot be written .(Not a|File exists)"):
+        with pytest.raises(UserError, match=r"which cannot be written \((Not a|File exists)"):
             save_tables(tables, tmp_path / "file" / f"tables{suffix}")
     for suffix in (".vec", ".txt"):
         with pytest.raises(UserError, match="without a vocabulary"):

@@ -7,11 +7,6 @@ from bert_jax.errors import UserError
 from bert_jax.tables.word2vec import escape, read_word2vec, save_word2vec, unescape
 from tests.tables.examples import PIECES, small_tables, tables_of, vocabulary
 
-ODD = [
-    "", " ", "new york", "a\tb", "line\nend", "\r", "nbsp\xa0", "\u2028", "\x85", "\0", "\ufeff",
-    "\\", r"\u{20}", r"\\u{", r"\u{}", "é", "e\u0301", "中", "😀", "##\u3000", "##", "#",
-]  # fmt: skip
-
 
 def test_the_file_is_what_word2vec_writes(tmp_path):
     tables = tables_of(vocabulary(["a b", "##é"]), width=2)
@@ -46,18 +41,6 @@ def test_pieces_and_rows_come_back_exactly(tmp_path_factory, pieces, bits):
     found = read_word2vec(path)
     assert found.pieces == tables.tokenizer.pieces
     np.testing.assert_array_equal(found.table.view(np.uint32), tables.token.view(np.uint32))
-
-
-def test_gensim_opens_it(tmp_path):
-    """Where gensim is installed (it is no dependency); odd pieces are found under their escape."""
-    models = pytest.importorskip("gensim.models", reason="gensim is not installed")
-    tables = tables_of(vocabulary(ODD), width=5)
-    save_word2vec(tables, tmp_path / "t.vec")
-    vectors = models.KeyedVectors.load_word2vec_format(tmp_path / "t.vec")
-    assert len(vectors) == tables.tokenizer.vocab_size
-    for piece, row in zip(tables.tokenizer.pieces, tables.token, strict=True):
-        np.testing.assert_array_equal(vectors[escape(piece)], row)
-    assert vectors[r"new\u{20}york"].shape == (5,)
 
 
 def test_mistakes_are_named(tmp_path):

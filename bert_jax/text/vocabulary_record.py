@@ -1,9 +1,7 @@
-"""The tokenizer a `vocabulary` describes: an item of checkpoints, JSON in files of tables.
+"""What is kept of a tokenizer: an item of checkpoints, JSON in files of tables.
 
-    {"hash": "3f…", "lowercase": true, "strip_accents": null, "split_chinese": true,
-     "pieces": ["[PAD]", …]}
-
-Written by `convert.ours.vocabulary_item`.
+{"hash": "3f…", "lowercase": true, "strip_accents": null, "split_chinese": true,
+ "pieces": ["[PAD]", …]}
 """
 
 from __future__ import annotations
@@ -15,11 +13,22 @@ from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 
 
+def vocabulary_record(tokenizer: Tokenizer) -> dict[str, Any]:
+    """All that is needed to make the tokenizer again, and the hash of its pieces."""
+    return {
+        "hash": tokenizer.vocab_hash,
+        "lowercase": tokenizer.lowercase,
+        "strip_accents": tokenizer.strip_accents,
+        "split_chinese": tokenizer.split_chinese,
+        "pieces": list(tokenizer.pieces),
+    }
+
+
 def tokenizer_from_record(record: Mapping[str, Any], source: str) -> Tokenizer:
     """Make the tokenizer a record describes; other keys of the record are ignored.
 
     Args:
-        record: as `vocabulary_item` made it.
+        record: as `vocabulary_record` made it.
         source: what to call it in an error.
 
     Raises:
