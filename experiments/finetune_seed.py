@@ -16,11 +16,11 @@ import jax
 import numpy as np
 
 from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.ours import vocabulary_item
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.finetuner import Finetuner
 from bert_jax.tasks.saved_task import head_item
 from bert_jax.tasks.task import Task
+from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.checkpoints import Checkpoints, save_params
 from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
 from bert_jax.training.metrics import MetricsWriter, read_metrics
@@ -90,7 +90,7 @@ def run_seed(
         directory / "checkpoints",
         keep=1,
         config=pretrained.config.to_dict(),
-        vocabulary=vocabulary_item(_tokenizer(pretrained)),
+        vocabulary=vocabulary_record(_tokenizer(pretrained)),
         head=head_item(task),
         best_metric=main_score,
         highest=True,
@@ -208,7 +208,7 @@ def _keep_best(directory: Path, params: Any, pretrained: Pretrained, task: Task)
         target,
         jax.device_get(params),
         config=pretrained.config.to_dict(),
-        vocabulary=vocabulary_item(_tokenizer(pretrained)),
+        vocabulary=vocabulary_record(_tokenizer(pretrained)),
         head=head_item(task),
     )
 

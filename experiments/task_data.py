@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,7 @@ def read_task(flags: DataFlags) -> TaskData:
         if path:
             parts[name] = read_examples(flags, path)
     parts = _held_out(flags, parts)
-    return TaskData(_task(flags, parts["train"]), parts)
+    return TaskData(_task(flags, parts), parts)
 
 
 def read_examples(flags: DataFlags, path: str, labelled: bool = True) -> list[Any]:
@@ -113,7 +114,8 @@ def read_examples(flags: DataFlags, path: str, labelled: bool = True) -> list[An
     return text_examples(table, flags.text_column, flags.text_pair_column, label)
 
 
-def _task(flags: DataFlags, train: Sequence[Any]) -> Task:
+def _task(flags: DataFlags, parts: dict[str, list[Any]]) -> Task:
+    train = parts["train"]
     if flags.task == "classification":
         labels = label_names(example.label for example in train)
         if len(labels) < 2:
@@ -124,7 +126,9 @@ def _task(flags: DataFlags, train: Sequence[Any]) -> Task:
     if flags.task == "regression":
         return Regression(flags.max_length)
     if flags.task == "tagging":
-        tags = label_names(tag for sentence in train for tag in sentence.tags)
+        # Of all parts: a rare tag that training lacks is a mistake of the model, not of the user.
+        sentences = itertools.chain.from_iterable(parts.values())
+        tags = label_names(tag for sentence in sentences for tag in sentence.tags)
         return Tagging(tags, flags.max_length)
     if flags.task == "qa":
         return _answering(flags, train)

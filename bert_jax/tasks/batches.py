@@ -16,14 +16,14 @@ from bert_jax.tasks.layout import NO_SEQUENCE, Batch, LabelLayout, Rows, lay_out
 from bert_jax.tasks.lengths import choose_lengths, length_for
 
 _ORDER_STREAM = 11
-_WINDOW_BATCHES = 50
+_WINDOW_BATCHES = 100
 
 
 class TrainingBatches:
     """Every unit once an epoch, `batch_size` units a batch, units of about one length together.
 
     ```
-    all units, shuffled      7 3 9 2 | 8 1 5 6    windows of 50 batches (here of 2)
+    all units, shuffled      7 3 9 2 | 8 1 5 6    windows of 100 batches (here of 2)
     sorted inside windows    2 3 7 9 | 1 5 6 8
     batches, shuffled        7 9   1 5   2 3   6 8
     ```

@@ -23,7 +23,8 @@ from bert_jax.model.parameters import Parameters, abstract_params, merge_model
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Batch, Head, means
 from bert_jax.tasks.layout import Rows, collect_sequences, collect_tokens, lay_out
-from bert_jax.tasks.rate_factors import Rates, rate_factors
+from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
+from bert_jax.training.freezing import join_frozen, split_frozen
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import BATCH, batch_ways, place, put_batch
 from bert_jax.training.state import TrainState, create_state
@@ -161,22 +162,20 @@ def assemble_finetuner(
         definition, _ = abstract_params(
             lambda: head.model(config, nnx.Rngs(0), scan_layers=True, **options)
         )
-    factors = rate_factors(shapes, rates or Rates())
+    rates = rates or Rates()
+    frozen = frozen_paths(shapes, rates)
+    factors, _ = split_frozen(rate_factors(shapes, rates), frozen)
     # At rate 1: the step multiplies by the rate, which is an argument and so compiles nothing anew.
     transform = create_optimizer(optimizer, optax.constant_schedule(1.0), weight_decay, clip_norm)
-    if any(factor == 0 for factor in jax.tree.leaves(factors)):
-        transform = optax.masked(transform, jax.tree.map(lambda factor: factor != 0, factors))
     weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
     def forward(params: Parameters, batch: Batch, rngs: nnx.Rngs | None) -> jax.Array:
         return _forward(definition, head, scan_layers, params, batch, rngs)
 
-    def loss(params: Parameters, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        # What is frozen gets no gradient, and none is computed below the lowest part that learns.
-        params = jax.tree.map(
-            lambda leaf, factor: leaf if factor else jax.lax.stop_gradient(leaf), params, factors
-        )
-        logits = forward(params, batch, nnx.Rngs(dropout=key))
+    def loss(
+        trained: Parameters, kept: Parameters, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        logits = forward(join_frozen(trained, kept), batch, nnx.Rngs(dropout=key))
         figures = means(head.sums(logits, batch, unit_size, weights))
         return figures["loss"], figures
 
@@ -184,16 +183,17 @@ def assemble_finetuner(
         state: TrainState, batch: Batch, rates: jax.Array, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, batch, key)
-        updates, opt_state = transform.update(gradients, state.opt_state, state.params)
+        trained, kept = split_frozen(state.params, frozen)
+        gradients, metrics = jax.grad(loss, has_aux=True)(trained, kept, batch, key)
+        updates, opt_state = transform.update(gradients, state.opt_state, trained)
         rate = rates[state.step]
         updates = jax.tree.map(lambda update, factor: rate * factor * update, updates, factors)
         metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": rate}
-        params = optax.apply_updates(state.params, updates)
+        params = join_frozen(optax.apply_updates(trained, updates), kept)
         return TrainState(state.step + 1, params, opt_state), metrics
 
     def create(values: Parameters) -> TrainState:
-        return create_state(values, transform)
+        return create_state(values, transform, frozen)
 
     abstract = jax.eval_shape(create, shapes)
     placed, replicated = place(abstract, mesh), NamedSharding(mesh, P())

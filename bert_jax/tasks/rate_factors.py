@@ -37,8 +37,8 @@ class Rates:
             )
 
 
-def rate_factors(params: Parameters, rates: Rates) -> Any:
-    """Return a tree like `params` of floats; 0 means frozen.
+def frozen_paths(params: Parameters, rates: Rates) -> tuple[str, ...]:
+    """The paths of what does not learn, for `bert_jax.training.freezing`.
 
     Args:
         params: layers unrolled.
@@ -52,17 +52,26 @@ def rate_factors(params: Parameters, rates: Rates) -> Any:
         raise UserError(
             f"got freeze_layers={rates.freeze_layers}; expected 0 to {layers}, the model's layers"
         )
+    below = rates.freeze_embeddings or rates.freeze_layers > 0
+    frozen_layers = (f"bert/encoder/layers/{layer}" for layer in range(rates.freeze_layers))
+    return (*(("bert/embeddings",) if below else ()), *frozen_layers)
+
+
+def rate_factors(params: Parameters, rates: Rates) -> Any:
+    """Return a tree like `params` of floats that multiply the learning rate.
+
+    Args:
+        params: layers unrolled.
+        rates: see there.
+    """
+    layers = len(params["bert"]["encoder"]["layers"])
 
     def factor(path: tuple[Any, ...], _: Any) -> float:
         names = path_name(path).split("/")
         if names[0] != "bert":
             return rates.head
         if names[1] == "embeddings":
-            frozen = rates.freeze_embeddings or rates.freeze_layers > 0
-            return 0.0 if frozen else rates.layer_decay ** (layers + 1)
-        if names[1] == "encoder":
-            layer = int(names[3])
-            return 0.0 if layer < rates.freeze_layers else rates.layer_decay ** (layers - layer)
-        return 1.0
+            return rates.layer_decay ** (layers + 1)
+        return rates.layer_decay ** (layers - int(names[3])) if names[1] == "encoder" else 1.0
 
     return jax.tree_util.tree_map_with_path(factor, params)

@@ -10,18 +10,20 @@ was stopped. Writes `table.md`, in the form of docs/finetuning.md, and `result.j
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 
 from bert_jax.errors import UserError
 from bert_jax.tasks.entities import entity_f1
-from bert_jax.tasks.scores import pearson
+from bert_jax.tasks.scores import score
 from bert_jax.tasks.squad_files import read_squad
 from bert_jax.tasks.squad_scores import squad_scores
 from bert_jax.tasks.tables import read_table
@@ -34,6 +36,9 @@ _PEER = flags.DEFINE_string("peer_python", None, "A Python with torch and transf
 _DATA = flags.DEFINE_string("data", "../shared/data/finetune", "Where the data sets lie.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of both sides.")
 _TASKS = flags.DEFINE_list("tasks", [r.name for r in RECIPES], "Which rows of the table.")
+_GROUPS = flags.DEFINE_bool(
+    "peer_group_by_length", False, "Transformers' setting of this name, off by default there too."
+)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/finetune_table", "Holds everything.")
 
 
@@ -48,6 +53,8 @@ def main() -> None:
     if _PEER.value and not Path(_PEER.value).exists():
         raise UserError(f"got --peer_python={_PEER.value}, which does not exist")
     workdir, seeds = Path(_WORKDIR.value), [int(seed) for seed in _SEEDS.value]
+    if not Path(_DATA.value).is_dir():
+        raise UserError(f"got --data={_DATA.value}, which is no folder; expected the data sets")
     tasks = workdir / "tasks"
     if not (tasks / "done").exists():
         write_tasks(Path(_DATA.value), tasks)
@@ -55,10 +62,12 @@ def main() -> None:
     rows = []
     for recipe in (r for r in RECIPES if r.name in _TASKS.value):
         ours = _ours(recipe, tasks, workdir / "ours" / recipe.name, seeds)
-        theirs = _theirs(recipe, tasks, workdir / "peer" / recipe.name, seeds)
-        rows.append({"task": recipe.name, "score": recipe.score, "ours": ours, "peer": theirs})
+        peer = workdir / ("peer_grouped" if _GROUPS.value else "peer")
+        theirs = _theirs(recipe, tasks, peer / recipe.name, seeds)
+        rows.append({"task": recipe.name, "ours": ours, "peer": theirs})
         (workdir / "table.md").write_text(_markdown(rows))
-        command.write_json(workdir / "result.json", {"rows": rows})
+        machine = {"cores": len(os.sched_getaffinity(0)), "jax": jax.__version__}
+        command.write_json(workdir / "result.json", {"rows": rows, **machine})
     print((workdir / "table.md").read_text())
 
 
@@ -72,9 +81,10 @@ def _ours(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dict[
         _run(line)
     result = json.loads(done.read_text())
     return {
-        "score": result["scores"]["test"][recipe.score],
-        "all": result["scores"],
-        "seconds": float(np.mean(result["seconds_per_seed"])),
+        "scores": {name: result["scores"]["test"][name] for name in recipe.scores},
+        # Of the whole command, which reads and prepares once for all seeds; or, where it was
+        # continued, of its seeds.
+        "seconds": max(result["seconds"], sum(result["seconds_per_seed"])) / len(seeds),
         "tokens_per_second": result["tokens_per_second"],
         "real_token_fraction": result["real_token_fraction"],
     }
@@ -96,18 +106,20 @@ def _theirs(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dic
             "task": recipe.task, "files": files, "checkpoint": _CHECKPOINT.value, "seed": seed,
             "epochs": recipe.epochs, "learning_rate": recipe.learning_rate,
             "batch_size": recipe.batch_size, "max_length": recipe.max_length,
-            "output": str(output.absolute()),
+            "group_by_length": _GROUPS.value, "output": str(output.absolute()),
         }  # fmt: skip
         if not output.exists():
             script = Path(__file__).with_name("finetune_peer.py")
             _run([_PEER.value, str(script), json.dumps(job)])
         result = json.loads(output.read_text())
-        dev = [_score(recipe, files["dev"], epoch["dev"]) for epoch in result["epochs"]]
+        dev = [_scores(recipe, files["dev"], e["dev"])[recipe.scores[0]] for e in result["epochs"]]
         best = result["epochs"][int(np.argmax(dev))]
-        scores.append(_score(recipe, files["test"], best["test"]))
+        scores.append(_scores(recipe, files["test"], best["test"]))
         results.append(result)
     return {
-        "score": mean_and_deviation(scores),
+        "scores": {
+            name: mean_and_deviation([each[name] for each in scores]) for name in recipe.scores
+        },
         "seconds": float(np.mean([r["seconds"] for r in results])),
         "tokens_per_second": float(np.mean([r["tokens_per_second"] for r in results])),
         "real_token_fraction": float(np.mean([r["real_token_fraction"] for r in results])),
@@ -115,22 +127,24 @@ def _theirs(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dic
     }
 
 
-def _score(recipe: Recipe, file: str, predicted: Any) -> float:
-    """The score of the table, by the code that scores ours."""
+def _scores(recipe: Recipe, file: str, predicted: Any) -> dict[str, float]:
+    """The scores of the table, by the code that scores ours."""
     if recipe.task == "qa":
-        return squad_scores(read_squad(file), predicted).f1
+        found = squad_scores(read_squad(file), predicted)
+        return {"f1": found.f1, "exact": found.exact}
     table = read_table(file)
     if recipe.task == "regression":
         values = np.array([float(label) for label in table.columns["label"]])
-        return pearson(np.array(predicted), values)
+        return score(recipe.scores, np.array(predicted), values)
     if recipe.task == "classification":
         pairs = zip(predicted, table.columns["label"], strict=True)
-        return float(np.mean([mine == str(label) for mine, label in pairs]))
+        return {"accuracy": float(np.mean([mine == str(label) for mine, label in pairs]))}
     truth = table.columns["tags"]
-    if recipe.score == "entity_f1":
-        return entity_f1(predicted, truth)["all"].f1
-    mine = [tag for tags in predicted for tag in tags]
-    return float(np.mean(np.array(mine) == np.array([tag for tags in truth for tag in tags])))
+    if "entity_f1" in recipe.scores:
+        return {"entity_f1": entity_f1(predicted, truth)["all"].f1}
+    mine, right = (np.array([tag for tags in all_tags for tag in tags])
+                   for all_tags in (predicted, truth))  # fmt: skip
+    return {"accuracy": float(np.mean(mine == right))}
 
 
 def _run(line: list[str]) -> None:
@@ -143,25 +157,32 @@ def _run(line: list[str]) -> None:
 
 def _markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| task, test score | bert_jax | transformers | seconds a seed | real tokens |",
-        "|---|---|---|---|---|",
+        "| task | test score | bert_jax | transformers | seconds a seed | real tokens |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
         ours, peer = row["ours"], row["peer"]
-        lines.append(
-            f"| {row['task']}, {row['score']} | {_figure(ours)} | {_figure(peer)} |"
-            f" {ours['seconds']:.0f} / {'-' if peer is None else format(peer['seconds'], '.0f')} |"
-            f" {ours['real_token_fraction']:.0%} /"
-            f" {'-' if peer is None else format(peer['real_token_fraction'], '.0%')} |"
-        )
+        for number, name in enumerate(ours["scores"]):
+            cells = [row["task"], name, _figure(ours, name), _figure(peer, name)]
+            if number == 0:
+                cells += [_both(ours, peer, "seconds", ".0f")]
+                cells += [_both(ours, peer, "real_token_fraction", ".0%")]
+            else:
+                cells[0], cells[4:] = "", ["", ""]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _figure(side: Mapping[str, Any] | None) -> str:
+def _figure(side: Mapping[str, Any] | None, name: str) -> str:
     if side is None:
         return "-"
-    spread = "" if side["score"]["std"] is None else f" ± {100 * side['score']['std']:.2f}"
-    return f"{100 * side['score']['mean']:.2f}{spread}"
+    found = side["scores"][name]
+    spread = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
+    return f"{100 * found['mean']:.2f}{spread}"
+
+
+def _both(ours: Mapping[str, Any], peer: Mapping[str, Any] | None, name: str, form: str) -> str:
+    return f"{ours[name]:{form}} / {'-' if peer is None else format(peer[name], form)}"
 
 
 if __name__ == "__main__":

@@ -73,6 +73,11 @@ FINETUNE = {
     "--clip_norm=-1": "flag --clip_norm=-1",
     "--layer_decay=0": "got layer_decay=0.0; expected above 0 and at most 1",
     "--head_learning_rate=-1": "flag --head_learning_rate=-1",
+    "--freeze_embeddings=perhaps": "flag --freeze_embeddings=perhaps: Non-boolean argument",
+    "--scan_layers=perhaps": "flag --scan_layers=perhaps: Non-boolean argument",
+    "--choices_column=options --task=multiple_choice --train=choices.jsonl": (
+        "choices.jsonl, line 1: got options = None; expected a list of at least two texts"
+    ),
     "--freeze_layers=2": "got freeze_layers=2; expected 0 to 1, the model's layers",
     "--class_weights=cows:2": "got --class_weights=cows:2; expected balanced, or name:weight pairs",
     "--class_weights=cats:x": "got --class_weights=cats:x; expected balanced",
@@ -102,9 +107,9 @@ PREDICT = {
 def run_cases(program, cases, usual, folder):
     lines = []
     for number, wrong in enumerate(cases):
-        name = wrong.removeprefix("--").split("=")[0]
-        given = {k: str(v).format(number=number) for k, v in usual.items()}
-        lines.append([f"--{k}={v}" for k, v in given.items() if k != name] + [wrong])
+        names = [flag.removeprefix("--").split("=")[0] for flag in wrong.split()]
+        given = {k: str(v).format(number=number) for k, v in usual.items() if k not in names}
+        lines.append([*(f"--{k}={v}" for k, v in given.items()), *wrong.split()])
     done = subprocess.run(
         [sys.executable, "-c", _ALL_CASES, program], input=json.dumps(lines), cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "8",
@@ -120,6 +125,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mistakes")
     write_checkpoint(folder)
     write_texts(folder)
+    choices = {"question": "Who?", "choices": ["cats", "dogs"], "answer": 0}
+    (folder / "choices.jsonl").write_text(json.dumps(choices) + "\n")
     return folder
 
 

@@ -3,19 +3,24 @@
 import dataclasses
 
 import jax
+import numpy as np
 from flax import nnx
 
 from bert_jax import Bert, BertConfig
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import pretrained_from
 from bert_jax.tasks.answer_task import QuestionAnswering
+from bert_jax.tasks.batches import sorted_rows
 from bert_jax.tasks.choice_files import ChoiceQuestion
 from bert_jax.tasks.choice_task import MultipleChoice
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
+from bert_jax.tasks.saved_task import head_item
 from bert_jax.tasks.squad_files import Answer, Question
 from bert_jax.tasks.tag_task import Tagging
 from bert_jax.tasks.tagged_files import TaggedSentence
 from bert_jax.tasks.text_tasks import Classification, Regression, TextExample
+from bert_jax.text.vocabulary_record import vocabulary_record
+from bert_jax.training.checkpoints import save_params
 from bert_jax.training.sharding import create_mesh
 from tests.text.vocabulary import small_tokenizer
 
@@ -83,3 +88,22 @@ def finetuner(task, batch_rows, devices=1, pretrained=None, **settings) -> Finet
         pretrained or tiny_pretrained(), task.head, mesh, batch_rows=batch_rows, labels=task.labels,
         **settings,
     )  # fmt: skip
+
+
+def save_finetuned(path, name, seed=0) -> list[dict]:
+    """Write a checkpoint of a task, whose weights are drawn, and return what it must say."""
+    task, examples = TASKS[name]
+    prepared = task.prepare(examples, TOKENIZER)
+    pretrained = tiny_pretrained(num_hidden_layers=1)
+    run = finetuner(task, 8, pretrained=pretrained)
+    rng = np.random.default_rng(seed)  # so that no bias is zero and no class is far ahead
+    params = jax.tree.map(
+        lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32),
+        jax.device_get(run.initial_state(seed).params),
+    )
+    logits = run.predict(params, prepared.features, sorted_rows(prepared.features, 16, (24,)))
+    save_params(
+        path, params, config=pretrained.config.to_dict(),
+        vocabulary=vocabulary_record(TOKENIZER), head=head_item(task),
+    )  # fmt: skip
+    return list(task.predictions(examples, prepared, logits))
