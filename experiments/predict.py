@@ -5,14 +5,16 @@ r"""Label texts with a fine-tuned checkpoint: a file or standard input to JSON l
 
 A line is an example: a text, or two with a tab between them; words between spaces for tagging; or
 an object with the columns of training, such as {"text": …, "pair": …}, {"words": [ … ]},
-{"question": …, "context": …}, {"question": …, "choices": [ … ]}. Reads and writes as it goes, in
+{"question": …, "context": …}, {"question": …, "choices": [ … ]}. Reads and labels as it goes, in
 memory that does not grow with the input. Any fine-tuned checkpoint of Hugging Face will do as well.
 """
 
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,16 +70,17 @@ def main() -> None:
     )  # fmt: skip
     params = run.initial_params()
     done = 0
-    with _opened(FLAGS.input, "r") as source, ProgressBar("labelling", None) as bar:
-        chunks = _chunks(_examples(source, task), FLAGS.chunk)
-        first = next(chunks, None)  # a mistake in it is said before the output is made
-        with _opened(FLAGS.output, "w") as target:
-            for chunk in itertools.chain([first] if first else [], chunks):
-                for row in label(run, params, task, chunk, pretrained.tokenizer):
-                    target.write(json.dumps(row, ensure_ascii=False) + "\n")
-                target.flush()
-                done += len(chunk)
-                bar.update(done, f"{done:,} examples")
+    with (
+        _source(FLAGS.input) as source,
+        _target(FLAGS.output) as target,
+        ProgressBar("labelling", None) as bar,
+    ):
+        for chunk in _chunks(_examples(_lines(source), task), FLAGS.chunk):
+            for row in label(run, params, task, chunk, pretrained.tokenizer):
+                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+            target.flush()
+            done += len(chunk)
+            bar.update(done, f"{done:,} examples")
 
 
 def label(
@@ -154,18 +157,47 @@ def _member(content: dict[str, Any], name: str, kind: type, number: int) -> Any:
     return content[name]
 
 
-def _opened(path: str, mode: str) -> IO[str]:
+def _source(path: str) -> IO[bytes]:
     if path == "-":
-        standard = sys.stdin if mode == "r" else sys.stdout
-        # A copy of the stream, which the end of the block may close.
-        return open(standard.fileno(), mode, encoding="utf-8", closefd=False)
+        return sys.stdin.buffer
     try:
-        return open(path, mode, encoding="utf-8")
+        return Path(path).open("rb")
     except OSError as error:
-        flag = "input" if mode == "r" else "output"
         raise UserError(
-            f"got --{flag}={path}, which cannot be opened ({error.strerror}); expected a file, or -"
+            f"got --input={path}, which cannot be read ({error.strerror}); expected a file, or -"
         ) from error
+
+
+@contextmanager
+def _target(path: str) -> Iterator[IO[str]]:
+    """Standard output as it comes, or a file that is there once it is whole."""
+    if path == "-":
+        yield sys.stdout
+        return
+    partial = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.partial")
+    try:
+        file = partial.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"got --output={path}, which cannot be opened ({error.strerror}); expected a file, or -"
+        ) from error
+    try:
+        with file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{FLAGS.input}, line {number}: got bytes that are no UTF-8 (at byte {error.start}"
+                " of the line); expected UTF-8 text"
+            ) from error
 
 
 if __name__ == "__main__":

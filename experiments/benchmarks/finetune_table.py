@@ -11,6 +11,7 @@ was stopped. Writes `table.md`, in the form of docs/finetuning.md, and `result.j
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -78,13 +79,14 @@ def _ours(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dict[
     line += [f"--{name}={value}" for name, value in options.items()]
     done = workdir / "result.json"
     if not done.exists() or json.loads(done.read_text())["seeds"] != seeds:
-        _run(line)
+        _run(line, workdir.with_suffix(".cpu"))
     result = json.loads(done.read_text())
     return {
         "scores": {name: result["scores"]["test"][name] for name in recipe.scores},
         # Of the whole command, which reads and prepares once for all seeds; or, where it was
         # continued, of its seeds.
         "seconds": max(result["seconds"], sum(result["seconds_per_seed"])) / len(seeds),
+        "cpu_seconds": _cpu_seconds(workdir) / len(seeds),
         "tokens_per_second": result["tokens_per_second"],
         "real_token_fraction": result["real_token_fraction"],
     }
@@ -110,7 +112,7 @@ def _theirs(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dic
         }  # fmt: skip
         if not output.exists():
             script = Path(__file__).with_name("finetune_peer.py")
-            _run([_PEER.value, str(script), json.dumps(job)])
+            _run([_PEER.value, str(script), json.dumps(job)], workdir.with_suffix(".cpu"))
         result = json.loads(output.read_text())
         dev = [_scores(recipe, files["dev"], e["dev"])[recipe.scores[0]] for e in result["epochs"]]
         best = result["epochs"][int(np.argmax(dev))]
@@ -121,6 +123,7 @@ def _theirs(recipe: Recipe, tasks: Path, workdir: Path, seeds: list[int]) -> dic
             name: mean_and_deviation([each[name] for each in scores]) for name in recipe.scores
         },
         "seconds": float(np.mean([r["seconds"] for r in results])),
+        "cpu_seconds": _cpu_seconds(workdir) / len(seeds),
         "tokens_per_second": float(np.mean([r["tokens_per_second"] for r in results])),
         "real_token_fraction": float(np.mean([r["real_token_fraction"] for r in results])),
         "versions": {name: results[0][name] for name in ("torch", "transformers")},
@@ -147,18 +150,34 @@ def _scores(recipe: Recipe, file: str, predicted: Any) -> dict[str, float]:
     return {"accuracy": float(np.mean(mine == right))}
 
 
-def _run(line: list[str]) -> None:
-    if subprocess.run(line, check=False).returncode:
+def _run(line: list[str], cpu: Path) -> None:
+    """Run a command; add its CPU seconds, which other people's load hardly changes, to a file."""
+    before = _children_seconds()
+    failed = subprocess.run(line, check=False).returncode
+    cpu.parent.mkdir(parents=True, exist_ok=True)
+    with cpu.open("a") as file:
+        file.write(f"{_children_seconds() - before:.1f}\n")
+    if failed:
         raise UserError(
             f"the command `{' '.join(line[:3])} …` failed (its own message stands above); mend it"
             " and give this command again, which goes on where it was"
         )
 
 
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _cpu_seconds(workdir: Path) -> float:
+    return sum(map(float, workdir.with_suffix(".cpu").read_text().split()))
+
+
 def _markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| task | test score | bert_jax | transformers | seconds a seed | real tokens |",
-        "|---|---|---|---|---|---|",
+        "| task | test score | bert_jax | transformers | seconds a seed | CPU seconds a seed |"
+        " real tokens |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         ours, peer = row["ours"], row["peer"]
@@ -166,9 +185,10 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
             cells = [row["task"], name, _figure(ours, name), _figure(peer, name)]
             if number == 0:
                 cells += [_both(ours, peer, "seconds", ".0f")]
+                cells += [_both(ours, peer, "cpu_seconds", ".0f")]
                 cells += [_both(ours, peer, "real_token_fraction", ".0%")]
             else:
-                cells[0], cells[4:] = "", ["", ""]
+                cells[0], cells[4:] = "", ["", "", ""]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,6 @@
 """Every flag of finetune and predict, wrong on purpose: one line, status 2, nothing left behind."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from flax import nnx
@@ -11,32 +8,14 @@ from flax import nnx
 from bert_jax import BertConfig
 from bert_jax.model.tasks import BertForSequenceClassification
 from tests.experiments.finetuning import write_checkpoint, write_texts
-from tests.faults.runs import REPOSITORY
+from tests.experiments.runs import run_each
 from tests.text.vocabulary import small_tokenizer
-
-# One process for all cases, since importing jax takes seconds: in the flags, out what happened.
-_ALL_CASES = """
-import contextlib, importlib, io, json, sys
-from absl.testing import flagsaver
-from experiments import command
-program = importlib.import_module(f"experiments.{sys.argv[1]}")
-outcomes = []
-for arguments in json.load(sys.stdin):
-    sys.argv, errors, status = [program.__name__ + ".py", *arguments], io.StringIO(), 0
-    with flagsaver.flagsaver(), contextlib.redirect_stderr(errors):
-        try:
-            command.run(program.main)
-        except SystemExit as stopped:
-            status = stopped.code
-    outcomes.append([status, errors.getvalue()])
-print(json.dumps(outcomes))
-"""
 
 FINETUNE = {
     "--task=sorting": "got --task=sorting; expected one of classification, regression, qa",
     "--task=glue/colo": "got GLUE task 'colo'; expected one of cola, sst2",
     "--task=": "got no --task",
-    "--task=regression": "train.tsv, line 2: got label 'cats'; expected a number",
+    "--task=regression": "train.tsv, line 2: got label 'dogs'; expected a number",
     "--task=qa": "which is no SQuAD file",
     "--task=multiple_choice": "train.tsv, line 1: got no JSON",
     "--checkpoint=nowhere/at/all": "got 'nowhere/at/all', where there is nothing",
@@ -73,8 +52,8 @@ FINETUNE = {
     "--clip_norm=-1": "flag --clip_norm=-1",
     "--layer_decay=0": "got layer_decay=0.0; expected above 0 and at most 1",
     "--head_learning_rate=-1": "flag --head_learning_rate=-1",
-    "--freeze_embeddings=perhaps": "flag --freeze_embeddings=perhaps: Non-boolean argument",
-    "--scan_layers=perhaps": "flag --scan_layers=perhaps: Non-boolean argument",
+    "--freeze_embeddings=perhaps": "flag --freeze_embeddings=perhaps: ('Non-boolean argument",
+    "--scan_layers=perhaps": "flag --scan_layers=perhaps: ('Non-boolean argument",
     "--choices_column=options --task=multiple_choice --train=choices.jsonl": (
         "choices.jsonl, line 1: got options = None; expected a list of at least two texts"
     ),
@@ -93,8 +72,9 @@ FINETUNE = {
 PREDICT = {
     "--checkpoint=": "got no --checkpoint; expected one that was fine-tuned",
     "--checkpoint=model": "got a checkpoint of BertModel, which has no task",
-    "--input=nowhere.txt": "got --input=nowhere.txt, which cannot be opened (No such file",
+    "--input=nowhere.txt": "got --input=nowhere.txt, which cannot be read (No such file",
     "--input=odd.jsonl": "odd.jsonl, line 1: got text = None; expected a text that is not empty",
+    "--input=late.txt --chunk=1": "late.txt, line 3: got bytes that are no UTF-8 (at byte 1",
     "--output=nowhere/x": "got --output=nowhere/x, which cannot be opened",
     "--text_column=body": "line 1: got body = None; expected a text",
     "--chunk=0": "flag --chunk=0",
@@ -110,14 +90,7 @@ def run_cases(program, cases, usual, folder):
         names = [flag.removeprefix("--").split("=")[0] for flag in wrong.split()]
         given = {k: str(v).format(number=number) for k, v in usual.items() if k not in names}
         lines.append([*(f"--{k}={v}" for k, v in given.items()), *wrong.split()])
-    done = subprocess.run(
-        [sys.executable, "-c", _ALL_CASES, program], input=json.dumps(lines), cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "8",
-             "HF_HUB_OFFLINE": "1"},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True))
+    return dict(zip(cases, run_each(program, lines, folder), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +114,10 @@ def finetuned(folder):
 
 @pytest.mark.parametrize("wrong", FINETUNE)
 def test_a_mistake_in_finetune_is_one_line(finetuned, folder, wrong):
-    status, printed = finetuned[wrong]
-    assert FINETUNE[wrong] in printed
-    assert status == 2
-    lines = [line for line in printed.splitlines() if "elapsed" not in line]
+    done = finetuned[wrong]
+    assert FINETUNE[wrong] in done.errors
+    assert done.status == 2
+    lines = [line for line in done.errors.splitlines() if "elapsed" not in line]
     assert len(lines) == 1 and lines[0].startswith("experiments.")
     assert not (folder / f"run{list(FINETUNE).index(wrong)}").exists()
 
@@ -152,6 +125,7 @@ def test_a_mistake_in_finetune_is_one_line(finetuned, folder, wrong):
 @pytest.fixture(scope="module")
 def predicted(folder):
     (folder / "odd.jsonl").write_text('{"txt": "yes"}\n')
+    (folder / "late.txt").write_bytes(b"yes\n\na\xff\n")
     tokenizer = small_tokenizer()
     config = BertConfig.from_json(folder / "model" / "config.json")
     model = BertForSequenceClassification(config, nnx.Rngs(0))
@@ -163,8 +137,11 @@ def predicted(folder):
 
 @pytest.mark.parametrize("wrong", PREDICT)
 def test_a_mistake_in_predict_is_one_line(predicted, folder, wrong):
-    status, printed = predicted[wrong]
-    assert PREDICT[wrong] in printed
-    assert status == 2
-    assert len(printed.splitlines()) == 1
-    assert not (folder / f"out{list(PREDICT).index(wrong)}.jsonl").exists()
+    done = predicted[wrong]
+    assert PREDICT[wrong] in done.errors
+    assert done.status == 2
+    assert len([line for line in done.errors.splitlines() if "elapsed" not in line]) == 1
+    assert (
+        not list(folder.glob(".*.partial"))
+        and not (folder / f"out{list(PREDICT).index(wrong)}.jsonl").exists()
+    )

@@ -1,6 +1,5 @@
 """Fine-tuned models of every kind, opened by transformers with their names and their answers."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -11,7 +10,7 @@ from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
 from bert_jax.tasks.saved_task import task_of  # noqa: E402
 from bert_jax.training.checkpoints import load_json  # noqa: E402
-from tests.tasks.examples import TASKS, TOKENIZER, save_finetuned  # noqa: E402
+from tests.tasks.examples import TASKS, TOKENIZER, assert_says_the_same, save_finetuned  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 
@@ -50,8 +49,7 @@ def test_a_fine_tuned_model_opens_there_and_says_the_same(tmp_path, name):
     found = list(task.predictions(examples, prepared, logits))
     assert len(found) == len(said) == 10
     for theirs, ours in zip(found, said, strict=True):
-        assert theirs.keys() == ours.keys()
-        assert flat(theirs) == pytest.approx(flat(ours), rel=1e-4)
+        assert_says_the_same(theirs, ours)
 
 
 def test_their_pipeline_gives_our_labels_from_the_text_itself(tmp_path):
@@ -62,11 +60,6 @@ def test_their_pipeline_gives_our_labels_from_the_text_itself(tmp_path):
     found = pipeline([example.text for example in examples])
     for theirs, ours in zip(found, said, strict=True):
         assert {row["label"]: row["score"] for row in theirs} == pytest.approx(ours["scores"])
-
-
-def flat(row):
-    """What a row says, by path, texts and numbers alike."""
-    return dict(jax.tree_util.tree_leaves_with_path(row))
 
 
 @torch.no_grad()

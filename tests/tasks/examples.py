@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
 from bert_jax import Bert, BertConfig
@@ -107,3 +108,14 @@ def save_finetuned(path, name, seed=0) -> list[dict]:
         vocabulary=vocabulary_record(TOKENIZER), head=head_item(task),
     )  # fmt: skip
     return list(task.predictions(examples, prepared, logits))
+
+
+def assert_says_the_same(row, other) -> None:
+    """Two rows of predictions: numbers to 1e-4 of them, all else as it is; truths aside."""
+    mine, theirs = (
+        dict(jax.tree_util.tree_leaves_with_path({**each, "truth": None})) for each in (row, other)
+    )
+    assert mine.keys() == theirs.keys()
+    for path, value in theirs.items():
+        same = pytest.approx(value, rel=1e-4) if isinstance(value, float) else value
+        assert mine[path] == same, path
