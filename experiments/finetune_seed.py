@@ -102,7 +102,7 @@ def run_seed(
         state = checkpoints.restore(run.abstract_state)
         print(f"continuing {directory} from step {start}", file=sys.stderr)
     dev_rows = packed_rows(parts.prepared["dev"].features, _eval_rows(run, settings))
-    timer, tokens = _Timer(), 0
+    training, evaluating, tokens = time.perf_counter(), 0.0, 0
     with ExitStack() as stack:
         stack.callback(checkpoints.close)
         writer = MetricsWriter(directory, start or 0)
@@ -113,8 +113,10 @@ def run_seed(
         history = [line[main_score] for line in read_metrics(directory / "heldout.jsonl")]
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
-            with timer.paused():
-                scores = _measure(run, parts, state.params, "dev", dev_rows)[1]
+            nonlocal evaluating
+            evaluating -= time.perf_counter()
+            scores = _measure(run, parts, state.params, "dev", dev_rows)[1]
+            evaluating += time.perf_counter()
             figures = {f"dev_{name}": value for name, value in scores.items()}
             history.append(figures[main_score])
             writer.write_heldout(step, figures)
@@ -146,7 +148,7 @@ def run_seed(
                 where = "there is none" if good is None else checkpoints.path(good)
                 print(f"{title}: {error}; last good checkpoint: {where}", file=sys.stderr)
                 sys.exit(1)
-        seconds = timer.seconds()
+        seconds = time.perf_counter() - training - evaluating
         reached = int(state.step)
         if reached < steps and not _patience_is_out(history, settings.patience):
             print(f"stopped and saved at step {reached} of {directory}", file=sys.stderr)
@@ -228,33 +230,6 @@ def _patience_is_out(history: list[float], patience: int) -> bool:
         return False
     best = history.index(max(history))
     return len(history) - 1 - best >= patience
-
-
-class _Timer:
-    """Seconds since the start, pauses left out."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
-
-    def paused(self) -> _Pause:
-        return _Pause(self)
-
-    def shift(self, seconds: float) -> None:
-        self._start += seconds
-
-
-class _Pause:
-    def __init__(self, timer: _Timer):
-        self._timer = timer
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.shift(time.perf_counter() - self._began)
 
 
 def mean_and_deviation(values: list[float]) -> Mapping[str, Any]:
