@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
+
+from bert_jax.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,3 +35,35 @@ def variance_shares(token: np.ndarray, segment: np.ndarray, position: np.ndarray
     total = centred[0] + centred[1] + centred[2]
     whole = max(float((total**2).sum()), 1e-300)
     return PartShares(*(float((part * total).sum()) / whole for part in centred))
+
+
+def pair_inputs(
+    documents: Iterable[np.ndarray], tokenizer: Tokenizer, length: int, rows: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fill input rows with text: [CLS] first half [SEP] second half [SEP], no padding.
+
+    Args:
+        documents: pieces [t] of one document each; read until there are enough rows.
+        tokenizer: whose pieces these are.
+        length: of a row, at least 5.
+        rows: how many at most.
+
+    Returns:
+        Ids, segments and positions, each [n · length].
+    """
+    room = length - 3
+    first = -(-room // 2)
+    segments = np.repeat([0, 1], [first + 2, length - first - 2])
+    found: list[np.ndarray] = []
+    for document in documents:
+        for start in range(0, len(document) - room + 1, room):
+            if len(found) == rows:
+                break
+            a, b = np.split(document[start : start + room], [first])
+            found.append(
+                np.concatenate([[tokenizer.cls_id], a, [tokenizer.sep_id], b, [tokenizer.sep_id]])
+            )
+        if len(found) == rows:
+            break
+    ids = np.concatenate(found) if found else np.zeros(0, np.int64)
+    return ids, np.tile(segments, len(found)), np.tile(np.arange(length), len(found))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 
 
@@ -59,3 +61,38 @@ def split_words(tokenizer: Tokenizer, words: Sequence[str]) -> Words:
     cut = [np.asarray(tokenizer.piece_ids(word), np.int64) for word in words]
     none = np.zeros(0, np.int64)
     return Words(tuple(words), tuple(none if tokenizer.unk_id in p else p for p in cut))
+
+
+def read_word_groups(
+    path: str | Path, least: int, most: int | None = None
+) -> list[tuple[str, ...]]:
+    """Read lines of words, divided by tabs or else by white space; `: heading`s are skipped.
+
+    Args:
+        path: such as the Google analogy set, of four words a line.
+        least: words in a line; exactly so many where `most` is the same.
+        most: None for any number.
+
+    Raises:
+        UserError: no such file, or a line with too few or too many words.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
+        raise UserError(
+            f"got {str(path)!r}, which cannot be read as text ({reason}); expected a file of"
+            " words, a group a line"
+        ) from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith(":"):
+            continue
+        words = tuple(w.strip() for w in (line.split("\t") if "\t" in line else line.split()))
+        if len(words) < least or (most is not None and len(words) > most):
+            wanted = f"{least}" if most == least else f"at least {least}"
+            raise UserError(f"got {len(words)} words in line {number} of {path}; expected {wanted}")
+        found.append(words)
+    if not found:
+        raise UserError(f"got {path}, which holds no words; expected a group a line")
+    return found
