@@ -18,13 +18,13 @@ from bert_jax.analysis.report.similarity_sections import (
     similarity_section,
 )
 from bert_jax.analysis.sentences import sentence_agreement
-from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement, distinct_texts
+from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement
 from bert_jax.analysis.spectrum import Spectrum, spectrum_of
 from bert_jax.analysis.words import split_words
 from experiments.inspected import Inspected
 from experiments.inspection import Finding, agreement_numbers
 
-_CONTEXT = 64  # positions a word is read in
+_CONTEXT = 32  # positions a word is read in
 _CONTEXTUALITY_WORDS = 200
 _CONTEXTUALITY_OCCURRENCES = 10
 
@@ -47,29 +47,34 @@ def word_similarity(
     table: dict[str, dict[str, Agreement]] = {}
     contextual: dict[str, dict[str, Agreement]] = {}
     by_layer: dict[str, list[Agreement]] = {}
-    for pairs in benchmarks:
-        texts, first, second = distinct_texts(pairs)
-        words = split_words(inspected.tokenizer, texts)
-        vectors = words.vectors(inspected.token_table)
-        table[pairs.name] = {
-            f"token table, {way}": agreement(rows[first], rows[second], pairs.scores)
-            for way, rows in _treated(vectors, spectrum).items()
-        }
-        if hidden is None or inspected.text is None:
-            continue
+    texts = tuple(dict.fromkeys(t for pairs in benchmarks for t in pairs.first + pairs.second))
+    words = split_words(inspected.tokenizer, texts)
+    rows = _treated(words.vectors(inspected.token_table), spectrum)
+    means = None
+    if hidden is not None and inspected.text is not None:
         found = find_occurrences(
             inspected.text.documents, words.pieces, inspected.tokenizer,
             most=occurrences, most_in_document=max(2, occurrences // 5), length=_context(hidden),
         )  # fmt: skip
         means = mean_states(hidden, found, len(texts))
-        by_layer[pairs.name] = [agreement(m[first], m[second], pairs.scores) for m in means]
-        chosen = means[layer]
-        usable = ~np.isnan(chosen).any(axis=1)
-        number = layer % len(means)
-        contextual[pairs.name] = {
-            f"layer {number}, {way}": agreement(rows[first], rows[second], pairs.scores)
-            for way, rows in _treated(chosen, spectrum_of(chosen[usable])).items()
-        } if usable.sum() > 1 else {}  # fmt: skip
+        met = means[layer][np.isfinite(means[layer]).all(axis=1)]
+        if len(met) > 1:
+            states = _treated(means[layer], spectrum_of(met))
+    number = {text: i for i, text in enumerate(texts)}
+    for pairs in benchmarks:
+        first, second = ([number[t] for t in side] for side in (pairs.first, pairs.second))
+        table[pairs.name] = {
+            f"token table, {way}": agreement(vectors[first], vectors[second], pairs.scores)
+            for way, vectors in rows.items()
+        }
+        if means is not None and len(met) > 1:
+            by_layer[pairs.name] = [agreement(m[first], m[second], pairs.scores) for m in means]
+            contextual[pairs.name] = {
+                f"layer {layer % len(means)}, {way}": agreement(
+                    vectors[first], vectors[second], pairs.scores
+                )
+                for way, vectors in states.items()
+            }
     corpus = inspected.text.name if inspected.text is not None else ""
     numbers: dict[str, Any] = {
         name: {way: agreement_numbers(a) for way, a in {**ways, **contextual.get(name, {})}.items()}

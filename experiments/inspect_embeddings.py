@@ -57,7 +57,7 @@ flags.DEFINE_string("vocab", None, "A vocab.txt, for a checkpoint without one.")
 flags.DEFINE_integer("neighbours", 10, "Of every piece, in the search box.", lower_bound=1)
 flags.DEFINE_integer("min_count", 10, "How often a neighbour must occur.", lower_bound=0)
 flags.DEFINE_integer("layer", -1, "Whose contextual vectors are scored; -1 is the last.")
-flags.DEFINE_integer("occurrences", 20, "Of a word, that are averaged.", lower_bound=1)
+flags.DEFINE_integer("occurrences", 10, "Of a word, that are averaged.", lower_bound=1)
 flags.DEFINE_bool("projector", True, "Whether to write files for the Embedding Projector.")
 
 _SETTINGS = (
