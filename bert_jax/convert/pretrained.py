@@ -16,7 +16,7 @@ from bert_jax.errors import UserError
 
 __all__ = ["Pretrained", "fetch", "load_pretrained"]
 
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def load_pretrained(source: str | os.PathLike[str], *, embeddings_only: bool = False) -> Pretrained:
@@ -64,7 +64,7 @@ def fetch(name: str) -> Path:
     wanted = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *FILES]
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:  # the library, and the network below it, raise dozens of kinds
+    except (OSError, ValueError) as error:  # all of the library's own errors are one or other
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"got {name!r}, where there is no file, and which the Hugging Face hub did not give "
