@@ -103,7 +103,7 @@ def main() -> None:
     page = render_page(
         "Inside the embedding tables",
         f"{inspected.source} · {inspected.pretrained.architecture} · "
-        f"{config.num_hidden_layers} layers of width {config.hidden_size}",
+        f"layers: {config.num_hidden_layers}, width: {config.hidden_size}",
         sections,
     )
     _write_whole(workdir / "report.html", page)
@@ -140,6 +140,7 @@ def _write_projector(directory: Path, inspected: Inspected) -> None:
         token["frequency"] = inspected.counts.tolist()
     if audit is not None:
         token["updates"] = audit.updates.tolist()
+        token["steps as input"] = audit.as_input.tolist()
     write_projector(
         directory,
         tables,

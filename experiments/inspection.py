@@ -43,6 +43,7 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.training.checkpoints import load_embeddings
 from experiments.inspected import Inspected
+from experiments.run_audit import RunAudit
 
 _SHOWN_NEIGHBOURS = 8
 _SAMPLED_ROWS = 500  # whose neighbours two tables are compared by
@@ -89,7 +90,7 @@ def overview(inspected: Inspected) -> Finding:
                     ("position table", " × ".join(f"{n:,}" for n in rows["position"]),
                      "places × width"),
                     ("parameters", f"{size:,}", "in the three tables"),
-                    ("encoder", f"{config.num_hidden_layers} layers",
+                    ("encoder", _count(config.num_hidden_layers, "layer"),
                      f"{config.num_attention_heads} heads; {pretrained.architecture}"),
                     seen,
                 )
@@ -284,15 +285,18 @@ def comparison(inspected: Inspected, other: str) -> Finding:
     return Finding(section, numbers)
 
 
-def updates(inspected: Inspected, per_row: np.ndarray, steps: int) -> Finding:
+def updates(inspected: Inspected, audit: RunAudit) -> Finding:
     """The update audit of the run."""
     numbers = {
-        "steps": steps,
-        "median": float(np.median(per_row)),
-        "percentile_5": float(np.percentile(per_row, 5)),
-        "never": int((per_row == 0).sum()),
+        "steps": audit.steps,
+        "changed": _spread(audit.updates),
+        "as_input": _spread(audit.as_input),
+        "mean_drift_seen": _number(_mean(audit.drift[audit.as_input > 0])),
+        "mean_drift_unseen": _number(_mean(audit.drift[audit.as_input == 0])),
     }
-    section = updates_section(per_row, inspected.pieces, inspected.counts, steps)
+    section = updates_section(
+        audit.updates, audit.as_input, audit.drift, inspected.pieces, inspected.counts, audit.steps
+    )
     return Finding(section, numbers)
 
 
@@ -401,6 +405,22 @@ def _sampled_rows(inspected: Inspected) -> np.ndarray:
     else:
         order = np.random.default_rng(0).permutation(rows)
     return np.sort(order[:_SAMPLED_ROWS])
+
+
+def _spread(per_row: np.ndarray) -> dict[str, Any]:
+    return {
+        "median": float(np.median(per_row)),
+        "percentile_5": float(np.percentile(per_row, 5)),
+        "never": int((per_row == 0).sum()),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _rounded(values: np.ndarray) -> list[Any]:

@@ -108,7 +108,7 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
         word_states = hidden
         parts["contextuality"] = lambda: agreement_parts.contextuality(inspected, word_states)
     if audit is not None:
-        parts["updates"] = lambda: inspection.updates(inspected, audit.updates, audit.steps)
+        parts["updates"] = lambda: inspection.updates(inspected, audit)
     if asked.compare is not None:
         # At once: what cannot be compared is said before the rest has taken its time.
         compared = inspection.comparison(inspected, asked.compare)

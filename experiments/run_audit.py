@@ -10,23 +10,36 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class RunAudit:
-    """What training did to the token table.
+    """What training did to the rows of the token table.
 
     Attributes:
-        updates: [V] audited steps at which each row's values changed.
-        steps: how many steps were audited.
+        steps: how many were audited.
+        updates: [V] steps that changed the row's values.
+        as_input: [V] steps whose batch had the piece as input.
+        drift: [V] how far the row is from where it began.
     """
 
-    updates: np.ndarray
     steps: int
+    updates: np.ndarray
+    as_input: np.ndarray
+    drift: np.ndarray
 
 
 def read_audit(run: Path, rows: int) -> RunAudit | None:
-    """Read `audit.npz` of a run's workdir; None where there is none for a table of `rows` rows."""
+    """Read `audit.npz` of a run's workdir; None where there is none for a table of `rows` rows.
+
+    Its arrays `spent` and `changed` are [5, V], counts of steps by what the batch held of a row;
+    the first of the five is "as input".
+    """
     file = run / "audit.npz"
     if not file.is_file():
         return None
     with np.load(file) as content:
-        if "updates" not in content or content["updates"].shape != (rows,):
+        if content["drift"].shape != (rows,):
             return None
-        return RunAudit(content["updates"], int(content["steps"]))
+        return RunAudit(
+            steps=int(content["steps"]),
+            updates=content["changed"].sum(axis=0),
+            as_input=content["spent"][0],
+            drift=content["drift"],
+        )

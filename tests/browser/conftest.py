@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bert_jax.convert.ours import save_ours
-from tests.analysis.inspectable import ANIMALS, COLOURS, PIECES, SCRIPT, checkpoint
+from tests.analysis.inspectable import ANIMALS, COLOURS, SCRIPT, audit, checkpoint
 
 LINES = "cat\tdog\t9\nred\tblue\t8\ncat\tred\t1\ncow\tgrey\t2\nhen\tpig\t7\n"
 
@@ -32,7 +32,7 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     for step in (1, 2):
         save_ours(checkpoint(step), folder / "run" / "checkpoints" / str(step))
-    np.savez(folder / "run" / "audit.npz", updates=np.arange(len(PIECES)), steps=60)
+    np.savez(folder / "run" / "audit.npz", **audit())
     (folder / "pairs.tsv").write_text(LINES)
     (folder / "sentences.tsv").write_text(LINES.replace("cat", "a cat runs"))
     words = [*ANIMALS, *COLOURS]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bert_jax.convert.ours import save_ours
-from tests.analysis.inspectable import COLOURS, PIECES, checkpoint
+from tests.analysis.inspectable import COLOURS, PIECES, audit, checkpoint
 from tests.faults.runs import REPOSITORY
 
 # One process for all cases, since importing jax takes seconds: in the flags, out what happened.
@@ -77,7 +77,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspect")
     for step in (1, 2):
         save_ours(checkpoint(step), folder / "run" / "checkpoints" / str(step))
-    np.savez(folder / "run" / "audit.npz", updates=np.arange(len(PIECES)), steps=60)
+    np.savez(folder / "run" / "audit.npz", **audit())
     stranger = checkpoint(3)
     strange = type(stranger.tokenizer)([*PIECES[:5], *(f"{p}~" for p in PIECES[5:])])
     save_ours(
@@ -158,7 +158,13 @@ def test_the_numbers_are_those_of_the_tables(result):
     assert len(result["similarity"]["pairs"]["by_layer"]) == 3
     assert len(result["sentences"]["pairs"]["mean"]) == 3
     assert result["contextuality"]["words"] == 10
-    assert result["updates"] == {"steps": 60, "median": 27, "percentile_5": 2.7, "never": 1}
+    assert result["updates"] == {
+        "steps": 60,
+        "changed": {"median": 60, "percentile_5": 60, "never": 0},
+        "as_input": {"median": 27, "percentile_5": 2.7, "never": 1},
+        "mean_drift_seen": pytest.approx(2.75),
+        "mean_drift_unseen": 0,
+    }
     assert [m["step"] for m in result["timeline"]["moments"]] == [1, 2]
     assert result["timeline"]["moments"][1]["cosine_to_last"] == pytest.approx(1)
 
@@ -168,6 +174,6 @@ def test_beside_the_numbers_lie_the_page_and_the_projectors_files(result, folder
     assert len(page.encode()) == result["report_bytes"]
     assert page.count("<section") == 12
     metadata = (folder / "look" / "projector" / "token.tsv").read_text().splitlines()
-    assert metadata[0] == "piece\tkind\tfrequency\tupdates"
-    assert metadata[6].startswith("cat\tword\t") and metadata[6].endswith("\t5")
+    assert metadata[0] == "piece\tkind\tfrequency\tupdates\tsteps as input"
+    assert metadata[6].startswith("cat\tword\t") and metadata[6].endswith("\t60\t5")
     assert json.loads((folder / "look" / "config.json").read_text())["checkpoint"] == "run"

@@ -65,6 +65,7 @@ def points(
             for number, (name, (x, y, texts)) in enumerate(groups.items())
         ]
     )  # fmt: skip
+    figure.update_layout(legend={"itemsizing": "constant"})  # a point as small is hardly seen
     return _styled(figure, x_title, y_title, x_log=x_log, square=square)
 
 
@@ -84,7 +85,7 @@ def coloured_points(
             text=[literal(text) for text in texts],
             marker={
                 "size": 5, "opacity": 0.75, "color": _finite(values), "colorscale": SEQUENTIAL,
-                "colorbar": {"title": {"text": value_title}, "thickness": 10, "outlinewidth": 0},
+                "colorbar": _scale(value_title),
             },
         )
     )  # fmt: skip
@@ -170,7 +171,7 @@ def heatmap(values: np.ndarray, x_title: str, y_title: str) -> go.Figure:
         go.Heatmap(
             z=np.asarray(values, np.float32), zmid=0, zmin=-1, zmax=1,
             colorscale=[list(stop) for stop in DIVERGING],
-            colorbar={"title": {"text": "cosine"}, "thickness": 10, "outlinewidth": 0},
+            colorbar=_scale("cosine"),
             hovertemplate="%{x} and %{y}: %{z:.3f}<extra></extra>",
         )
     )  # fmt: skip
@@ -201,23 +202,25 @@ def _styled(
             "y": 1.02,
             "yanchor": "bottom",
             "x": 0,
-            "itemsizing": "constant",
         },
         showlegend=len(figure.data) > 1,
     )
     figure.update_xaxes(**axis, title={"text": x_title, "font": {"size": 13}})
     figure.update_yaxes(**axis, title={"text": y_title, "font": {"size": 13}})
-    decades = {"type": "log", "dtick": 1, "exponentformat": "power"}
     if x_log:
-        figure.update_xaxes(**decades)
+        figure.update_xaxes(type="log", dtick=1, tickformat=",")
     if y_log:
-        figure.update_yaxes(**decades)
+        figure.update_yaxes(type="log", dtick=1, tickformat="~g")
     if categories:
         figure.update_xaxes(type="category", showgrid=False)
     if square:
         figure.update_yaxes(scaleanchor="x", constrain="domain")
         figure.update_xaxes(constrain="domain")
     return figure
+
+
+def _scale(title: str) -> dict[str, Any]:
+    return {"title": {"text": title, "font": {"size": 13}}, "thickness": 10, "outlinewidth": 0}
 
 
 def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray | list[float | None]:

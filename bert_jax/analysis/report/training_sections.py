@@ -123,39 +123,60 @@ def comparison_section(
 
 
 def updates_section(
-    updates: np.ndarray, pieces: Sequence[str], counts: np.ndarray | None, steps: int
+    updates: np.ndarray,
+    as_input: np.ndarray,
+    drift: np.ndarray,
+    pieces: Sequence[str],
+    counts: np.ndarray | None,
+    steps: int,
 ) -> Section:
     """Which rows training touched, from the update audit of a run.
 
     Args:
-        updates: [V] steps at which each row's values changed.
+        updates: [V] steps that changed each row's values.
+        as_input: [V] steps whose batch had the piece as input.
+        drift: [V] how far each row is from where it began.
         pieces: V strings.
-        counts: [V] how often each piece occurs; None orders the rows by updates.
+        counts: [V] how often each piece occurs; None orders the rows by `as_input`.
         steps: how many steps were audited.
     """
-    order = np.argsort(-(updates if counts is None else counts), kind="stable")
+    order = np.argsort(-(as_input if counts is None else counts), kind="stable")
     ranks = np.unique(np.geomspace(1, len(order), _MOST_POINTS).astype(int)) - 1
     rows = order[ranks]
+    texts = [
+        f"{pieces[i]}  ·  changed {updates[i]:,} times, {as_input[i]:,} times as input, "
+        f"moved {drift[i]:.3g}"
+        for i in rows
+    ]
+    unseen = as_input == 0
+    moved_unseen = f"{drift[unseen].mean():.2g}" if unseen.any() else "–"
     return Section(
         "updates", "Which rows training touched",
-        "From the run's own update audit: at how many of the audited steps the values of each "
-        "row changed.",
+        "From the run's own update audit. A row can change although its piece was not in the "
+        "batch: through a tied decoder, momentum or weight decay.",
         (
             Numbers(
                 (
                     ("steps audited", f"{steps:,}", ""),
-                    ("median", f"{np.median(updates):,.0f}", "updates of a row"),
-                    ("5th percentile", f"{np.percentile(updates, 5):,.0f}", "updates of a row"),
-                    ("never updated", f"{(updates == 0).mean():.1%}", "of the rows"),
+                    ("never in a batch", f"{unseen.mean():.1%}", "of the rows"),
+                    ("never changed", f"{(updates == 0).mean():.1%}", "of the rows"),
+                    ("median", f"{np.median(as_input):,.0f}", "steps with a row as input; "
+                     f"5th percentile {np.percentile(as_input, 5):,.0f}"),
+                    ("rows never in a batch moved", moved_unseen,
+                     f"on average; the others {drift[~unseen].mean():.2g}"
+                     if not unseen.all() else "on average"),
                 )
             ),
             Plot(
-                "updates", "Updates against frequency rank",
-                "Each point a row; the most frequent piece is at the left.",
+                "updates", "Steps against frequency rank",
+                "Each point a row; the most frequent piece is at the left. Where the two clouds "
+                "part, rows changed without being read.",
                 points(
-                    {"rows": (ranks + 1, updates[rows],
-                              [f"{pieces[i]}  ·  {updates[i]:,} updates" for i in rows])},
-                    "frequency rank", "updates", x_log=True,
+                    {
+                        "changed": (ranks + 1, updates[rows], texts),
+                        "in the batch as input": (ranks + 1, as_input[rows], texts),
+                    },
+                    "frequency rank", "steps", x_log=True,
                 ),
             ),
         ),
