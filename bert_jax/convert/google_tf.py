@@ -42,13 +42,11 @@ class TensorFlowFile:
     def __init__(self, prefix: Path):
         tensorflow = _tensorflow(f"to read {prefix}")
         self.path = str(prefix)
+        self._errors = (ValueError, tensorflow.errors.OpError)
         try:
             self._reader = tensorflow.train.load_checkpoint(self.path)
-        except (ValueError, tensorflow.errors.OpError) as error:
-            raise UserError(
-                f"got {prefix}, which TensorFlow cannot read ({error}); expected a checkpoint, "
-                "all its files beside each other"
-            ) from None
+        except self._errors as error:
+            raise self._unreadable(error) from None
         shapes = self._reader.get_variable_to_shape_map()
         self.shapes: Mapping[str, tuple[int, ...]] = {
             name: tuple(shape) for name, shape in sorted(shapes.items())
@@ -56,12 +54,21 @@ class TensorFlowFile:
 
     def read(self, name: str) -> np.ndarray:
         """One array, in the dtype of the file."""
-        return self._reader.get_tensor(name)
+        try:
+            return self._reader.get_tensor(name)
+        except self._errors as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(
+            f"got {self.path}, which TensorFlow cannot read ({error}); expected a whole "
+            "checkpoint, its .index and .data files beside each other"
+        )
 
 
 def find_google(path: Path) -> Path | None:
     """The checkpoint prefix that `path` is, or the newest one in the directory it is."""
-    if path.with_name(path.name + ".index").is_file():
+    if path.name and path.with_name(path.name + ".index").is_file():
         return path
     if path.name.endswith(".index") and path.is_file():
         return path.with_suffix("")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -43,8 +44,23 @@ class Fitted:
     unused: tuple[str, ...]
 
 
-def model_from(pretrained: Pretrained, cls: type[Any], *, seed: int = 0, **options: Any) -> Any:
+def model_from(
+    pretrained: Pretrained,
+    cls: type[Any],
+    *,
+    seed: int = 0,
+    take_over: bool = False,
+    **options: Any,
+) -> Any:
     """Make a model of class `cls` from a checkpoint's contents; see `from_pretrained`.
+
+    Args:
+        pretrained: from `load_pretrained`.
+        cls: one of our model classes.
+        seed: of what the checkpoint lacks.
+        take_over: whether the model may live in the very arrays of `pretrained`, which nobody
+            must then change; else it has its own.
+        **options: see `from_pretrained`.
 
     Raises:
         UserError: weights do not fit the class; names every misfit.
@@ -67,7 +83,8 @@ def model_from(pretrained: Pretrained, cls: type[Any], *, seed: int = 0, **optio
             lambda: cls(config, nnx.Rngs(seed), scan_layers=True, **options)
         )
         params = stack_layers(params)
-    return merge_model(definition, jax.tree.map(jax.numpy.asarray, params))
+    own = jax.device_put if take_over else jnp.array
+    return merge_model(definition, jax.tree.map(own, params))
 
 
 def fit(

@@ -32,24 +32,30 @@ class SafetensorsFile:
     def __init__(self, path: Path):
         self.path = str(path)
         files = _indexed_files(path) if path.name.endswith(".index.json") else [path]
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, Path] = {}
         shapes = {}
         for file in files:
-            try:
-                opened = safe_open(file, framework="numpy")
-            except (OSError, SafetensorError) as error:
-                raise UserError(
-                    f"got {file}, which cannot be read as safetensors ({error}); expected a whole "
-                    "file: fetch or copy it again"
-                ) from None
-            for name in opened.keys():  # noqa: SIM118  (no mapping)
-                self._files[name] = opened
-                shapes[name] = tuple(opened.get_slice(name).get_shape())
+            with _opened(file) as content:
+                for name in content.keys():  # noqa: SIM118  (no mapping)
+                    self._files[name] = file
+                    shapes[name] = tuple(content.get_slice(name).get_shape())
         self.shapes: Mapping[str, tuple[int, ...]] = shapes
 
     def read(self, name: str) -> np.ndarray:
         """One array, in the dtype of the file."""
-        return self._files[name].get_tensor(name)
+        # Opened anew for each: the pages of a file that stays mapped would all count as ours.
+        with _opened(self._files[name]) as content:
+            return content.get_tensor(name)
+
+
+def _opened(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="numpy")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"got {file}, which cannot be read as safetensors ({error}); expected a whole file: "
+            "fetch or copy it again"
+        ) from None
 
 
 def _indexed_files(index: Path) -> list[Path]:

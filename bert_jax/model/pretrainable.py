@@ -41,7 +41,7 @@ class Pretrainable:
         from bert_jax.convert.models import model_from
         from bert_jax.convert.pretrained import load_pretrained
 
-        return model_from(load_pretrained(source), cls, seed=seed, **options)
+        return model_from(load_pretrained(source), cls, seed=seed, take_over=True, **options)
 
     def save_pretrained(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from bert_jax.config import BertConfig
@@ -137,7 +138,7 @@ class BertForMultipleChoice(nnx.Module, Pretrainable):
         Raises:
             UserError: not three axes, or as for `Bert`.
         """
-        shape = jnp.shape(input_ids)
+        shape = np.shape(input_ids)
         if len(shape) != 3:
             raise UserError(f"got input_ids of shape {shape}; expected three axes [B, choices, L]")
 

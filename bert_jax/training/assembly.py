@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +54,8 @@ def assemble_pretrainer(
     dtype: Any = jnp.float32,
     scan_layers: bool = False,
     accumulate: int = 1,
+    frozen: Sequence[str] = (),
+    start: Callable[[Parameters], Parameters] = lambda params: params,
 ) -> Pretrainer:
     """Put model, optimiser and mesh together.
 
@@ -67,6 +69,8 @@ def assemble_pretrainer(
         dtype: what the model computes in; parameters are float32.
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
         accumulate: microbatches a step.
+        frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
+        start: turns the parameters that were drawn into those to start from, of the same shapes.
 
     Raises:
         UserError: the batch cannot be cut over microbatches and devices.
@@ -86,16 +90,18 @@ def assemble_pretrainer(
 
     def init() -> TrainState:
         # Parameters one by one: under one jit, every draw of every layer would be compiled anew.
-        values = jax.device_put(params(), placed.params)
-        return jax.jit(create_state, static_argnums=1, out_shardings=placed)(values, optimizer)
+        values = jax.device_put(start(params()), placed.params)
+        made = jax.jit(create_state, static_argnums=(1, 2), out_shardings=placed)
+        return made(values, optimizer, tuple(frozen))
 
     definition, _ = abstract_params(lambda: build(scan_layers))
-    shapes = jax.eval_shape(lambda: create_state(params(), optimizer))
+    shapes = jax.eval_shape(lambda: create_state(params(), optimizer, frozen))
     placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
-        definition, optimizer, rate, seed, scan_layers=scan_layers, accumulate=accumulate
-    )
+        definition, optimizer, rate, seed,
+        scan_layers=scan_layers, accumulate=accumulate, frozen=frozen,
+    )  # fmt: skip
     eval_step = create_eval_step(definition, scan_layers=scan_layers)
     return Pretrainer(
         mesh=mesh,

@@ -43,9 +43,7 @@ def test_logits_are_hugging_faces(tmp_path, case, head):
     if head == "BertForMultipleChoice":
         inputs = [array[None] for array in inputs]
     output = model(*inputs)
-    names = (
-        ("start_logits", "end_logits") if head == "BertForQuestionAnswering" else ("logits",)
-    )
+    names = ("start_logits", "end_logits") if head == "BertForQuestionAnswering" else ("logits",)
     for name in names:
         want = GOLDEN[f"{case} {head} {name}"]
         np.testing.assert_allclose(getattr(output, name), want, rtol=1e-5, atol=1e-5)
