@@ -5,8 +5,8 @@ r"""Look into the three embedding tables of any checkpoint, and write what is th
         --words=cat,running --similarity=WS-353.txt,SimLex-999.txt --sts=sick.tsv \
         --corpus='books/*.txt'
 
-`--checkpoint` is a run of ours or one of its checkpoints, a Hugging Face directory or name, or a
-Google TensorFlow checkpoint. In the workdir:
+`--checkpoint` is a run of ours or one of its checkpoints, a Hugging Face directory or name, a
+Google TensorFlow checkpoint, or tables alone as `edit_embeddings` writes them. In the workdir:
 
     report.html   one file that opens offline: figures, and a search box for any piece's neighbours
     result.json   the same numbers
@@ -32,8 +32,8 @@ from bert_jax.analysis.vocabulary_parts import PARTS
 from bert_jax.analysis.words import read_word_groups
 from bert_jax.errors import UserError
 from experiments import command
-from experiments.inspected import Inspected, open_inspected
-from experiments.run_audit import read_audit
+from experiments.inspection.inspected import Inspected, open_inspected
+from experiments.inspection.run_audit import read_audit
 from experiments.workdir import prepared_workdir
 
 FLAGS = flags.FLAGS
@@ -77,7 +77,7 @@ def main() -> None:
             " its own"
         )
     plotly_script()  # where it is missing, that is said here: the next line needs it
-    from experiments.inspection_plan import Questions, look
+    from experiments.inspection.plan import Questions, look
 
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     with prepared_workdir(FLAGS.workdir, settings, may_change=_SETTINGS) as workdir:
@@ -99,11 +99,9 @@ def main() -> None:
             FLAGS.checkpoint, FLAGS.vocab, FLAGS.corpus, whole_model=bool(asked.sts)
         )
         sections, numbers = look(inspected, asked)
-    config = inspected.pretrained.config
     page = render_page(
         "Inside the embedding tables",
-        f"{inspected.source} · {inspected.pretrained.architecture} · "
-        f"layers: {config.num_hidden_layers}, width: {config.hidden_size}",
+        f"{inspected.source} · {_model_in_words(inspected)} · width: {inspected.tables.width}",
         sections,
     )
     _write_whole(workdir / "report.html", page)
@@ -121,6 +119,12 @@ def main() -> None:
     command.print_table(f"Inside the embedding tables of {FLAGS.checkpoint}", _shown(result))
 
 
+def _model_in_words(inspected: Inspected) -> str:
+    if inspected.model is None:
+        return "tables alone"
+    return f"{inspected.model.architecture} · layers: {inspected.model.config.num_hidden_layers}"
+
+
 def _write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
@@ -129,8 +133,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _write_projector(directory: Path, inspected: Inspected) -> None:
     """Token rows with piece, kind, and what is known of each; positions and segments beside."""
-    embeddings = inspected.pretrained.params["bert"]["embeddings"]
-    tables = {name: embeddings[name]["table"] for name in PART_NAMES}
+    tables = {name: getattr(inspected.tables, name) for name in PART_NAMES}
     audit = read_audit(inspected.run, len(inspected.pieces)) if inspected.run else None
     token: dict[str, Any] = {
         "piece": inspected.pieces,

@@ -32,7 +32,7 @@ print(json.dumps(outcomes))
 
 CASES = {
     "--checkpoint=": "got no --checkpoint; expected one",
-    "--checkpoint=./nowhere": "got './nowhere', where there is no file",
+    "--checkpoint=./nowhere": "got './nowhere', where there is nothing",
     "--checkpoint=text": "got text, which is no checkpoint",
     "--workdir=run": "got --workdir=run, which holds a training run; expected a directory of its",
     "--workdir=pairs.tsv/look": "got --workdir=pairs.tsv/look, which cannot be written",
@@ -45,7 +45,7 @@ CASES = {
     "--outliers=few.txt": "got 2 words in line 1 of few.txt; expected at least 3",
     "--corpus=nowhere.txt": "got input 'nowhere.txt', where there is no file",
     "--vocab=nowhere.txt": "got vocabulary 'nowhere.txt', which cannot be read",
-    "--vocab=long.txt": "got a vocabulary of 65 pieces with a token table of 55 rows",
+    "--vocab=long.txt": "got 65 pieces for a token table of 55 rows",
     "--compare=text": "got text, which is no checkpoint",
     "--compare=stranger": "got --compare=stranger, whose vocabulary shares 0 pieces",
     "--neighbours=0": "flag --neighbours=0: 0 is not a positive integer",

@@ -1,4 +1,4 @@
-"""What `inspect_embeddings` looks at: a checkpoint, its vocabulary, a corpus in its pieces."""
+"""What `inspect_embeddings` looks at: tables, their model, their vocabulary, a corpus in it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from bert_jax.convert.pretrained import Pretrained, load_pretrained
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
+from bert_jax.tables.array_files import is_whole_model
+from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.orbax_tables import is_orbax_tables
+from bert_jax.tables.storage import load_tables
 from bert_jax.text.tokenizer import Tokenizer
 from experiments.progress import ProgressBar
 
@@ -35,10 +39,12 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Inspected:
-    """A checkpoint and what goes with it.
+    """Tables and what goes with them.
 
     Attributes:
         source: what the user called it.
+        tables: the three tables and their vocabulary.
+        model: the checkpoint they are part of; None where there are tables alone.
         pieces: V strings; row numbers where the checkpoint has no vocabulary.
         parts: [V] numbers into `PARTS`.
         text: None where there is no corpus.
@@ -47,7 +53,8 @@ class Inspected:
     """
 
     source: str
-    pretrained: Pretrained
+    tables: EmbeddingTables
+    model: Pretrained | None
     pieces: tuple[str, ...]
     parts: np.ndarray
     text: Text | None
@@ -57,7 +64,7 @@ class Inspected:
     @property
     def token_table(self) -> np.ndarray:
         """[V, D]."""
-        return self.pretrained.params["bert"]["embeddings"]["token"]["table"]
+        return self.tables.token
 
     @property
     def counts(self) -> np.ndarray | None:
@@ -84,12 +91,12 @@ class Inspected:
         Raises:
             UserError: it has none.
         """
-        if self.pretrained.tokenizer is None:
+        if self.tables.tokenizer is None:
             raise UserError(
                 f"got {self.source}, which has no vocabulary that can be read; expected one, or"
                 " --vocab with its vocab.txt"
             )
-        return self.pretrained.tokenizer
+        return self.tables.tokenizer
 
 
 def open_inspected(
@@ -98,7 +105,7 @@ def open_inspected(
     """Read a checkpoint, and the corpus that tells how often its pieces occur.
 
     Args:
-        source: what `load_pretrained` takes.
+        source: what `load_pretrained` takes, or tables alone, as `load_tables` takes them.
         vocab: a vocab.txt, for a checkpoint that has none or another.
         corpus: what `open_source` takes, or a folder made by `build_corpus`; nothing takes the
             corpus of the run where the checkpoint is of one.
@@ -111,29 +118,37 @@ def open_inspected(
     run = _run_of(checkpoint)
     if not corpus and run is not None and is_corpus(run / "corpus"):
         corpus = [str(run / "corpus")]
-    pretrained = load_pretrained(source, embeddings_only=not (whole_model or corpus))
-    rows = len(pretrained.params["bert"]["embeddings"]["token"]["table"])
+    model = None
+    if _is_tables_alone(Path(source)):
+        tables = load_tables(source)
+    else:
+        model = load_pretrained(source, embeddings_only=not (whole_model or corpus))
+        tables = EmbeddingTables.from_params(model.params["bert"]["embeddings"], model.tokenizer)
     if vocab is not None:
-        lowercase = pretrained.tokenizer is None or pretrained.tokenizer.lowercase
-        tokenizer = Tokenizer.from_file(vocab, lowercase)
-        pretrained = dataclasses.replace(pretrained, tokenizer=tokenizer)
-    vocabulary = pretrained.tokenizer
-    if vocabulary is not None and vocabulary.vocab_size > rows:
-        raise UserError(
-            f"got a vocabulary of {vocabulary.vocab_size} pieces with a token table of {rows} rows"
-            f" ({source}); expected no more pieces than rows"
-        )
+        lowercase = tables.tokenizer is None or tables.tokenizer.lowercase
+        tables = tables.replace(tokenizer=Tokenizer.from_file(vocab, lowercase))
+    vocabulary, rows = tables.tokenizer, len(tables.token)
     named = () if vocabulary is None else vocabulary.pieces
     pieces = (*named, *(f"[row {row}]" for row in range(len(named), rows)))
     return Inspected(
         source=source,
-        pretrained=pretrained,
+        tables=tables,
+        model=model,
         pieces=pieces,
         parts=vocabulary_parts(pieces),
         text=_open_text(corpus, vocabulary, rows) if corpus else None,
         run=run,
         steps=_steps(run) if run is not None and checkpoint != Path(source) else (),
     )
+
+
+def _is_tables_alone(path: Path) -> bool:
+    """Whether there is no model around the tables: a file of them, or a folder of our own."""
+    if path.suffix == ".npz":
+        return True
+    if path.suffix == ".safetensors":
+        return not is_whole_model(path)
+    return path.is_dir() and is_orbax_tables(path) and find_ours(path) is None
 
 
 def _run_of(checkpoint: Path | None) -> Path | None:

@@ -10,11 +10,11 @@ from bert_jax.analysis.hidden_states import HiddenStates
 from bert_jax.analysis.report.page import Section
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.errors import UserError
-from experiments import agreement_parts, inspection
-from experiments.inspected import Inspected
-from experiments.inspection import Finding
+from experiments.inspection import agreement, neighbours, tables, training
+from experiments.inspection.finding import Finding
+from experiments.inspection.inspected import Inspected
+from experiments.inspection.run_audit import read_audit
 from experiments.progress import ProgressBar
-from experiments.run_audit import read_audit
 
 _SECOND_TEXT = "he likes playing"  # with the default first text: the paper's example
 
@@ -56,7 +56,7 @@ def look(inspected: Inspected, asked: Questions) -> tuple[list[Section], dict[st
     Raises:
         UserError: what was asked does not fit the checkpoint.
     """
-    layers = inspected.pretrained.config.num_hidden_layers
+    layers = 0 if inspected.model is None else inspected.model.config.num_hidden_layers
     if not -layers - 1 <= asked.layer <= layers:
         raise UserError(
             f"got --layer={asked.layer}; expected 0, the input representation, to {layers}, the"
@@ -74,45 +74,48 @@ def look(inspected: Inspected, asked: Questions) -> tuple[list[Section], dict[st
 
 def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Finding | None]]:
     hidden = None
-    if asked.sts or inspected.text is not None:
-        hidden = HiddenStates(inspected.pretrained.config, inspected.pretrained.params["bert"])
-    spectrum = inspection.spectrum_of_ordinary(inspected)
+    if inspected.model is not None and (asked.sts or inspected.text is not None):
+        hidden = HiddenStates(inspected.model.config, inspected.model.params["bert"])
+    elif asked.sts:
+        raise UserError(
+            f"got --sts with --checkpoint={inspected.source}, which is tables alone; expected a"
+            " checkpoint with an encoder, or no --sts"
+        )
+    spectrum = tables.spectrum_of_ordinary(inspected)
     audit = read_audit(inspected.run, len(inspected.pieces)) if inspected.run else None
     parts: dict[str, Callable[[], Finding | None]] = {
-        "overview": lambda: inspection.overview(inspected)
+        "overview": lambda: tables.overview(inspected)
     }
-    if inspected.pretrained.tokenizer is not None or asked.text is not None:
+    if inspected.tables.tokenizer is not None or asked.text is not None:
         text, pair = asked.text, asked.pair
         if text is None:
             text, pair = "my dog is cute", pair or _SECOND_TEXT
-            if len(inspected.pretrained.params["bert"]["embeddings"]["segment"]["table"]) < 2:
+            if len(inspected.tables.segment) < 2:
                 pair = None
-        parts["input"] = lambda: inspection.input_representation(inspected, text, pair)
-    parts["geometry"] = lambda: inspection.geometry(inspected, spectrum)
-    parts["neighbours"] = lambda: inspection.neighbours(
+        parts["input"] = lambda: tables.input_representation(inspected, text, pair)
+    parts["geometry"] = lambda: tables.geometry(inspected, spectrum)
+    parts["neighbours"] = lambda: neighbours.neighbours(
         inspected, asked.words, asked.min_count, asked.neighbours, asked.analogies,
         asked.outliers, None if audit is None else audit.updates,
     )  # fmt: skip
     if asked.similarity:
-        parts["similarity"] = lambda: agreement_parts.word_similarity(
+        parts["similarity"] = lambda: agreement.word_similarity(
             inspected, spectrum, asked.similarity, hidden, asked.layer, asked.occurrences
         )
     if asked.sts and hidden is not None:
         sts_states = hidden
-        parts["sentences"] = lambda: agreement_parts.sentence_similarity(
-            inspected, sts_states, asked.sts
-        )
-    parts["positions"] = lambda: inspection.positions(inspected)
-    parts["segments"] = lambda: inspection.segments(inspected)
+        parts["sentences"] = lambda: agreement.sentence_similarity(inspected, sts_states, asked.sts)
+    parts["positions"] = lambda: tables.positions(inspected)
+    parts["segments"] = lambda: tables.segments(inspected)
     if inspected.text is not None and hidden is not None:
         word_states = hidden
-        parts["contextuality"] = lambda: agreement_parts.contextuality(inspected, word_states)
+        parts["contextuality"] = lambda: agreement.contextuality(inspected, word_states)
     if audit is not None:
-        parts["updates"] = lambda: inspection.updates(inspected, audit)
+        parts["updates"] = lambda: training.updates(inspected, audit)
     if asked.compare is not None:
         # At once: what cannot be compared is said before the rest has taken its time.
-        compared = inspection.comparison(inspected, asked.compare)
+        compared = training.comparison(inspected, asked.compare)
         parts["comparison"] = lambda: compared
     if len(inspected.steps) > 1:
-        parts["timeline"] = lambda: inspection.timeline(inspected)
+        parts["timeline"] = lambda: training.timeline(inspected)
     return parts
