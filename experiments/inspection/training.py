@@ -51,10 +51,12 @@ def comparison(inspected: Inspected, other: str) -> Finding:
                 f" {len(inspected.token_table)}; expected vocabularies, or tables of one length"
             )
         mine = its = np.arange(len(table))
+        only_one = 0
     else:
         number = {piece: row for row, piece in enumerate(theirs.tokenizer.pieces)}
         mine = np.array([r for r in inspected.ordinary if inspected.pieces[r] in number], np.int64)
         its = np.array([number[inspected.pieces[row]] for row in mine], np.int64)
+        only_one = len(number.keys() ^ set(inspected.tables.tokenizer.pieces))
     if len(mine) < 2:
         raise UserError(
             f"got --compare={other}, whose vocabulary shares {len(mine)} pieces; expected at least"
@@ -64,8 +66,8 @@ def comparison(inspected: Inspected, other: str) -> Finding:
     draw = np.random.default_rng(0)
     sampled = np.sort(draw.permutation(len(mine))[:_SAMPLED_ROWS])
     found = compare_tables(before, after, sampled)
-    left_out = len(inspected.pieces) + len(table) - 2 * len(mine)
-    section = comparison_section(found, [inspected.pieces[r] for r in mine], other, left_out)
+    names = [inspected.pieces[row] for row in mine]
+    section = comparison_section(found, names, other, only_one)
     numbers = {
         "with": other,
         "rows": len(mine),

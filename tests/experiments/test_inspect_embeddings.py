@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from bert_jax.convert.ours import save_ours
+from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.storage import load_tables, save_tables
 from tests.analysis.inspectable import COLOURS, PIECES, audit, checkpoint
 from tests.faults.runs import REPOSITORY
 
@@ -52,6 +55,7 @@ CASES = {
     "--min_count=-1": "flag --min_count=-1",
     "--min_count=100000": "got --min_count=100000, which leaves 0 pieces; expected a floor that",
     "--layer=3": "got --layer=3; expected 0, the input representation, to 2, the last",
+    "--sts=pairs.tsv --checkpoint=tables.npz": "got --sts with --checkpoint=tables.npz, which is",
     "--layer=last": "flag --layer=last",
     "--occurrences=0": "flag --occurrences=0",
     "--text=" + "cat " * 40: "got a text that needs row 41 of the position table",
@@ -84,6 +88,12 @@ def folder(tmp_path_factory):
         type(stranger)(stranger.config, stranger.params, "BertModel", tokenizer=strange),
         folder / "stranger",
     )
+    save_tables(load_tables(folder / "run"), folder / "tables.npz")
+    narrow = {
+        name: {part: array[..., :8] for part, array in table.items()}
+        for name, table in stranger.params["bert"]["embeddings"].items()
+    }
+    save_tables(EmbeddingTables.from_params(narrow, stranger.tokenizer), folder / "narrow.npz")
     (folder / "text").mkdir()
     words = [*PIECES[5:10], *COLOURS]
     draw = np.random.default_rng(0)
@@ -103,22 +113,28 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcomes(folder):
-    """What each case printed, and what it left behind; the last one is right."""
+    """What each case printed, and what it left behind; the last two are right."""
     usual = {"checkpoint": "run/checkpoints/2", "corpus": "text", "min_count": 0}
     lines = []
     for number, wrong in enumerate(CASES):
         name = wrong.removeprefix("--").split("=")[0]
         given = {"workdir": f"look{number}", **usual}
-        lines.append([f"--{k}={v}" for k, v in given.items() if k != name] + [wrong])
+        lines.append(
+            [f"--{k}={v}" for k, v in given.items() if k != name] + re.split(" (?=--)", wrong)
+        )
     lines.append(
         ["--checkpoint=run", "--workdir=look", "--corpus=text", "--min_count=0",
          "--words=cat,dogs", "--similarity=pairs.tsv", "--sts=pairs.tsv", "--analogies=four.txt",
-         "--outliers=groups.txt", "--compare=run/checkpoints/1", "--text=a cat", "--pair=a dog"]
+         "--outliers=groups.txt", "--compare=run", "--text=a cat", "--pair=a dog"]
+    )  # fmt: skip
+    lines.append(
+        ["--checkpoint=tables.npz", "--workdir=alone", "--corpus=text", "--min_count=0",
+         "--words=cat,dogs", "--similarity=pairs.tsv", "--compare=narrow.npz", "--noprojector"]
     )  # fmt: skip
     found = run(folder, lines)
     left = [(folder / f"look{number}").exists() for number in range(len(CASES))]
-    status, printed = found.pop()
-    assert status == 0, printed
+    for status, printed in (found.pop(), found.pop()):
+        assert status == 0, printed
     return dict(zip(CASES, zip(found, left, strict=True), strict=True))
 
 
@@ -165,8 +181,22 @@ def test_the_numbers_are_those_of_the_tables(result):
         "mean_drift_seen": pytest.approx(2.75),
         "mean_drift_unseen": 0,
     }
+    assert result["comparison"]["mean_cosine"] == pytest.approx(1)  # it was compared with itself
     assert [m["step"] for m in result["timeline"]["moments"]] == [1, 2]
     assert result["timeline"]["moments"][1]["cosine_to_last"] == pytest.approx(1)
+
+
+def test_tables_alone_tell_the_same_but_for_what_needs_an_encoder(result, folder):
+    alone = json.loads((folder / "alone" / "result.json").read_text())
+    assert alone["overview"]["architecture"] is None
+    for part in ("geometry", "neighbours", "positions", "segments"):
+        for name in set(alone[part]) - {"analogies", "outliers"}:
+            assert alone[part][name] == result[part][name], (part, name)
+    assert alone["similarity"]["pairs"]["token table, raw"]["coverage"] == 0.8
+    assert "by_layer" not in alone["similarity"]["pairs"]
+    assert alone["comparison"]["rows"] == 50 and alone["comparison"]["mean_cosine"] is None
+    assert not {"contextuality", "timeline", "updates", "sentences"} & set(alone)
+    assert not (folder / "alone" / "projector").exists()
 
 
 def test_beside_the_numbers_lie_the_page_and_the_projectors_files(result, folder):

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 COLOURS = (
     "#4c8bbf", "#e08a3c", "#57a773", "#c65d57", "#8f7ac2", "#3fa7a3", "#b98b5e", "#8a939c",
 )  # fmt: skip
+_EACH = 13  # so many whole numbers have each its own tick
 SEQUENTIAL = "Viridis"
 DIVERGING = ((0.0, "#2f6fae"), (0.5, "#f4f2ee"), (1.0, "#c2452d"))
 
@@ -43,6 +44,8 @@ def lines(
             for number, (name, (x, y)) in enumerate(series.items())
         ]
     )  # fmt: skip
+    if marks and all(len(trace.x) and np.ptp(trace.x) < _EACH for trace in figure.data):
+        figure.update_xaxes(dtick=1)  # layers and positions: there is nothing between
     return _styled(figure, x_title, y_title, x_log=x_log, y_log=y_log)
 
 
@@ -154,7 +157,10 @@ def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], x_title:
 
 def histogram(values: np.ndarray, x_title: str, y_title: str, bins: int = 60) -> go.Figure:
     """How values are distributed; counted here, so that the page does not hold them all."""
-    heights, edges = np.histogram(values[np.isfinite(values)], bins=bins)
+    values = np.asarray(values, np.float64)[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    room = max(1e-3 * max(abs(low), abs(high), 1e-3) - (high - low), 0) / 2  # all may be one value
+    heights, edges = np.histogram(values, bins, (low - room, high + room))
     figure = go.Figure(
         go.Bar(
             x=(edges[:-1] + edges[1:]) / 2, y=heights, width=np.diff(edges),

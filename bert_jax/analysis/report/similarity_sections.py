@@ -76,7 +76,9 @@ def sentences_section(found: Mapping[str, Mapping[str, Sequence[Agreement]]]) ->
         (
             Plot(
                 "sentence-similarity", "By layer and pooling",
-                "Without fine-tuning, the mean usually says more than [CLS].",
+                "How far the order of the cosines is that of people's scores, at every layer; "
+                "layer 0 is the input representation, where [CLS] is the same in every text and "
+                "tells nothing. Without fine-tuning, the mean usually says more than [CLS].",
                 lines(
                     {name: (np.arange(len(layers)), [a.rho for a in layers])
                      for name, layers in series.items()},

@@ -61,7 +61,7 @@ def timeline_section(moments: Sequence[Moment]) -> Section:
 
 
 def comparison_section(
-    comparison: Comparison, pieces: Sequence[str], name: str, left_out: int
+    comparison: Comparison, pieces: Sequence[str], name: str, only_one: int
 ) -> Section:
     """Two checkpoints.
 
@@ -69,7 +69,7 @@ def comparison_section(
         comparison: over n rows that both have.
         pieces: n strings.
         name: of the other checkpoint.
-        left_out: pieces that only one of them has.
+        only_one: pieces that only one of them has.
     """
     kept = comparison.kept
     same_width = not np.isnan(comparison.procrustes)
@@ -85,7 +85,7 @@ def comparison_section(
     blocks: list = [
         Numbers(
             (
-                ("rows compared", f"{len(pieces):,}", f"{left_out:,} pieces only one of them has"),
+                ("rows compared", f"{len(pieces):,}", f"{only_one:,} pieces only one of them has"),
                 ("mean cosine, row by row", f"{comparison.cosines.mean():.3f}" if same_width
                  else "–", "as they stand" if same_width else "the widths differ"),
                 ("after rotation", f"{comparison.aligned.mean():.3f}" if same_width else "–",
