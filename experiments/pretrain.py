@@ -64,6 +64,7 @@ flags.DEFINE_integer("vocab_size", 8192, "Pieces of a learned vocabulary.", lowe
 flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is uncased.")
 flags.DEFINE_float("heldout_fraction", 0.05, "Share of the documents to measure with.")
 flags.DEFINE_string("model", "tiny", "tiny, mini, small, medium, base, large, or a config.json.")
+flags.DEFINE_bool("untied", False, "Give the masked-LM head a table of its own.")
 flags.DEFINE_integer("steps", 450, "Updates in the whole run.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Rows of the global batch.", lower_bound=1)
 flags.DEFINE_string("phases", "128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
@@ -97,7 +98,8 @@ _MAY_CHANGE = (
     "loader_workers", "profile", "words", "mesh", "scan_layers",
 )  # fmt: skip
 _SETTINGS = (
-    "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "steps",
+    "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "untied",
+    "steps",
     "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
     "decay_power", "weight_decay", "clip_norm", "accumulate", "dtype", "seed", *_MAY_CHANGE,
 )  # fmt: skip
@@ -180,6 +182,7 @@ def _pretrainer(config: BertConfig, mesh: Mesh) -> Pretrainer:
         dtype=jnp.dtype(FLAGS.dtype),
         scan_layers=_scan_layers(),
         accumulate=FLAGS.accumulate,
+        row_lazy=FLAGS.optimizer == "row_lazy_adamw",
     )
 
 
@@ -280,6 +283,8 @@ def _model_config(name: str, vocab_size: int, phases: list[Phase]) -> BertConfig
         raise UserError(
             f"got --model={name}; expected a config.json or one of {', '.join(presets)}"
         )
+    if FLAGS.untied:
+        config = config.replace(tie_word_embeddings=False)
     longest = max(phase.length for phase in phases)
     if longest > config.max_position_embeddings:
         raise UserError(

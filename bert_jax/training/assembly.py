@@ -54,6 +54,7 @@ def assemble_pretrainer(
     dtype: Any = jnp.float32,
     scan_layers: bool = False,
     accumulate: int = 1,
+    row_lazy: bool = False,
 ) -> Pretrainer:
     """Put model, optimiser and mesh together.
 
@@ -67,10 +68,17 @@ def assemble_pretrainer(
         dtype: what the model computes in; parameters are float32.
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
         accumulate: microbatches a step.
+        row_lazy: `optimizer` updates touched token rows only (`row_lazy.py`).
 
     Raises:
-        UserError: the batch cannot be cut over microbatches and devices.
+        UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied
+            decoder.
     """
+    if row_lazy and config.tie_word_embeddings:
+        raise UserError(
+            "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
+            " token table; expected an untied decoder (--untied), or another optimiser"
+        )
     pieces = accumulate * batch_ways(mesh)
     if accumulate < 1 or batch_size % pieces:
         raise UserError(
@@ -94,7 +102,13 @@ def assemble_pretrainer(
     placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
-        definition, optimizer, rate, seed, scan_layers=scan_layers, accumulate=accumulate
+        definition,
+        optimizer,
+        rate,
+        seed,
+        scan_layers=scan_layers,
+        accumulate=accumulate,
+        row_lazy=row_lazy,
     )
     eval_step = create_eval_step(definition, scan_layers=scan_layers)
     return Pretrainer(

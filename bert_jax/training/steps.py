@@ -13,8 +13,9 @@ from flax import nnx
 from bert_jax.model.attention import attention_mask_from_instances
 from bert_jax.model.bert import PretrainingOutput
 from bert_jax.model.layer_layout import stack_layers
-from bert_jax.model.parameters import Parameters, merge_model
+from bert_jax.model.parameters import Parameters, merge_model, token_table, with_token_table
 from bert_jax.training.losses import Batch, means, pretraining_sums
+from bert_jax.training.row_lazy import gather_rows, touched_rows
 from bert_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -33,6 +34,7 @@ def create_train_step(
     scan_layers: bool = False,
     accumulate: int = 1,
     dropout: bool = True,
+    row_lazy: bool = False,
 ) -> TrainStep:
     """One update: value_and_grad → update → apply → a dict of scalars.
 
@@ -46,6 +48,9 @@ def create_train_step(
         accumulate: microbatches whose gradients are summed before the update; the loss and the
             gradient are those of the whole batch but for rounding (and for dropout's draws).
         dropout: False trains without it.
+        row_lazy: `optimizer` is one of `row_lazy.py`: the model computes with the token rows of the
+            batch alone, and no gradient of the size of the table is made. The decoder must be
+            untied, since a tied one has a gradient for every row.
 
     Returns:
         `step(state, batch) -> (state, metrics)`, still to be given to `jax.jit`. Metrics are
@@ -59,6 +64,8 @@ def create_train_step(
         # Divided by the totals of the global batch, so that microbatches simply add up.
         return means(sums | totals)["loss"], sums
 
+    update = optax.with_extra_args_support(optimizer).update
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
         key = jax.random.fold_in(key, state.step)
@@ -67,16 +74,23 @@ def create_train_step(
             "nsp_count": jnp.sum(batch["next_weights"]),
         }
         gradient_of = jax.grad(loss, has_aux=True)
+        params, rows = state.params, None
+        if row_lazy:
+            seen = touched_rows(batch["input_ids"], token_table(params).shape[0])
+            rows, batch = seen.rows, {**batch, "input_ids": seen.places}
+            params = with_token_table(params, gather_rows(token_table(params), rows))
         if accumulate == 1:
-            gradients, sums = gradient_of(state.params, batch, key, totals)
+            gradients, sums = gradient_of(params, batch, key, totals)
         else:
             gradients, sums = _accumulated(
-                lambda i, rows: gradient_of(state.params, rows, jax.random.fold_in(key, i), totals),
+                lambda i, rows: gradient_of(params, rows, jax.random.fold_in(key, i), totals),
                 _microbatches(batch, accumulate),
                 accumulate,
             )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates, opt_state = update(gradients, state.opt_state, state.params, rows=rows)
         params = optax.apply_updates(state.params, updates)
+        if row_lazy:  # the new table itself, not what to add to it
+            params = with_token_table(params, token_table(updates))
         metrics = means(sums) | {
             "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),

@@ -48,6 +48,8 @@ CASES = {
     "--pack=0": "flag --pack=0: 0 is not a positive integer",
     "--masking=word": "flag --masking=word: value should be one of <token|whole_word>",
     "--optimizer=sgdd": "flag --optimizer=sgdd: value should be one of <adamw|bert_adam|",
+    "--optimizer=row_lazy_adamw": "got a row-lazy optimiser with a tied decoder, whose gradient",
+    "--untied=perhaps": "Non-boolean argument to boolean flag",
     "--learning_rate=fast": "flag --learning_rate=fast: could not convert string to float",
     "--warmup=9": "got a warm-up of 9 steps in a run of 4; expected 0 to 4",
     "--weight_decay=-1": "flag --weight_decay=-1",
