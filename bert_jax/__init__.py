@@ -6,16 +6,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bert_jax.config import BertConfig
     from bert_jax.model.bert import Bert, BertForPretraining
+    from bert_jax.model.tasks import (
+        BertForMultipleChoice,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+    )
     from bert_jax.text.tokenizer import Tokenizer
 
-__all__ = ["Bert", "BertConfig", "BertForPretraining", "Tokenizer"]
+__all__ = [
+    "Bert",
+    "BertConfig",
+    "BertForMultipleChoice",
+    "BertForPretraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "Tokenizer",
+]
 
 # Looked up on first use: whoever only tokenises waits for no jax, whoever only asks for the
 # version of a config waits for neither.
 _HOMES = {
     "Bert": "bert_jax.model.bert",
     "BertConfig": "bert_jax.config",
+    "BertForMultipleChoice": "bert_jax.model.tasks",
     "BertForPretraining": "bert_jax.model.bert",
+    "BertForQuestionAnswering": "bert_jax.model.tasks",
+    "BertForSequenceClassification": "bert_jax.model.tasks",
+    "BertForTokenClassification": "bert_jax.model.tasks",
     "Tokenizer": "bert_jax.text.tokenizer",
 }
 

@@ -29,6 +29,7 @@ from absl import flags
 from jax.sharding import Mesh
 
 from bert_jax.config import BertConfig
+from bert_jax.convert.ours import vocabulary_item
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
@@ -324,15 +325,7 @@ def _check_continues(checkpoints: Checkpoints, config: BertConfig, corpus: Corpu
 
 
 def _vocabulary(corpus: Corpus) -> dict[str, Any]:
-    tokenizer = corpus.tokenizer
-    return {
-        "corpus_fingerprint": corpus.fingerprint,
-        "hash": tokenizer.vocab_hash,
-        "lowercase": tokenizer.lowercase,
-        "strip_accents": tokenizer.strip_accents,
-        "split_chinese": tokenizer.split_chinese,
-        "pieces": list(tokenizer.pieces),
-    }
+    return {"corpus_fingerprint": corpus.fingerprint, **vocabulary_item(corpus.tokenizer)}
 
 
 def _peak_rss_bytes() -> int:

@@ -13,6 +13,7 @@ from bert_jax.model.checks import as_allowed
 from bert_jax.model.embeddings import Embeddings, InputRepresentation
 from bert_jax.model.encoder import Encoder
 from bert_jax.model.heads import MaskedLMHead, NextSentenceHead, Pooler, gather_positions
+from bert_jax.model.pretrainable import Pretrainable
 from bert_jax.model.products import Products
 
 
@@ -22,7 +23,7 @@ class BertOutput:
     """What `Bert` computed; the optional parts are None where not asked for."""
 
     last_hidden_state: jax.Array  # [B, L, D]
-    pooler_output: jax.Array  # [B, D], or [B, I, D] with cls_positions
+    pooler_output: jax.Array | None  # [B, D], or [B, I, D] with cls_positions; None: no pooler
     hidden_states: tuple[jax.Array, ...] | None  # embeddings, then after each layer: [B, L, D]
     attentions: tuple[jax.Array, ...] | None  # of each layer: [B, N, L, L] fp32
     embeddings: InputRepresentation | None
@@ -37,7 +38,7 @@ class PretrainingOutput(BertOutput):
     nsp_logits: jax.Array  # [B, 2] fp32, or [B, I, 2] with cls_positions
 
 
-class Bert(nnx.Module):
+class Bert(nnx.Module, Pretrainable):
     """BERT: embeddings, encoder, pooler. Devlin et al. 2018 (https://arxiv.org/abs/1810.04805).
 
     The module holds parameters only, in fp32; randomness is an argument of the call.
@@ -48,6 +49,7 @@ class Bert(nnx.Module):
         scan_layers: loop over the layers instead of unrolling them; see `Encoder`.
         dtype: compute dtype, float32 or bfloat16. Softmax, LayerNorm and logits stay fp32.
         products: how to multiply; None takes what suits the backend jax runs on.
+        pooler: False leaves the pooler out, as tasks do that look at every position.
     """
 
     def __init__(
@@ -58,11 +60,12 @@ class Bert(nnx.Module):
         scan_layers: bool = False,
         dtype: Any = jnp.float32,
         products: Products | None = None,
+        pooler: bool = True,
     ):
         products = products or default_products()
         self.embeddings = Embeddings(config, rngs, dtype)
         self.encoder = Encoder(config, rngs, products, scan_layers)
-        self.pooler = Pooler(config, rngs, products)
+        self.pooler = Pooler(config, rngs, products) if pooler else None
         self.config = config
 
     def __call__(
@@ -109,14 +112,14 @@ class Bert(nnx.Module):
         cls_states = last[:, 0] if cls_positions is None else gather_positions(last, cls_positions)
         return BertOutput(
             last_hidden_state=last,
-            pooler_output=self.pooler(cls_states),
+            pooler_output=None if self.pooler is None else self.pooler(cls_states),
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
             embeddings=representation if output_embeddings else None,
         )
 
 
-class BertForPretraining(nnx.Module):
+class BertForPretraining(nnx.Module, Pretrainable):
     """Bert with the masked-LM and the next-sentence head.
 
     Args:
@@ -182,12 +185,13 @@ class BertForPretraining(nnx.Module):
             output_attentions=output_attentions,
             output_embeddings=output_embeddings,
         )
-        hidden = output.last_hidden_state
+        hidden, pooled = output.last_hidden_state, output.pooler_output
+        assert pooled is not None  # this class's Bert has a pooler
         if masked_positions is not None:
             hidden = gather_positions(hidden, masked_positions)
         parts = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
         return PretrainingOutput(
             **parts,
             mlm_logits=self.mlm(hidden, self.bert.embeddings.token.table[...]),
-            nsp_logits=self.nsp(output.pooler_output),
+            nsp_logits=self.nsp(pooled),
         )

@@ -262,15 +262,19 @@ class Tokenizer:
         library.decoder = WordPieceDecoder(prefix="##", cleanup=True)
         return library
 
-    @cached_property
-    def _library_with_specials(self) -> tokenizers.Tokenizer:
+    def library_with_specials(self) -> tokenizers.Tokenizer:
+        """A new tokenizer of the Rust library, to which special pieces in a text are special."""
         library = self._make_library()
         library.add_special_tokens(list(SPECIAL_PIECES))
         return library
 
+    @cached_property
+    def _special_encoder(self) -> tokenizers.Tokenizer:
+        return self.library_with_specials()
+
     def _encoder(self, special_pieces_in_text: bool) -> tokenizers.Tokenizer:
         # Two encoders, not one that is switched: switching would not be safe between threads.
-        return self._library_with_specials if special_pieces_in_text else self._library
+        return self._special_encoder if special_pieces_in_text else self._library
 
     def _frame(
         self,

@@ -6,6 +6,7 @@
         embeddings/   token, segment, position, norm — read alone by `load_embeddings`
         config/       BertConfig as JSON
         vocabulary/   the pieces, their hash, how text is normalised
+        head/         of a fine-tuned model: its architecture and class names
         metrics/      held-out figures, by which the best checkpoint is kept
 
 A checkpoint is renamed into place when it is whole: one that is listed can be read.
@@ -37,6 +38,8 @@ class Checkpoints:
         keep: the newest `keep` are kept, and the one with the lowest `BEST_METRIC`.
         config: `BertConfig` as a JSON-able dict, written into every checkpoint.
         vocabulary: a JSON-able dict with at least `pieces` and `hash`, likewise.
+        head: of a fine-tuned model, a dict with `architecture` (Hugging Face's name of the class)
+            and `labels`, likewise; None for pretraining.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Checkpoints:
         keep: int,
         config: Mapping[str, Any],
         vocabulary: Mapping[str, Any],
+        head: Mapping[str, Any] | None = None,
     ):
         if keep < 1:
             raise UserError(f"got keep={keep} checkpoints; expected at least 1")
@@ -67,7 +71,7 @@ class Checkpoints:
             ),
             cleanup_tmp_directories=True,
         )
-        self._config, self._vocabulary = dict(config), dict(vocabulary)
+        self._json = _json_items(config, vocabulary, head)
         self._writing: ocp.AsyncResponse[bool] | None = None
 
     def latest_step(self) -> int | None:
@@ -82,12 +86,7 @@ class Checkpoints:
         rest, embeddings = _take_embeddings(state)
         self._writing = self._checkpointer.save_checkpointables_async(
             step,
-            {
-                "state": rest,
-                "embeddings": embeddings,
-                "config": self._config,
-                "vocabulary": self._vocabulary,
-            },
+            {"state": rest, "embeddings": embeddings, **self._json},
             metrics=dict(metrics) if metrics else None,
         )
 
@@ -121,6 +120,31 @@ class Checkpoints:
         self._checkpointer.close()
 
 
+def save_params(
+    path: str | Path,
+    params: Mapping[str, Any],
+    *,
+    config: Mapping[str, Any],
+    vocabulary: Mapping[str, Any] | None,
+    head: Mapping[str, Any] | None = None,
+) -> None:
+    """Write parameters as one checkpoint, without step or optimiser state, whole or not at all.
+
+    Args:
+        path: the checkpoint itself, which must not exist.
+        params: nested dict with `bert/embeddings`; arrays of any kind.
+        config, vocabulary, head: as for `Checkpoints`; the vocabulary may be None.
+    """
+    bert = dict(params["bert"])
+    embeddings = bert.pop("embeddings")
+    state = {"params": {**params, "bert": bert}}
+    with _context():
+        ocp.save_checkpointables(
+            Path(path).absolute(),
+            {"state": state, "embeddings": embeddings, **_json_items(config, vocabulary, head)},
+        )
+
+
 def load_embeddings(path: str | Path) -> dict[str, Any]:
     """The three tables and their LayerNorm as numpy arrays, reading nothing else.
 
@@ -150,8 +174,13 @@ def load_params(path: str | Path) -> dict[str, Any]:
     return {**params, "bert": {"embeddings": load_embeddings(path), **params["bert"]}}
 
 
+def has_item(path: str | Path, item: str) -> bool:
+    """Whether a checkpoint holds an item, such as `head`."""
+    return (Path(path) / item).is_dir()
+
+
 def load_json(path: str | Path, item: str) -> dict[str, Any]:
-    """The `config` or the `vocabulary` of a checkpoint."""
+    """The `config`, the `vocabulary` or the `head` of a checkpoint."""
     file = Path(path) / item / "data.json"
     if not file.is_file():
         raise UserError(f"got {path}, which has no {item}; expected a checkpoint of bert_jax")
@@ -169,13 +198,22 @@ def _load(path: str | Path, item: str) -> Any:
 
 
 def _context() -> ocp.Context:
-    """Orbax settings: `config` and `vocabulary` are JSON files a person can read."""
+    """Orbax settings: `config`, `vocabulary` and `head` are JSON files a person can read."""
     registry = ocp.handlers.local_registry()
-    for name in ("config", "vocabulary"):
+    for name in ("config", "vocabulary", "head"):
         registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
     context = ocp.Context()
     context.checkpointables.registry = registry
     return context
+
+
+def _json_items(
+    config: Mapping[str, Any],
+    vocabulary: Mapping[str, Any] | None,
+    head: Mapping[str, Any] | None,
+) -> dict[str, dict[str, Any]]:
+    items = {"config": config, "vocabulary": vocabulary, "head": head}
+    return {name: dict(content) for name, content in items.items() if content is not None}
 
 
 def _take_embeddings(state: TrainState) -> tuple[TrainState, dict[str, Any]]:

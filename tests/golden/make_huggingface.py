@@ -57,11 +57,34 @@ def compute(case: str) -> dict[str, np.ndarray]:
     }
 
 
+def compute_heads(case: str) -> dict[str, np.ndarray]:
+    """The logits of one case under every output layer."""
+    results = {}
+    for name, labels in rule.HEADS.items():
+        config = transformers.BertConfig(
+            **rule.CASES[case], attn_implementation="eager", num_labels=labels
+        )
+        model = getattr(transformers, name)(config).double().eval()
+        with torch.no_grad():
+            for weight, parameter in model.named_parameters():
+                parameter.copy_(torch.from_numpy(rule.weight(weight, tuple(parameter.shape))))
+        names = ("input_ids", "token_type_ids", "attention_mask")
+        batch = {key: torch.from_numpy(rule.batch(case)[key]).long() for key in names}
+        if name == "BertForMultipleChoice":
+            batch = {key: array[None] for key, array in batch.items()}
+        output = model(**batch)
+        logits = ("logits",) if "logits" in output else ("start_logits", "end_logits")
+        for key in logits:
+            results[f"{case} {name} {key}"] = output[key].detach().numpy().astype(np.float32)
+    return results
+
+
 def main() -> None:
     """Compute all cases and write the file beside this one."""
     arrays: dict[str, np.ndarray] = {}
     for case in rule.CASES:
         arrays.update(compute(case))
+        arrays.update(compute_heads(case))
     np.savez_compressed(Path(__file__).with_name("huggingface.npz"), **arrays)
 
 

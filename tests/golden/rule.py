@@ -46,6 +46,13 @@ CASES = {
         "tie_word_embeddings": False,
     },
 }
+# Output layers, and how many scores each has.
+HEADS = {
+    "BertForSequenceClassification": 3,
+    "BertForTokenClassification": 4,
+    "BertForQuestionAnswering": 2,
+    "BertForMultipleChoice": 1,
+}
 LENGTHS = (12, 9, 5)
 PREDICTIONS = 3
 

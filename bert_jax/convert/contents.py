@@ -1,0 +1,32 @@
+"""What a checkpoint of any kind holds, in our own terms."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bert_jax.config import BertConfig
+from bert_jax.model.parameters import Parameters
+from bert_jax.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A checkpoint read into memory.
+
+    Attributes:
+        config: sizes and choices of the encoder.
+        params: numpy arrays in fp32, a nested dict, layers unrolled: `bert` with `embeddings`,
+            `encoder` and perhaps `pooler`; then the heads there are: `mlm`, `nsp`, `classifier`,
+            `qa_outputs`.
+        architecture: Hugging Face's name of the model class, such as `BertForPreTraining`.
+        labels: class names of a fine-tuned head in the order of its scores; () where none.
+        tokenizer: None where the checkpoint has no vocabulary that can be read.
+        notes: what was left out, and what was guessed: for a person to read.
+    """
+
+    config: BertConfig
+    params: Parameters
+    architecture: str
+    labels: tuple[str, ...] = ()
+    tokenizer: Tokenizer | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,134 @@
+"""Hugging Face directories: config.json, safetensors, the tokenizer's files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bert_jax.config import BertConfig
+from bert_jax.convert.architectures import PARTS, architecture_of, parts_of
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.files import new_directory
+from bert_jax.convert.safetensors_files import INDEX, SafetensorsFile, write_safetensors
+from bert_jax.convert.tokenizer_files import read_tokenizer, write_tokenizer
+from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
+from bert_jax.errors import UserError
+from bert_jax.model.parameters import Parameters
+
+WEIGHTS = "model.safetensors"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def is_huggingface(directory: Path) -> bool:
+    """Whether a directory has a config.json; its weights may still be of a kind we refuse."""
+    return (directory / "config.json").is_file()
+
+
+def load_huggingface(directory: Path, embeddings_only: bool = False) -> Pretrained:
+    """Read a Hugging Face directory.
+
+    Raises:
+        UserError: no weights, only pickled ones, or weights that do not fit the configuration.
+    """
+    config = BertConfig.from_json(directory / "config.json")
+    file = SafetensorsFile(weights_path(directory))
+    params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
+    content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    stated = next(iter(content.get("architectures") or ()), None)
+    tokenizer, more = read_tokenizer(directory)
+    architecture = architecture_of(params, stated)
+    return Pretrained(
+        config=config,
+        params=params,
+        architecture=architecture,
+        labels=_labels(content, params),
+        tokenizer=tokenizer,
+        notes=(*notes, *more),
+    )
+
+
+def weights_path(directory: Path) -> Path:
+    """The safetensors file of a directory, or the index of its several ones.
+
+    Raises:
+        UserError: there is neither; says how to convert pickled weights where there are such.
+    """
+    for name in (WEIGHTS, INDEX):
+        if (directory / name).is_file():
+            return directory / name
+    if any((directory / name).is_file() for name in PICKLES):
+        raise UserError(
+            f"got {directory}, whose weights are pickled ({PICKLES[0]}): to read them runs what "
+            "they contain; expected safetensors, which `python -m experiments.unpickle "
+            f"--from={directory} --to=DIR` makes where torch is installed"
+        )
+    raise UserError(
+        f"got {directory}, which has a config.json and no weights; expected {WEIGHTS} or {INDEX}"
+    )
+
+
+def _labels(content: dict[str, Any], params: Parameters) -> tuple[str, ...]:
+    """The class names of a classifier, if they are that many and not just LABEL_0, LABEL_1 …"""
+    if "classifier" not in params:
+        return ()
+    names = {int(key): str(value) for key, value in (content.get("id2label") or {}).items()}
+    count = params["classifier"]["kernel"].shape[1]
+    if sorted(names) != list(range(count)) or names == _numbered(count):
+        return ()
+    return tuple(names[i] for i in range(count))
+
+
+def _numbered(count: int) -> dict[int, str]:
+    return {i: f"LABEL_{i}" for i in range(count)}
+
+
+def save_huggingface(
+    pretrained: Pretrained, directory: str | os.PathLike[str], *, overwrite: bool = False
+) -> tuple[str, ...]:
+    """Write a directory that `AutoModel….from_pretrained` opens, whole or not at all.
+
+    Returns:
+        Notes: what was left out.
+
+    Raises:
+        UserError: see `files.new_directory`.
+    """
+    architecture, notes = pretrained.architecture, []
+    params = pretrained.params
+    has, known = parts_of(params), PARTS[architecture]
+    if "pooler" in has - known:
+        params = {**params, "bert": {k: v for k, v in params["bert"].items() if k != "pooler"}}
+        notes.append(f"left out: the pooler, which Hugging Face's {architecture} does not have")
+    if "pooler" in known - has:
+        notes.append("there is no pooler, and transformers will make one up")
+    arrays, _ = named_arrays(params, pretrained.config, "huggingface")
+    if architecture == "BertModel":
+        arrays = {name.removeprefix("bert."): array for name, array in arrays.items()}
+    with new_directory(directory, overwrite=overwrite) as partial:
+        write_safetensors(partial / WEIGHTS, arrays, {"format": "pt"})
+        content = json.dumps(_config(pretrained), indent=2, ensure_ascii=False)
+        (partial / "config.json").write_text(content + "\n", encoding="utf-8")
+        if pretrained.tokenizer is not None:
+            positions = pretrained.config.max_position_embeddings
+            write_tokenizer(pretrained.tokenizer, partial, positions)
+    return tuple(notes)
+
+
+def _config(pretrained: Pretrained) -> dict[str, Any]:
+    content = {
+        "architectures": [pretrained.architecture],
+        **pretrained.config.to_dict(),
+        "dtype": "float32",
+    }
+    many_classes = ("BertForSequenceClassification", "BertForTokenClassification")
+    if pretrained.architecture in many_classes:
+        count = pretrained.params["classifier"]["kernel"].shape[1]
+        names = dict(enumerate(pretrained.labels)) or _numbered(count)
+        content["id2label"] = {str(i): name for i, name in names.items()}
+        content["label2id"] = {name: i for i, name in names.items()}
+    if pretrained.architecture == "BertForSequenceClassification":
+        one = pretrained.params["classifier"]["kernel"].shape[1] == 1
+        content["problem_type"] = "regression" if one else "single_label_classification"
+    return content

@@ -1,0 +1,102 @@
+"""Our own checkpoints: of a run, of its newest step, or of a conversion."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bert_jax.config import BertConfig
+from bert_jax.convert.architectures import architecture_of
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.files import new_directory
+from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.training.checkpoints import (
+    has_item,
+    load_embeddings,
+    load_json,
+    load_params,
+    save_params,
+)
+
+
+def find_ours(path: Path) -> Path | None:
+    """The checkpoint that `path` is, or the newest one of the run whose workdir it is.
+
+    runs/pretrain/checkpoints/450   itself
+    runs/pretrain/checkpoints       450, the highest number
+    runs/pretrain                   checkpoints/450
+    """
+    if (path / "embeddings").is_dir() and (path / "config" / "data.json").is_file():
+        return path
+    for directory in (path / "checkpoints", path):
+        if directory.is_dir():
+            steps = [p for p in directory.iterdir() if p.name.isdecimal() and find_ours(p)]
+            if steps:
+                return max(steps, key=lambda p: int(p.name))
+    return None
+
+
+def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:
+    """Read one checkpoint, see `find_ours`."""
+    params = (
+        {"bert": {"embeddings": load_embeddings(checkpoint)}}
+        if embeddings_only
+        else load_params(checkpoint)
+    )
+    head = load_json(checkpoint, "head") if has_item(checkpoint, "head") else {}
+    tokenizer, notes = read_vocabulary(checkpoint)
+    return Pretrained(
+        config=BertConfig.from_dict(load_json(checkpoint, "config"), str(checkpoint)),
+        params=params,
+        architecture=architecture_of(params, head.get("architecture")),
+        labels=tuple(head.get("labels", ())),
+        tokenizer=tokenizer,
+        notes=notes,
+    )
+
+
+def read_vocabulary(checkpoint: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
+    """The tokenizer of a checkpoint, or None and a note."""
+    if not has_item(checkpoint, "vocabulary"):
+        return None, ("no tokenizer: the checkpoint has no vocabulary",)
+    content = load_json(checkpoint, "vocabulary")
+    tokenizer = Tokenizer(
+        content["pieces"],
+        content.get("lowercase", True),
+        content.get("strip_accents"),
+        content.get("split_chinese", True),
+    )
+    return tokenizer, ()
+
+
+def vocabulary_item(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a checkpoint keeps of a tokenizer."""
+    return {
+        "hash": tokenizer.vocab_hash,
+        "lowercase": tokenizer.lowercase,
+        "strip_accents": tokenizer.strip_accents,
+        "split_chinese": tokenizer.split_chinese,
+        "pieces": list(tokenizer.pieces),
+    }
+
+
+def save_ours(
+    pretrained: Pretrained, directory: str | os.PathLike[str], *, overwrite: bool = False
+) -> tuple[str, ...]:
+    """Write `pretrained` as one checkpoint of ours, whole or not at all.
+
+    Raises:
+        UserError: see `files.new_directory`.
+    """
+    tokenizer = pretrained.tokenizer
+    with new_directory(directory, overwrite=overwrite) as partial:
+        partial.rmdir()  # orbax makes it
+        save_params(
+            partial,
+            pretrained.params,
+            config=pretrained.config.to_dict(),
+            vocabulary=None if tokenizer is None else vocabulary_item(tokenizer),
+            head={"architecture": pretrained.architecture, "labels": list(pretrained.labels)},
+        )
+    return ()

@@ -1,0 +1,264 @@
+"""BERT with one output layer, for each kind of task: names and parameters as at Hugging Face.
+
+    class                          looks at            scores
+    BertForSequenceClassification  the pooled [CLS]    [B, C]         a sentence, or a pair
+    BertForMultipleChoice          the pooled [CLS]    [B, choices]   one softmax over the choices
+    BertForTokenClassification     every position      [B, L, C]      tagging
+    BertForQuestionAnswering       every position      [B, L] twice   where an answer begins, ends
+
+Devlin et al. 2018, section 4 (https://arxiv.org/abs/1810.04805). Scores are fp32 logits.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bert_jax.config import BertConfig
+from bert_jax.errors import UserError
+from bert_jax.model.backend import default_products
+from bert_jax.model.bert import Bert, BertOutput
+from bert_jax.model.dropout import dropout, dropout_seed
+from bert_jax.model.layers import Dense
+from bert_jax.model.pretrainable import Pretrainable
+from bert_jax.model.products import Products
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ClassifierOutput(BertOutput):
+    """What a classifying model computed; shapes of `logits` are at each class."""
+
+    logits: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class QuestionAnsweringOutput(BertOutput):
+    """What `BertForQuestionAnswering` computed."""
+
+    start_logits: jax.Array  # [B, L] fp32
+    end_logits: jax.Array  # [B, L] fp32
+
+
+class BertForSequenceClassification(nnx.Module, Pretrainable):
+    """One score a class for a sentence or a pair; a single class is a regression.
+
+    Args:
+        config: sizes and choices; `hidden_dropout_prob` is also the head's.
+        rngs: where the initial parameters' randomness comes from.
+        labels: C, how many classes.
+        scan_layers, dtype, products: as for `Bert`.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        *,
+        labels: int = 2,
+        scan_layers: bool = False,
+        dtype: Any = jnp.float32,
+        products: Products | None = None,
+    ):
+        products = products or default_products()
+        self.bert = Bert(config, rngs, scan_layers=scan_layers, dtype=dtype, products=products)
+        self.classifier = _head(config, _counted(labels), rngs, products)
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(
+        self,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        cls_positions: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **wanted: bool,
+    ) -> ClassifierOutput:
+        """Score the classes: `logits` [B, C], or [B, I, C] with cls_positions.
+
+        Args and errors as for `Bert`; `wanted` are its `output_…` switches.
+        """
+        output = self.bert(
+            input_ids, token_type_ids, attention_mask, position_ids, cls_positions, rngs=rngs,
+            **wanted,
+        )  # fmt: skip
+        pooled = _dropped(output.pooler_output, self.rate, rngs)
+        return ClassifierOutput(**_fields(output), logits=self.classifier(pooled))
+
+
+class BertForMultipleChoice(nnx.Module, Pretrainable):
+    """One score a choice; the question stands in segment 0 of every choice's row.
+
+    Args:
+        config, rngs, scan_layers, dtype, products: as for `BertForSequenceClassification`.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        *,
+        scan_layers: bool = False,
+        dtype: Any = jnp.float32,
+        products: Products | None = None,
+    ):
+        products = products or default_products()
+        self.bert = Bert(config, rngs, scan_layers=scan_layers, dtype=dtype, products=products)
+        self.classifier = _head(config, 1, rngs, products)
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(
+        self,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        attention_mask: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **wanted: bool,
+    ) -> ClassifierOutput:
+        """Score the choices: `logits` [B, choices].
+
+            input_ids [B, 2, L]           rows of the encoder        logits
+              [[q0 c0] [q0 c1]]    ->     q0c0 q0c1 q1c0 q1c1   ->   [[s00 s01]
+               [q1 c0] [q1 c1]]                                       [s10 s11]]
+
+        Args:
+            input_ids: [B, choices, L].
+            token_type_ids: [B, choices, L]; None means segment 0 everywhere.
+            attention_mask: [B, choices, L], true at real tokens; None allows everything.
+            rngs: gives dropout its randomness; None drops nothing.
+            **wanted: the `output_…` switches of `Bert`, whose outputs have B · choices rows.
+
+        Raises:
+            UserError: not three axes, or as for `Bert`.
+        """
+        shape = np.shape(input_ids)
+        if len(shape) != 3:
+            raise UserError(f"got input_ids of shape {shape}; expected three axes [B, choices, L]")
+
+        def rows(array: Any) -> Any:
+            return None if array is None else jnp.reshape(jnp.asarray(array), (-1, shape[-1]))
+
+        output = self.bert(
+            rows(input_ids), rows(token_type_ids), rows(attention_mask), rngs=rngs, **wanted
+        )
+        pooled = _dropped(output.pooler_output, self.rate, rngs)
+        logits = self.classifier(pooled).reshape(shape[:2])
+        return ClassifierOutput(**_fields(output), logits=logits)
+
+
+class BertForTokenClassification(nnx.Module, Pretrainable):
+    """One score a class at every position: tagging. Has no pooler.
+
+    Args:
+        config, rngs, labels, scan_layers, dtype, products: as for
+            `BertForSequenceClassification`.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        *,
+        labels: int = 2,
+        scan_layers: bool = False,
+        dtype: Any = jnp.float32,
+        products: Products | None = None,
+    ):
+        products = products or default_products()
+        self.bert = Bert(
+            config, rngs, scan_layers=scan_layers, dtype=dtype, products=products, pooler=False
+        )
+        self.classifier = _head(config, _counted(labels), rngs, products)
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(
+        self,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **wanted: bool,
+    ) -> ClassifierOutput:
+        """Score the classes of every position: `logits` [B, L, C].
+
+        Args and errors as for `Bert`; `wanted` are its `output_…` switches.
+        """
+        output = self.bert(
+            input_ids, token_type_ids, attention_mask, position_ids, rngs=rngs, **wanted
+        )
+        hidden = _dropped(output.last_hidden_state, self.rate, rngs)
+        return ClassifierOutput(**_fields(output), logits=self.classifier(hidden))
+
+
+class BertForQuestionAnswering(nnx.Module, Pretrainable):
+    """How well each position begins, and how well it ends, the answer. Has no pooler.
+
+    Args:
+        config, rngs, scan_layers, dtype, products: as for `Bert`.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        *,
+        scan_layers: bool = False,
+        dtype: Any = jnp.float32,
+        products: Products | None = None,
+    ):
+        products = products or default_products()
+        self.bert = Bert(
+            config, rngs, scan_layers=scan_layers, dtype=dtype, products=products, pooler=False
+        )
+        self.qa_outputs = _head(config, 2, rngs, products)
+
+    def __call__(
+        self,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **wanted: bool,
+    ) -> QuestionAnsweringOutput:
+        """Score every position as the answer's first and as its last.
+
+        Args and errors as for `Bert`; `wanted` are its `output_…` switches.
+        """
+        output = self.bert(
+            input_ids, token_type_ids, attention_mask, position_ids, rngs=rngs, **wanted
+        )
+        scores = self.qa_outputs(output.last_hidden_state.astype(jnp.float32))
+        return QuestionAnsweringOutput(
+            **_fields(output), start_logits=scores[..., 0], end_logits=scores[..., 1]
+        )
+
+
+def _head(config: BertConfig, labels: int, rngs: nnx.Rngs, products: Products) -> Dense:
+    return Dense(config.hidden_size, labels, config.initializer_range, rngs=rngs, products=products)
+
+
+def _counted(labels: int) -> int:
+    if not isinstance(labels, int) or labels < 1:
+        raise UserError(f"got labels={labels!r}; expected how many classes there are, at least 1")
+    return labels
+
+
+def _dropped(x: jax.Array | None, rate: float, rngs: nnx.Rngs | None) -> jax.Array:
+    """What the head sees in training: some elements of x dropped; fp32, so that logits are."""
+    assert x is not None  # only models that have a pooler ask for its output
+    return dropout(x.astype(jnp.float32), rate, dropout_seed(rngs, rate))
+
+
+def _fields(output: BertOutput) -> dict[str, Any]:
+    return {field.name: getattr(output, field.name) for field in dataclasses.fields(BertOutput)}

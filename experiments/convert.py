@@ -1,0 +1,75 @@
+r"""Convert a BERT checkpoint: Hugging Face's, Google's TensorFlow, or ours, each to each.
+
+    python -m experiments.convert --from=runs/pretrain --to=exported                # ours -> HF
+    python -m experiments.convert --from=bert-base-uncased --to=base --format=ours  # hub -> ours
+    python -m experiments.convert --from=uncased_L-12 --to=base                     # Google -> HF
+
+`--from` is a checkpoint or workdir of ours, a Hugging Face directory, a Google checkpoint (its
+directory, or its prefix such as DIR/bert_model.ckpt), or a name on the Hugging Face hub. Pooler,
+masked-LM, next-sentence and fine-tuned heads, class names and the vocabulary go along; what the
+new form has no place for is said. `--to` is a new directory, whole or not there at all:
+
+    huggingface   config.json, model.safetensors, vocab.txt, tokenizer.json, tokenizer_config.json
+    google        bert_model.ckpt.*, bert_config.json, vocab.txt
+    ours          an orbax checkpoint, its embedding tables an item of their own
+
+Google's form needs TensorFlow (`pip install -e '.[google-tf]'`), nothing needs torch. Pickled
+weights (pytorch_model.bin) go through `experiments.unpickle` first.
+"""
+
+from collections.abc import Callable
+
+import jax
+from absl import flags
+
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.google_tf import save_google
+from bert_jax.convert.huggingface import save_huggingface
+from bert_jax.convert.ours import save_ours
+from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.errors import UserError
+from experiments import command
+
+_FROM = flags.DEFINE_string("from", None, "The checkpoint to read: a path, or a name on the hub.")
+_TO = flags.DEFINE_string("to", None, "The directory to write.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "huggingface", ["huggingface", "google", "ours"], "What to write."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what --to holds.")
+
+_SAVERS: dict[str, Callable[..., tuple[str, ...]]] = {
+    "huggingface": save_huggingface,
+    "google": save_google,
+    "ours": save_ours,
+}
+
+
+def main() -> None:
+    """Read, write, and say what was converted and what was not."""
+    if not _FROM.value or not _TO.value:
+        raise UserError("got no --from or no --to; expected --from=CHECKPOINT --to=DIRECTORY")
+    pretrained = load_pretrained(_FROM.value)
+    save = _SAVERS[str(_FORMAT.value)]
+    notes = save(pretrained, _TO.value, overwrite=bool(_OVERWRITE.value))
+    command.print_table("Converted", {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)})
+    for note in (*pretrained.notes, *notes):
+        print(f"note: {note}")
+
+
+def _shown(pretrained: Pretrained) -> dict[str, str]:
+    config, tokenizer = pretrained.config, pretrained.tokenizer
+    size = sum(leaf.size for leaf in jax.tree.leaves(pretrained.params))
+    return {
+        "model": f"{pretrained.architecture}, {config.num_hidden_layers} layers of width "
+        f"{config.hidden_size}",
+        "parameters": f"{size:,}",
+        "token table": f"{config.vocab_size:,} rows",
+        "vocabulary": "none"
+        if tokenizer is None
+        else f"{tokenizer.vocab_size:,} pieces, {'uncased' if tokenizer.lowercase else 'cased'}",
+        "class names": ", ".join(pretrained.labels) or "-",
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,56 @@
+"""Small models of every class, and their parameters as a checkpoint would hold them."""
+
+import jax
+import numpy as np
+from flax import nnx
+
+from bert_jax.config import BertConfig
+from bert_jax.convert.architectures import CLASSES
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.models import pretrained_from
+from bert_jax.text.tokenizer import Tokenizer
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##able", "read", "##ing", "é", "你"]
+LABELS = ("no", "perhaps", "yes")
+LABELLED = ("BertForSequenceClassification", "BertForTokenClassification")
+ARCHITECTURES = [
+    name for name in CLASSES if name not in ("BertForMaskedLM", "BertForNextSentencePrediction")
+]
+
+
+def config(**changes):
+    sizes = {
+        "vocab_size": len(PIECES),
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 12,
+        "max_position_embeddings": 16,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    return BertConfig(**{**sizes, **changes})
+
+
+def model(architecture, seed=0, **changes):
+    options = {"labels": len(LABELS)} if architecture in LABELLED else {}
+    made = CLASSES[architecture](config(**changes), nnx.Rngs(seed), **options)
+    # Biases and LayerNorms start at 0 and 1; here every number differs from every other.
+    definition, state = nnx.split(made)
+    keys = iter(jax.random.split(jax.random.key(seed), len(jax.tree.leaves(state))))
+    noisy = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape), state)
+    return nnx.merge(definition, noisy)
+
+
+def tokenizer(**settings):
+    return Tokenizer(PIECES, **settings)
+
+
+def pretrained(architecture, tokenizer=None, **changes) -> Pretrained:
+    labels = LABELS if architecture in LABELLED else ()
+    return pretrained_from(model(architecture, **changes), tokenizer, labels)
+
+
+def assert_same_params(ours, theirs):
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)

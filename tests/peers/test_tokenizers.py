@@ -1,0 +1,68 @@
+"""An exported vocabulary gives the same ids there."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+transformers = pytest.importorskip("transformers", reason="the peers suite needs transformers")
+
+from bert_jax import Tokenizer  # noqa: E402
+from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
+from bert_jax.convert.tokenizer_files import read_tokenizer  # noqa: E402
+from tests.convert import models  # noqa: E402
+from tests.text.vocabulary import small_tokenizer  # noqa: E402
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "conformance"
+TEXTS = [
+    "I like cats, and unaffable DOGS.", "Crème brûlée — naïve!", "你好 world", "", " \t\n ",
+    "a" * 101, "\u0000\ufffd\u200b zero width", "don't", "e\u0301", "ＦＵＬＬ width", "#hash ##ing",
+]  # fmt: skip
+
+
+def exported(tokenizer, directory):
+    """The tokenizer as transformers opens it from an exported model."""
+    size = tokenizer.vocab_size
+    save_huggingface(models.pretrained("BertModel", tokenizer, vocab_size=size), directory)
+    return transformers.AutoTokenizer.from_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lowercase": True},
+        {"lowercase": False},
+        {"lowercase": True, "strip_accents": False},
+        {"lowercase": False, "strip_accents": True, "split_chinese": False},
+    ],
+)
+def test_ids_and_segments_are_the_same(tmp_path, settings):
+    ours = small_tokenizer(**settings)
+    theirs = exported(ours, tmp_path)
+    for text in TEXTS:
+        encoded, peer = ours.encode(text, "a pair"), theirs(text, "a pair")
+        assert (peer["input_ids"], peer["token_type_ids"]) == (encoded.ids, encoded.type_ids)
+        assert theirs(text)["input_ids"] == ours.encode(text).ids
+    assert theirs.model_max_length == 16
+    assert (theirs.mask_token_id, theirs.pad_token_id) == (ours.mask_id, ours.pad_id)
+    marked = "I [MASK] cats"
+    special = ours.encode(marked, special_pieces_in_text=True).ids
+    assert theirs(marked)["input_ids"] == special
+    back, notes = read_tokenizer(tmp_path)
+    assert notes == () and back.pieces == ours.pieces
+    theirs.save_pretrained(tmp_path / "theirs")
+    again, notes = read_tokenizer(tmp_path / "theirs")
+    assert notes == () and again.__reduce__() == back.__reduce__()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data: the oracle is not here")
+@pytest.mark.parametrize("case", ["cased", "uncased"])
+def test_the_oracle_s_ids_come_out_there(tmp_path, case):
+    vocab = SHARED / "vocab" / f"bert-base-{case}.vocab.txt"
+    theirs = exported(Tokenizer.from_file(vocab, lowercase=case == "uncased"), tmp_path)
+    with gzip.open(SHARED / "tokenizer_oracle.jsonl.gz", "rt", encoding="utf-8") as lines:
+        oracle = [json.loads(line) for line in lines]
+    assert len(oracle) == 587
+    for line in oracle:
+        assert theirs(line["text"])["input_ids"] == line[case]
