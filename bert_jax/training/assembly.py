@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from bert_jax.analysis.updates import audited, begin_audit
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
@@ -55,6 +56,7 @@ def assemble_pretrainer(
     scan_layers: bool = False,
     accumulate: int = 1,
     row_lazy: bool = False,
+    audit_mask_id: int | None = None,
 ) -> Pretrainer:
     """Put model, optimiser and mesh together.
 
@@ -69,6 +71,8 @@ def assemble_pretrainer(
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
         accumulate: microbatches a step.
         row_lazy: `optimizer` updates touched token rows only (`row_lazy.py`).
+        audit_mask_id: the id of [MASK] observes what every step does to the token table, in
+            `state.opt_state.audit` (`bert_jax.analysis.updates`); None observes nothing.
 
     Raises:
         UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied
@@ -92,13 +96,17 @@ def assemble_pretrainer(
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
         return split_model(build(scanned=False))[1]
 
+    def start(params: Parameters) -> TrainState:
+        state = create_state(params, optimizer)
+        return state if audit_mask_id is None else begin_audit(state)
+
     def init() -> TrainState:
         # Parameters one by one: under one jit, every draw of every layer would be compiled anew.
         values = jax.device_put(params(), placed.params)
-        return jax.jit(create_state, static_argnums=1, out_shardings=placed)(values, optimizer)
+        return jax.jit(start, out_shardings=placed)(values)
 
     definition, _ = abstract_params(lambda: build(scan_layers))
-    shapes = jax.eval_shape(lambda: create_state(params(), optimizer))
+    shapes = jax.eval_shape(lambda: start(params()))
     placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
@@ -110,6 +118,8 @@ def assemble_pretrainer(
         accumulate=accumulate,
         row_lazy=row_lazy,
     )
+    if audit_mask_id is not None:
+        train_step = audited(train_step, audit_mask_id)
     eval_step = create_eval_step(definition, scan_layers=scan_layers)
     return Pretrainer(
         mesh=mesh,

@@ -60,6 +60,7 @@ CASES = {
     "--mesh=rows:8": "got mesh axis 'rows'; expected data, fsdp, tensor",
     "--mesh=8": "got mesh '8'; expected axis:size pairs",
     "--keep=0": "flag --keep=0",
+    "--audit_every=-1": "flag --audit_every=-1",
     "--eval_batches=0": "flag --eval_batches=0",
     "--workdir=text/0.txt/run": "got --workdir=text/0.txt/run, which cannot be written",
     "--stpes=9": "Unknown command line flag 'stpes'. Did you mean: steps ?",
