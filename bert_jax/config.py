@@ -24,10 +24,16 @@ _PUBLISHED_VALUES: dict[str, tuple[Any, ...]] = {
 
 ACTIVATION_NAMES = (
     "gelu",
+    "gelu_fast",
     "gelu_new",
     "gelu_python",
     "gelu_pytorch_tanh",
+    "leaky_relu",
+    "mish",
+    "quick_gelu",
     "relu",
+    "relu6",
+    "sigmoid",
     "silu",
     "swish",
     "tanh",

@@ -33,7 +33,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from absl import flags
 from flax import nnx
 from rich.console import Console
@@ -51,7 +50,7 @@ from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.parameters import merge_model, split_model
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.evaluation import unigram_entropy, wilson_interval
-from bert_jax.training.optimizers import adamw
+from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
 from bert_jax.training.steps import create_eval_step, create_train_step
@@ -145,9 +144,10 @@ def run(
     variant.change_model(model)
     definition, params = split_model(model)
     rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, FLAGS.steps // 10)
-    optimizer = create_partly_frozen(variant, adamw(rate, 0.01))
-    step = jax.jit(create_train_step(definition, optimizer, rate, seed), donate_argnums=0)
-    state = jax.jit(create_state, static_argnums=1)(params, optimizer)
+    optimizer, frozen = create_optimizer("adamw", rate, 0.01, clip_norm=1.0), variant.frozen_paths
+    step = create_train_step(definition, optimizer, rate, seed, frozen=frozen)
+    step = jax.jit(step, donate_argnums=0)
+    state = jax.jit(create_state, static_argnums=(1, 2))(params, optimizer, frozen)
     batches = Batches(
         corpus.train, corpus.tokenizer, seed=seed, steps=FLAGS.steps,
         phases=[Phase(FLAGS.length, 1.0)], settings=RowSettings(FLAGS.batch_size),
@@ -168,21 +168,6 @@ def run(
     sums = [jax.device_get(eval_step(state.params, batch)) for batch in changed]
     order, segment = probe(variant, seed, corpus, halves, definition, state.params)
     return {"part": variant.part, "way": variant.way, "seed": seed} | figures(sums, order, segment)
-
-
-def create_partly_frozen(
-    variant: Variant, optimizer: optax.GradientTransformation
-) -> optax.GradientTransformation:
-    """The optimiser, but the table a variant freezes gets no update and no decay; clipped at 1."""
-
-    def label(path: tuple[Any, ...], _: Any) -> str:
-        return "frozen" if variant.freezes(path) else "trained"
-
-    def labels(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(label, params)
-
-    parts = {"trained": optimizer, "frozen": optax.set_to_zero()}
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.partition(parts, labels))
 
 
 def figures(sums: list[dict[str, Any]], order: ProbeResult, segment: ProbeResult) -> dict[str, Any]:

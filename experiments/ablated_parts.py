@@ -101,10 +101,10 @@ class Variant:
         """`position-removed`, for example."""
         return self.way if self.part == "none" else f"{self.part}-{self.way}"
 
-    def freezes(self, path: tuple[Any, ...]) -> bool:
-        """Whether the parameter at a path keeps its value."""
-        names = [str(key.key) for key in path]
-        return self.frozen and names[-2:] == [self.part, "table"]
+    @property
+    def frozen_paths(self) -> tuple[str, ...]:
+        """Of the parameters that keep their values (`bert_jax.training.freezing`)."""
+        return (f"bert/embeddings/{self.part}",) if self.frozen else ()
 
 
 VARIANTS = (

@@ -16,10 +16,15 @@ from rich.table import Table
 from bert_jax.errors import UserError
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], takes: str = "") -> None:
     """Parse the absl flags of `sys.argv`, call `main`, and turn user mistakes into one line.
 
     `--help` prints the module's docstring and its flags.
+
+    Args:
+        main: called without arguments; or, where the experiment takes some beside its flags, with
+            the list of these.
+        takes: what these are, for people; empty where there are none.
 
     Exit status: 0 when `main` returns, 2 for a user's mistake (an unknown or ill-formed flag, a
     `UserError`), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
@@ -29,13 +34,13 @@ def run(main: Callable[[], None]) -> None:
         return
     try:
         rest = flags.FLAGS(sys.argv)[1:]
-        if rest:
+        if rest and not takes:
             raise UserError(f"got {rest[0]!r} beside the flags; expected --name=value only")
     except (flags.Error, UserError) as error:
         _fail(str(error))
     logging.set_verbosity(logging.WARNING)
     try:
-        main()
+        main(rest) if takes else main()
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ def prepare_corpus(
     lowercase: bool,
     heldout_fraction: float,
     workdir: Path,
+    tokenizer: Tokenizer | None = None,
 ) -> Corpus:
     """Open the corpus that `inputs` name, after building it where there is none yet.
 
@@ -34,6 +35,7 @@ def prepare_corpus(
         lowercase: whether the vocabulary is uncased.
         heldout_fraction: about this share of the documents is held out.
         workdir: where vocabulary and corpus are put.
+        tokenizer: to use instead of `vocab`, `vocab_size` and `lowercase`.
     """
     if len(inputs) == 1 and is_corpus(inputs[0]):
         corpus = Corpus.open(inputs[0])
@@ -44,11 +46,14 @@ def prepare_corpus(
             )
         return corpus
     source = open_source(inputs)
-    if vocab is None:
-        vocab = str(workdir / "vocab.txt")
-        if not Path(vocab).exists():
-            learn_from(source, vocab_size, WordSettings(lowercase=lowercase)).save(vocab)
-    tokenizer = Tokenizer.from_file(vocab, lowercase)
+    if tokenizer is not None:
+        tokenizer.save(workdir / "vocab.txt")
+    else:
+        if vocab is None:
+            vocab = str(workdir / "vocab.txt")
+            if not Path(vocab).exists():
+                learn_from(source, vocab_size, WordSettings(lowercase=lowercase)).save(vocab)
+        tokenizer = Tokenizer.from_file(vocab, lowercase)
     with ProgressBar("tokenising", source.total_bytes) as bar:
         build_corpus(
             source,

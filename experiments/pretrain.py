@@ -33,12 +33,12 @@ from jax.sharding import Mesh
 
 from bert_jax.analysis.audit_log import AuditLog
 from bert_jax.config import BertConfig
-from bert_jax.convert.ours import vocabulary_item
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
 from bert_jax.model.parameters import token_table
+from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
@@ -53,6 +53,7 @@ from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.state import TrainState
 from experiments import command
 from experiments.corpus_preparation import prepare_corpus
+from experiments.given_tables import GivenTables, chosen_parts, given_tables
 from experiments.neighbour_table import print_neighbours
 from experiments.progress import ProgressBar
 from experiments.workdir import prepared_workdir
@@ -69,6 +70,18 @@ flags.DEFINE_string("vocab", None, "A vocab.txt; by default a vocabulary is lear
 flags.DEFINE_integer("vocab_size", 8192, "Pieces of a learned vocabulary.", lower_bound=1)
 flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is uncased.")
 flags.DEFINE_float("heldout_fraction", 0.05, "Share of the documents to measure with.")
+flags.DEFINE_string(
+    "init_embeddings",
+    None,
+    "Embedding tables to start from: a checkpoint or workdir, a Hugging Face directory, a Google"
+    " checkpoint, a .npz or .safetensors. Without --vocab the run takes their vocabulary.",
+)
+flags.DEFINE_list(
+    "init_parts", None, "Which of token,segment,position are taken from there; by default all."
+)
+flags.DEFINE_list(
+    "freeze", None, "Which of token,segment,position stay as they are; by default none."
+)
 flags.DEFINE_string("model", "tiny", "tiny, mini, small, medium, base, large, or a config.json.")
 flags.DEFINE_bool("untied", False, "Give the masked-LM head a table of its own.")
 flags.DEFINE_integer("steps", 450, "Updates in the whole run.", lower_bound=1)
@@ -110,7 +123,7 @@ _MAY_CHANGE = (
 _SETTINGS = (
     "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "untied",
     "steps", "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
-    "decay_power", "weight_decay", "clip_norm", "accumulate", "dtype", "seed",
+    "decay_power", "weight_decay", "clip_norm", "accumulate", "dtype", "seed", "init_embeddings",
     "audit_every", *_MAY_CHANGE,
 )  # fmt: skip
 
@@ -121,6 +134,7 @@ def main() -> None:
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     settings = {name: FLAGS[name].value for name in _SETTINGS}
+    frozen = chosen_parts("freeze", FLAGS.freeze)
     if not 0 < FLAGS.heldout_fraction < 1:
         raise UserError(
             f"got --heldout_fraction={FLAGS.heldout_fraction}; expected a share above 0 and below"
@@ -129,6 +143,9 @@ def main() -> None:
     phases = _phases(FLAGS.phases)
     mesh = create_mesh(parse_mesh(FLAGS.mesh))
     _model_config(FLAGS.model, FLAGS.vocab_size, phases)  # a typo is said before anything is made
+    given = _given_tables(phases)
+    settings["init_parts"] = ",".join(given.parts) if FLAGS.init_embeddings else None
+    settings["freeze"] = ",".join(frozen) or None
     with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
         corpus = prepare_corpus(
             FLAGS.corpus,
@@ -137,10 +154,11 @@ def main() -> None:
             lowercase=FLAGS.lowercase,
             heldout_fraction=FLAGS.heldout_fraction,
             workdir=workdir,
+            tokenizer=given.tokenizer,
         )
         batches, heldout = _batches(corpus, phases)
         config = _model_config(FLAGS.model, corpus.tokenizer.vocab_size, phases)
-        run = _pretrainer(config, mesh, corpus.tokenizer.mask_id)
+        run = _pretrainer(config, mesh, corpus.tokenizer.mask_id, given, frozen)
         checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep=FLAGS.keep,
@@ -180,7 +198,21 @@ def _batches(corpus: Corpus, phases: list[Phase]) -> tuple[Batches, HeldoutBatch
     return batches, heldout
 
 
-def _pretrainer(config: BertConfig, mesh: Mesh, mask_id: int) -> Pretrainer:
+def _given_tables(phases: list[Phase]) -> GivenTables:
+    return given_tables(
+        FLAGS.init_embeddings,
+        FLAGS.init_parts,
+        workdir=FLAGS.workdir,
+        corpus=FLAGS.corpus,
+        vocab=FLAGS.vocab,
+        lowercase=FLAGS.lowercase if FLAGS["lowercase"].present else None,
+        config_of=lambda size: _model_config(FLAGS.model, size or FLAGS.vocab_size, phases),
+    )
+
+
+def _pretrainer(
+    config: BertConfig, mesh: Mesh, mask_id: int, given: GivenTables, frozen: tuple[str, ...]
+) -> Pretrainer:
     rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, _warmup_steps(), FLAGS.decay_power)
     return assemble_pretrainer(
         config,
@@ -192,6 +224,8 @@ def _pretrainer(config: BertConfig, mesh: Mesh, mask_id: int) -> Pretrainer:
         dtype=jnp.dtype(FLAGS.dtype),
         scan_layers=_scan_layers(),
         accumulate=FLAGS.accumulate,
+        frozen=[f"bert/embeddings/{part}" for part in frozen],
+        start=given.start,
         row_lazy=FLAGS.optimizer == "row_lazy_adamw",
         audit_mask_id=mask_id if FLAGS.audit_every else None,
     )
@@ -345,7 +379,7 @@ def _check_continues(checkpoints: Checkpoints, config: BertConfig, corpus: Corpu
 
 
 def _vocabulary(corpus: Corpus) -> dict[str, Any]:
-    return {"corpus_fingerprint": corpus.fingerprint, **vocabulary_item(corpus.tokenizer)}
+    return {"corpus_fingerprint": corpus.fingerprint, **vocabulary_record(corpus.tokenizer)}
 
 
 def _peak_rss_bytes() -> int:

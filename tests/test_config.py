@@ -118,7 +118,10 @@ def test_refuses_other_mathematics_by_name(key, value):
         ({"hidden_dropout_prob": 1.0}, "got hidden_dropout_prob=1.0; expected a probability"),
         ({"attention_probs_dropout_prob": float("nan")}, "got attention_probs_dropout_prob=nan"),
         ({"layer_norm_eps": 0}, "got layer_norm_eps=0"),
-        ({"hidden_act": "gleu"}, "got hidden_act='gleu'; expected one of gelu, gelu_new"),
+        (
+            {"hidden_act": "gleu"},
+            "got hidden_act='gleu'; expected one of gelu, gelu_fast, gelu_new",
+        ),
         ({"pad_token_id": 30522}, "got pad_token_id=30522; expected an id of the vocabulary"),
         ({"tie_word_embeddings": 1}, "got tie_word_embeddings=1"),
     ],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.files import new_directory
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.training.checkpoints import (
     has_item,
     load_embeddings,
@@ -45,7 +45,7 @@ def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:
         else load_params(checkpoint)
     )
     head = load_json(checkpoint, "head") if has_item(checkpoint, "head") else {}
-    tokenizer, notes = read_vocabulary(checkpoint)
+    tokenizer, notes = _tokenizer(checkpoint)
     return Pretrained(
         config=BertConfig.from_dict(load_json(checkpoint, "config"), str(checkpoint)),
         params=params,
@@ -56,29 +56,11 @@ def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:
     )
 
 
-def read_vocabulary(checkpoint: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
+def _tokenizer(checkpoint: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
     """The tokenizer of a checkpoint, or None and a note."""
     if not has_item(checkpoint, "vocabulary"):
         return None, ("no tokenizer: the checkpoint has no vocabulary",)
-    content = load_json(checkpoint, "vocabulary")
-    tokenizer = Tokenizer(
-        content["pieces"],
-        content.get("lowercase", True),
-        content.get("strip_accents"),
-        content.get("split_chinese", True),
-    )
-    return tokenizer, ()
-
-
-def vocabulary_item(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What a checkpoint keeps of a tokenizer."""
-    return {
-        "hash": tokenizer.vocab_hash,
-        "lowercase": tokenizer.lowercase,
-        "strip_accents": tokenizer.strip_accents,
-        "split_chinese": tokenizer.split_chinese,
-        "pieces": list(tokenizer.pieces),
-    }
+    return tokenizer_from_record(load_json(checkpoint, "vocabulary"), str(checkpoint)), ()
 
 
 def save_ours(
@@ -96,7 +78,7 @@ def save_ours(
             partial,
             pretrained.params,
             config=pretrained.config.to_dict(),
-            vocabulary=None if tokenizer is None else vocabulary_item(tokenizer),
+            vocabulary=None if tokenizer is None else vocabulary_record(tokenizer),
             head={"architecture": pretrained.architecture, "labels": list(pretrained.labels)},
         )
     return ()

@@ -35,13 +35,35 @@ def tanh(x: jax.Array) -> jax.Array:
     return jnp.tanh(x.astype(jnp.float32)).astype(x.dtype)
 
 
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """GELU's sigmoid approximation, x · sigmoid(1.702 x)."""
+    y = x.astype(jnp.float32)
+    return (y * jax.nn.sigmoid(1.702 * y)).astype(x.dtype)
+
+
+def mish(x: jax.Array) -> jax.Array:
+    """Return x · tanh(log(1 + eˣ)) (https://arxiv.org/abs/1908.08681)."""
+    return jax.nn.mish(x.astype(jnp.float32)).astype(x.dtype)
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+    """Logistic sigmoid."""
+    return jax.nn.sigmoid(x.astype(jnp.float32)).astype(x.dtype)
+
+
 # The names are those of `bert_jax.config.ACTIVATION_NAMES`.
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": gelu,
+    "gelu_fast": gelu_tanh,
     "gelu_new": gelu_tanh,
     "gelu_python": gelu,
     "gelu_pytorch_tanh": gelu_tanh,
+    "leaky_relu": jax.nn.leaky_relu,
+    "mish": mish,
+    "quick_gelu": quick_gelu,
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "sigmoid": sigmoid,
     "silu": silu,
     "swish": silu,
     "tanh": tanh,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ from bert_jax.model.parameters import Parameters, abstract_params, split_model
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
+
+_TOKEN_TABLE = "bert/embeddings/token/table"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,8 @@ def assemble_pretrainer(
     dtype: Any = jnp.float32,
     scan_layers: bool = False,
     accumulate: int = 1,
+    frozen: Sequence[str] = (),
+    start: Callable[[Parameters], Parameters] = lambda params: params,
     row_lazy: bool = False,
     audit_mask_id: int | None = None,
 ) -> Pretrainer:
@@ -70,18 +74,25 @@ def assemble_pretrainer(
         dtype: what the model computes in; parameters are float32.
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
         accumulate: microbatches a step.
+        frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
+        start: turns the parameters that were drawn into those to start from, of the same shapes.
         row_lazy: `optimizer` updates touched token rows only (`row_lazy.py`).
         audit_mask_id: the id of [MASK] observes what every step does to the token table, in
             `state.opt_state.audit` (`bert_jax.analysis.updates`); None observes nothing.
 
     Raises:
         UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied
-            decoder.
+            decoder or a frozen token table.
     """
     if row_lazy and config.tie_word_embeddings:
         raise UserError(
             "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
             " token table; expected an untied decoder (--untied), or another optimiser"
+        )
+    if row_lazy and any(f"{_TOKEN_TABLE}/".startswith(f"{path}/") for path in frozen):
+        raise UserError(
+            "got a row-lazy optimiser and a frozen token table, of which it has nothing to update;"
+            " expected one of the two"
         )
     pieces = accumulate * batch_ways(mesh)
     if accumulate < 1 or batch_size % pieces:
@@ -96,28 +107,23 @@ def assemble_pretrainer(
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
         return split_model(build(scanned=False))[1]
 
-    def start(params: Parameters) -> TrainState:
-        state = create_state(params, optimizer)
+    def begin(params: Parameters) -> TrainState:
+        state = create_state(params, optimizer, frozen)
         return state if audit_mask_id is None else begin_audit(state)
 
     def init() -> TrainState:
         # Parameters one by one: under one jit, every draw of every layer would be compiled anew.
-        values = jax.device_put(params(), placed.params)
-        return jax.jit(start, out_shardings=placed)(values)
+        values = jax.device_put(start(params()), placed.params)
+        return jax.jit(begin, out_shardings=placed)(values)
 
     definition, _ = abstract_params(lambda: build(scan_layers))
-    shapes = jax.eval_shape(lambda: start(params()))
+    shapes = jax.eval_shape(lambda: begin(params()))
     placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
-        definition,
-        optimizer,
-        rate,
-        seed,
-        scan_layers=scan_layers,
-        accumulate=accumulate,
-        row_lazy=row_lazy,
-    )
+        definition, optimizer, rate, seed,
+        scan_layers=scan_layers, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy,
+    )  # fmt: skip
     if audit_mask_id is not None:
         train_step = audited(train_step, audit_mask_id)
     eval_step = create_eval_step(definition, scan_layers=scan_layers)

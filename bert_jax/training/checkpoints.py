@@ -145,6 +145,21 @@ def save_params(
         )
 
 
+def save_embeddings(
+    path: str | Path, embeddings: Mapping[str, Any], vocabulary: Mapping[str, Any] | None
+) -> None:
+    """Write the three tables and their LayerNorm alone, whole or not at all.
+
+    Args:
+        path: a folder, which must not exist.
+        embeddings: nested dict as `load_embeddings` gives it.
+        vocabulary: as for `Checkpoints`, or None.
+    """
+    items = {"embeddings": dict(embeddings), **_json_items(None, vocabulary, None)}
+    with _context():
+        ocp.save_checkpointables(Path(path).absolute(), items)
+
+
 def load_embeddings(path: str | Path) -> dict[str, Any]:
     """The three tables and their LayerNorm as numpy arrays, reading nothing else.
 
@@ -208,7 +223,7 @@ def _context() -> ocp.Context:
 
 
 def _json_items(
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | None,
     vocabulary: Mapping[str, Any] | None,
     head: Mapping[str, Any] | None,
 ) -> dict[str, dict[str, Any]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from bert_jax.training.freezing import split_frozen
 
 
 @jax.tree_util.register_dataclass
@@ -29,6 +32,12 @@ class TrainState:
     opt_state: optax.OptState
 
 
-def create_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step: step 0, `params`, a fresh optimiser state."""
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+def create_state(
+    params: dict[str, Any], optimizer: optax.GradientTransformation, frozen: Sequence[str] = ()
+) -> TrainState:
+    """The state before the first step: step 0, `params`, a fresh optimiser state.
+
+    The optimiser keeps nothing for parameters under the paths in `frozen`.
+    """
+    trained, _ = split_frozen(params, frozen)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(trained))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from bert_jax.model.attention import attention_mask_from_instances
 from bert_jax.model.bert import PretrainingOutput
 from bert_jax.model.layer_layout import stack_layers
 from bert_jax.model.parameters import Parameters, merge_model, token_table, with_token_table
+from bert_jax.training.freezing import join_frozen, split_frozen
 from bert_jax.training.losses import Batch, means, pretraining_sums
 from bert_jax.training.row_lazy import gather_rows, touched_rows
 from bert_jax.training.state import TrainState
@@ -34,6 +36,7 @@ def create_train_step(
     scan_layers: bool = False,
     accumulate: int = 1,
     dropout: bool = True,
+    frozen: Sequence[str] = (),
     row_lazy: bool = False,
 ) -> TrainStep:
     """One update: value_and_grad → update → apply → a dict of scalars.
@@ -48,17 +51,19 @@ def create_train_step(
         accumulate: microbatches whose gradients are summed before the update; the loss and the
             gradient are those of the whole batch but for rounding (and for dropout's draws).
         dropout: False trains without it.
+        frozen: paths of parameters that stay as they are (`freezing.py`).
         row_lazy: `optimizer` is one of `row_lazy.py`: the model computes with the token rows of the
             batch alone, and no gradient of the size of the table is made. The decoder must be
-            untied, since a tied one has a gradient for every row.
+            untied, since a tied one has a gradient for every row, and the table not frozen.
 
     Returns:
         `step(state, batch) -> (state, metrics)`, still to be given to `jax.jit`. Metrics are
-        float32 scalars: loss, mlm_loss, nsp_loss, mlm_accuracy, nsp_accuracy, gradient_norm,
-        learning_rate.
+        float32 scalars: loss, mlm_loss, nsp_loss, mlm_accuracy, nsp_accuracy, gradient_norm (of
+        what is trained), learning_rate.
     """
 
-    def loss(params, batch: Batch, key: jax.Array, totals: dict[str, jax.Array]):
+    def loss(trained, kept, batch: Batch, key: jax.Array, totals: dict[str, jax.Array]):
+        params = join_frozen(trained, kept)
         rngs = nnx.Rngs(dropout=key) if dropout else None
         sums = pretraining_sums(_forward(definition, scan_layers, params, batch, rngs), batch)
         # Divided by the totals of the global batch, so that microbatches simply add up.
@@ -73,24 +78,26 @@ def create_train_step(
             "mlm_count": jnp.sum(batch["masked_weights"]),
             "nsp_count": jnp.sum(batch["next_weights"]),
         }
-        gradient_of = jax.grad(loss, has_aux=True)
-        params, rows = state.params, None
+        trained, kept = split_frozen(state.params, frozen)
+        looked_up, rows = trained, None
         if row_lazy:
-            seen = touched_rows(batch["input_ids"], token_table(params).shape[0])
+            seen = touched_rows(batch["input_ids"], token_table(trained).shape[0])
             rows, batch = seen.rows, {**batch, "input_ids": seen.places}
-            params = with_token_table(params, gather_rows(token_table(params), rows))
+            looked_up = with_token_table(trained, gather_rows(token_table(trained), rows))
+        gradient_of = functools.partial(jax.grad(loss, has_aux=True), looked_up, kept)
         if accumulate == 1:
-            gradients, sums = gradient_of(params, batch, key, totals)
+            gradients, sums = gradient_of(batch, key, totals)
         else:
             gradients, sums = _accumulated(
-                lambda i, rows: gradient_of(params, rows, jax.random.fold_in(key, i), totals),
+                lambda i, rows: gradient_of(rows, jax.random.fold_in(key, i), totals),
                 _microbatches(batch, accumulate),
                 accumulate,
             )
-        updates, opt_state = update(gradients, state.opt_state, state.params, rows=rows)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = update(gradients, state.opt_state, trained, rows=rows)
+        updated = optax.apply_updates(trained, updates)
         if row_lazy:  # the new table itself, not what to add to it
-            params = with_token_table(params, token_table(updates))
+            updated = with_token_table(updated, token_table(updates))
+        params = join_frozen(updated, kept)
         metrics = means(sums) | {
             "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from bert_jax.tables.storage import save_tables
 from tests.faults.runs import REPOSITORY, write_text
+from tests.tables.examples import tables_of, vocabulary
 
 # One process for all cases, since importing jax takes seconds: in the flags, out what happened.
 _ALL_CASES = """
@@ -56,6 +58,19 @@ CASES = {
     "--clip_norm=-1": "flag --clip_norm=-1",
     "--dtype=float16": "flag --dtype=float16: value should be one of <float32|bfloat16>",
     "--seed=-1": "flag --seed=-1",
+    "--init_embeddings=nowhere.npz": "got 'nowhere.npz', which cannot be read (No such file",
+    "--init_embeddings=nowhere/at/all": "got 'nowhere/at/all', where there is nothing; expected",
+    "--init_embeddings=text": "got text, which is no checkpoint; expected a workdir or checkpoint",
+    "--init_embeddings=narrow.npz": "got embedding tables of width 8 for a model of width 128",
+    "--init_embeddings=short.npz": "got a position table of 64 rows for a model that has 512",
+    "--init_embeddings=nameless.npz": "tables without a vocabulary; expected ones that say which",
+    "--init_embeddings=fits.npz --vocab=other.txt": "that does not belong to the embedding tables",
+    "--init_embeddings=fits.npz --vocab=fits.txt --lowercase=false": "with lowercase=False for",
+    "--init_embeddings=fits.npz --lowercase=false": "got --lowercase=False, but the vocabulary of",
+    "--init_embeddings=fits.npz --init_parts=words": "got --init_parts=words; expected some of",
+    "--init_embeddings=short.npz --init_parts=position": "got a position table of 64 rows",
+    "--init_parts=token": "got --init_parts=token alone; expected --init_embeddings=PATH",
+    "--freeze=token,positions": "got --freeze=token,positions; expected some of token, segment,",
     "--mesh=data:3": "got mesh data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
     "--mesh=rows:8": "got mesh axis 'rows'; expected data, fsdp, tensor",
     "--mesh=8": "got mesh '8'; expected axis:size pairs",
@@ -68,6 +83,18 @@ CASES = {
 }
 
 
+def write_tables(folder):
+    """Tables that fit the model, and some that do not."""
+    tokenizer = vocabulary(["a", "b"])
+    fits = tables_of(tokenizer, width=128, positions=512)
+    save_tables(fits, folder / "fits.npz")
+    save_tables(fits, folder / "fits.txt")
+    save_tables(tables_of(vocabulary(["b", "a"])), folder / "other.txt")
+    save_tables(fits.replace(tokenizer=None), folder / "nameless.npz")
+    save_tables(tables_of(tokenizer, width=8, positions=512), folder / "narrow.npz")
+    save_tables(tables_of(tokenizer, width=128, positions=64), folder / "short.npz")
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """What each case printed, and what it left behind."""
@@ -77,15 +104,17 @@ def outcomes(tmp_path_factory):
     (folder / "binary.bin").write_bytes(bytes(range(256)) * 40)
     (folder / "one.txt").write_text("One document. It has a few sentences. No more than that.")
     (folder / "broken.json").write_text('{"hidden_size": "wide"}')
+    write_tables(folder)
     usual = {
         "corpus": "text", "steps": 4, "batch_size": 8, "phases": "32:1.0", "vocab_size": 64,
         "heldout_fraction": 0.3,
     }  # fmt: skip
     lines = []
     for number, wrong in enumerate(CASES):
-        name = wrong.removeprefix("--").split("=")[0]
+        names = [flag.removeprefix("--").split("=")[0] for flag in wrong.split()]
         given = {"workdir": f"run{number}", **usual}
-        lines.append([f"--{k}={v}" for k, v in given.items() if k != name] + [wrong])
+        usual_flags = [f"--{k}={v}" for k, v in given.items() if k not in names]
+        lines.append(usual_flags + wrong.split())
     done = subprocess.run(
         [sys.executable, "-c", _ALL_CASES], input=json.dumps(lines), cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "8"},

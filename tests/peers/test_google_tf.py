@@ -10,7 +10,6 @@ tensorflow = pytest.importorskip("tensorflow", reason="needs the extra google-tf
 from bert_jax.convert.google_tf import load_google, save_google  # noqa: E402
 from bert_jax.convert.ours import load_ours, save_ours  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
-from experiments import convert  # noqa: E402
 from tests.convert import models  # noqa: E402
 from tests.experiments.runs import run  # noqa: E402
 
@@ -88,10 +87,10 @@ def test_by_command_through_all_three_forms(tmp_path):
         ("d", "e", "ours"),
     ]
     for source, target, form in chain:
-        status, _, errors = run(
-            convert, f"--from={tmp_path}/{source}", f"--to={tmp_path}/{target}", f"--format={form}"
+        done = run(
+            "convert", f"--from={source}", f"--to={target}", f"--format={form}", cwd=tmp_path
         )
-        assert (status, errors) == (0, "")
+        assert (done.status, done.errors) == (0, "")
     after = load_ours(tmp_path / "e")
     models.assert_same_params(after.params, before.params)
     assert after.config == before.config
@@ -101,12 +100,13 @@ def test_by_command_through_all_three_forms(tmp_path):
 def test_a_torn_checkpoint_is_one_line(tmp_path):
     google_run(tmp_path)
     (tmp_path / "model.ckpt-20.data-00000-of-00001").unlink()
-    status, _, errors = run(convert, f"--from={tmp_path}", f"--to={tmp_path}/out")
-    assert status == 2 and len(errors.splitlines()) == 1, errors
+    done = run("convert", "--from=.", "--to=out", cwd=tmp_path)
+    assert done.status == 2 and len(done.errors.splitlines()) == 1, done.errors
     config = json.loads((tmp_path / "bert_config.json").read_text())
     config["num_hidden_layers"] = 3
     (tmp_path / "bert_config.json").write_text(json.dumps(config))
     (tmp_path / "model.ckpt-20.index").unlink()
-    status, _, errors = run(convert, f"--from={tmp_path}", f"--to={tmp_path}/out")
-    assert status == 2 and "bert/encoder/layer_2/attention/self/query/kernel is missing" in errors
+    done = run("convert", "--from=.", "--to=out", cwd=tmp_path)
+    assert done.status == 2
+    assert "bert/encoder/layer_2/attention/self/query/kernel is missing" in done.errors
     assert not (tmp_path / "out").exists()

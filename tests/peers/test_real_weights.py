@@ -15,7 +15,6 @@ transformers = pytest.importorskip("transformers", reason="the peers suite needs
 from bert_jax import Bert, BertForPretraining  # noqa: E402
 from bert_jax.convert.models import model_from  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
-from experiments import unpickle  # noqa: E402
 from tests.experiments.runs import run  # noqa: E402
 
 SICK = Path(__file__).parents[2].parent / "shared" / "data" / "finetune" / "sick"
@@ -30,8 +29,8 @@ def package(name, folder):
 
 
 def unpickled(tmp_path, source):
-    status, _, errors = run(unpickle, f"--from={source}", f"--to={tmp_path}/safe")
-    assert (status, errors) == (0, "")
+    done = run("unpickle", f"--from={source}", "--to=safe", cwd=tmp_path)
+    assert (done.status, done.errors) == (0, "")
     return tmp_path / "safe"
 
 

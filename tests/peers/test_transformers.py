@@ -6,11 +6,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="the peers suite needs torch")
 transformers = pytest.importorskip("transformers", reason="the peers suite needs transformers")
 
+from bert_jax.config import ACTIVATION_NAMES  # noqa: E402
 from bert_jax.convert.architectures import CLASSES  # noqa: E402
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.convert.models import model_from  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
 from tests.convert import models  # noqa: E402
+from tests.experiments.runs import run  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 
@@ -22,9 +24,7 @@ SHAPES = {
     "three segments": {"type_vocab_size": 3, "vocab_size": 301},
     "one segment": {"type_vocab_size": 1, "max_position_embeddings": 40},
     "untied": {"tie_word_embeddings": False, "layer_norm_eps": 1e-5},
-    "relu": {"hidden_act": "relu"},
-    "gelu_new": {"hidden_act": "gelu_new"},
-    "silu": {"hidden_act": "silu"},
+    "wide and relu": {"hidden_act": "relu", "intermediate_size": 100},
 }
 COMMON = {
     "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -33,17 +33,26 @@ COMMON = {
 }  # fmt: skip
 
 
-def random_peer(architecture, shape, seed=0):
+def random_peer(architecture, shape, **changes):
     """A transformers model whose numbers all differ, LayerNorm's and biases' too."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     labels = {"num_labels": 3} if architecture in models.LABELLED else {}
-    sizes = {**COMMON, **SHAPES[shape], **labels}
+    sizes = {**COMMON, **SHAPES[shape], **labels, **changes}
     config = transformers.BertConfig(**sizes, attn_implementation="eager")
     model = getattr(transformers, architecture)(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return model
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_activations_are_theirs(tmp_path, activation):
+    peer = random_peer("BertForMaskedLM", "one layer", hidden_act=activation)
+    peer.save_pretrained(tmp_path)
+    model = CLASSES["BertForMaskedLM"].from_pretrained(tmp_path)
+    inputs = inputs_for(model.bert.config, "BertForMaskedLM")
+    assert_close(model(**inputs, output_hidden_states=True), peer_outputs(peer, inputs))
 
 
 def inputs_for(config, architecture, seed=0):
@@ -152,10 +161,7 @@ def test_half_precision_and_many_files(tmp_path, dtype):
     assert_close(model(**inputs, output_hidden_states=True), peer_outputs(peer, inputs))
 
 
-def test_old_names_and_pickles_through_unpickle(tmp_path, monkeypatch):
-    from experiments import unpickle
-    from tests.experiments.runs import run
-
+def test_old_names_and_pickles_through_unpickle(tmp_path):
     peer = random_peer("BertForPreTraining", "wide")
     (tmp_path / "old").mkdir()
     peer.config.save_pretrained(tmp_path / "old")
@@ -166,14 +172,14 @@ def test_old_names_and_pickles_through_unpickle(tmp_path, monkeypatch):
         for name, value in peer.state_dict().items()
     }
     torch.save(old, tmp_path / "old" / "pytorch_model.bin")
-    status, _, errors = run(unpickle, f"--from={tmp_path}/old", f"--to={tmp_path}/new")
-    assert (status, errors) == (0, "")
+    done = run("unpickle", "--from=old", "--to=new", cwd=tmp_path)
+    assert (done.status, done.errors) == (0, "")
     model = CLASSES["BertForPreTraining"].from_pretrained(tmp_path / "new")
     inputs = inputs_for(model.bert.config, "BertForPreTraining")
     assert_close(model(**inputs, output_hidden_states=True), peer_outputs(peer, inputs))
 
     (tmp_path / "bad").mkdir()
     torch.save({"a": transformers.BertConfig()}, tmp_path / "bad" / "pytorch_model.bin")
-    status, _, errors = run(unpickle, f"--from={tmp_path}/bad", f"--to={tmp_path}/worse")
-    assert status == 2 and "weights_only loader refuses" in errors
+    done = run("unpickle", "--from=bad", "--to=worse", cwd=tmp_path)
+    assert done.status == 2 and "weights_only loader refuses" in done.errors
     assert not (tmp_path / "worse").exists()

@@ -170,3 +170,20 @@ def test_devices_microbatches_and_whole_gradients_agree(choices):
 def test_a_tied_decoder_is_refused():
     with pytest.raises(UserError, match="got a row-lazy optimiser with a tied decoder"):
         pretrainer(tied=True)
+
+
+@pytest.mark.parametrize("path", ["bert/embeddings/token", "bert/embeddings", "bert"])
+def test_a_frozen_token_table_is_refused(path):
+    with pytest.raises(UserError, match="got a row-lazy optimiser and a frozen token table"):
+        pretrainer(frozen=[path])
+
+
+def test_frozen_positions_stay_and_token_rows_change_as_without():
+    run = pretrainer(frozen=["bert/embeddings/position"], clip_norm=0.0)
+    state, tables = token_tables(run, 1)
+    _, free = token_tables(pretrainer(clip_norm=0.0), 1)
+    np.testing.assert_array_equal(tables, free)
+    before, after = (
+        s.params["bert"]["embeddings"]["position"] for s in (run.initial_state(), state)
+    )
+    jax.tree.map(np.testing.assert_array_equal, before, after)

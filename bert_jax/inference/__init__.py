@@ -1,0 +1,1 @@
+"""Inference: a trained model at work on text."""

@@ -1,0 +1,145 @@
+"""What the masked-LM head would put in place of each [MASK]."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.models import fit
+from bert_jax.errors import UserError
+from bert_jax.inference.text_batches import in_windows, text_batches
+from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.parameters import merge_model
+from bert_jax.text.tokenizer import Encoding
+
+
+@dataclasses.dataclass(frozen=True)
+class Fills:
+    """The best pieces for every [MASK] of one text, in reading order, best first.
+
+    Attributes:
+        text: as given.
+        pieces: one tuple of k pieces a mask.
+        probabilities: as many, of the softmax over the whole vocabulary.
+    """
+
+    text: str
+    pieces: tuple[tuple[str, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]
+
+
+class MaskFiller:
+    """Fills masks with one model, in batches.
+
+    Args:
+        pretrained: a checkpoint with a masked-LM head and a vocabulary.
+        k: how many pieces for each mask.
+        batch_size: B.
+        dtype: what the model computes in.
+
+    Raises:
+        UserError: the checkpoint has no masked-LM head or no vocabulary.
+    """
+
+    def __init__(
+        self, pretrained: Pretrained, k: int = 5, batch_size: int = 32, dtype: Any = jnp.float32
+    ):
+        if "mlm" not in pretrained.params:
+            raise UserError(
+                f"got a {pretrained.architecture}, which has no masked-LM head; expected a "
+                "checkpoint of pretraining, such as a BertForPreTraining or BertForMaskedLM"
+            )
+        if pretrained.tokenizer is None:
+            raise UserError(
+                f"got a checkpoint without a vocabulary ({'; '.join(pretrained.notes)}); expected "
+                "one with a vocab.txt or tokenizer.json"
+            )
+        self._tokenizer = pretrained.tokenizer
+        self._longest = pretrained.config.max_position_embeddings
+        self._k = min(k, self._tokenizer.vocab_size)
+        self._batch_size = batch_size
+        fitted = fit(pretrained, BertForPretraining, pretrained.config, seed=0, dtype=dtype)
+        self._params = jax.device_put(fitted.params)
+        self._best = jax.jit(partial(_best, fitted.definition, self._k, self._tokenizer.vocab_size))
+
+    def fill(self, texts: Iterable[str]) -> Iterator[Fills]:
+        """Fill every [MASK] of each text; streams, in order.
+
+        Raises:
+            UserError: a text has no [MASK], or more pieces than the model has positions; says
+                which, counted from 1. Texts before it have been given.
+        """
+        return in_windows(enumerate(texts, 1), self._batch_size, self._fill_window)
+
+    def _fill_window(self, texts: list[tuple[int, str]]) -> Sequence[Fills]:
+        encodings = [self._tokenizer.encode(text, special_pieces_in_text=True) for _, text in texts]
+        for (number, text), encoding in zip(texts, encodings, strict=True):
+            self._check(number, text, encoding)
+        found: list[Fills | None] = [None] * len(texts)
+        for batch in text_batches(encodings, self._batch_size, self._tokenizer.pad_id):
+            is_mask = batch.input_ids == self._tokenizer.mask_id
+            positions = _positions(is_mask)
+            chances, ids = jax.device_get(
+                self._best(
+                    self._params, batch.input_ids, batch.token_type_ids, batch.attention_mask,
+                    positions,
+                )
+            )  # fmt: skip
+            for row, i in enumerate(batch.texts):
+                masks = int(is_mask[row].sum())
+                found[i] = Fills(
+                    texts[i][1],
+                    tuple(
+                        tuple(self._tokenizer.pieces[p] for p in ids[row, mask])
+                        for mask in range(masks)
+                    ),
+                    tuple(tuple(chances[row, mask].tolist()) for mask in range(masks)),
+                )
+        return [fills for fills in found if fills is not None]
+
+    def _check(self, number: int, text: str, encoding: Encoding) -> None:
+        if self._tokenizer.mask_id not in encoding.ids:
+            raise UserError(f"got {text!r} as text {number}; expected a [MASK] in it")
+        if len(encoding.ids) > self._longest:
+            raise UserError(
+                f"got {len(encoding.ids)} pieces in text {number}; expected at most "
+                f"{self._longest}, the model's positions"
+            )
+
+
+def _positions(is_mask: np.ndarray) -> np.ndarray:
+    """Where the masks stand, [B, P]; P is a power of two, so that few shapes are compiled.
+
+    . M . M        1 3
+    . . M .   ->   2 0      0 where a row has fewer masks than another
+    """
+    counts = is_mask.sum(axis=1)
+    most = 1 << int(max(counts.max() - 1, 0)).bit_length()
+    positions = np.zeros((len(is_mask), most), np.int32)
+    for row, mask in enumerate(is_mask):
+        positions[row, : counts[row]] = np.flatnonzero(mask)
+    return positions
+
+
+def _best(
+    definition: Any,
+    k: int,
+    pieces: int,
+    params: Any,
+    ids: jax.Array,
+    types: jax.Array,
+    mask: jax.Array,
+    positions: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Probabilities and ids [B, P, k] of the best pieces; rows without a piece are never best."""
+    model = merge_model(definition, params)
+    output = model(ids, types, mask, masked_positions=positions)
+    chances = jax.nn.softmax(output.mlm_logits[..., :pieces], axis=-1)
+    return jax.lax.top_k(chances, k)

@@ -1,0 +1,1 @@
+"""The embedding tables as things of their own: kept, read, moved to another vocabulary, resized."""

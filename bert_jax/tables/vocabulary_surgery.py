@@ -1,0 +1,283 @@
+"""Move embedding tables to another vocabulary: add pieces, resize, or a new one altogether.
+
+Pieces in both vocabularies keep their rows, bit for bit. The row of a new piece is the mean of the
+rows of the pieces that spelled it before:
+
+    old  nd ##ar ##ray    ->    new  ndarray    row = (row[nd] + row[##ar] + row[##ray]) / 3
+
+which is what the model has read so far where the new piece will stand. A piece the old vocabulary
+cannot spell gets the mean row, or a draw. What happened to which piece is in the report.
+
+A plan is made once and applied to everything that has a row for each piece: the token table, the
+bias of the MLM head, the decoder of an untied one (`model_surgery.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.text.spelling import Speller
+from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
+
+Fallback = Literal["mean", "draw"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NewRows:
+    """How rows are made for pieces the old vocabulary lacks.
+
+    Attributes:
+        weights: [V] of the old pieces, at least 0; a composed row is the mean weighted by them
+            (equally, where they are all 0). None weighs equally; `length_weights` by length.
+        fallback: for pieces that cannot be spelled: "mean", the mean row, or "draw", a normal draw
+            with the mean and deviation of each column. Special pieces are left out of both.
+        seed: of the draws. A piece's draw depends on the seed and the piece alone.
+    """
+
+    weights: np.ndarray | None = None
+    fallback: Fallback = "mean"
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class VocabularyReport:
+    """What became of the pieces.
+
+    Attributes:
+        copied: in both vocabularies.
+        composed: new ones, and the old pieces that spelled them.
+        unspellable: new ones that got the fallback.
+        dropped: old ones that are no more.
+        nameless: rows after the old vocabulary's last piece; dropped too.
+        fallback: "mean" or "draw".
+    """
+
+    copied: tuple[str, ...]
+    composed: Mapping[str, tuple[str, ...]]
+    unspellable: tuple[str, ...]
+    dropped: tuple[str, ...]
+    nameless: int
+    fallback: str
+
+    def rows(self) -> dict[str, str]:
+        """What to show a person, name by name, with a few examples of each."""
+        before = len(self.copied) + len(self.dropped)
+        after = len(self.copied) + len(self.composed) + len(self.unspellable)
+        spelled = [f"{new} ← {' '.join(old)}" for new, old in self.composed.items()]
+
+        def share(these: Iterable[str], examples: list[str], mark: str = ", ") -> str:
+            count = len(list(these))
+            shown = mark.join(examples[:: max(len(examples) // 4, 1)][:4])
+            return f"{count:,} ({count / after:.1%})" + (f": {shown} …" if shown else "")
+
+        shown = {
+            "pieces": f"{before:,} → {after:,}",
+            "copied": share(self.copied, []),
+            "composed": share(self.composed, spelled, "; "),
+            f"not spelled, got the {self.fallback}": share(
+                self.unspellable, list(self.unspellable)
+            ),
+            "dropped": f"{len(self.dropped):,}",
+        }
+        if self.nameless:
+            shown["rows without a piece, dropped"] = f"{self.nameless:,}"
+        return shown
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON holds it."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """The tables after surgery, and what became of the pieces."""
+
+    tables: EmbeddingTables
+    report: VocabularyReport
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VocabularyPlan:
+    """From which rows of the old vocabulary each row of the new one is made.
+
+    Attributes:
+        old, new: the two vocabularies.
+        sources: [V'], for each new piece the ids of old ones; none where it cannot be spelled.
+        how: how rows are made from several old ones, or from none.
+    """
+
+    old: Tokenizer
+    new: Tokenizer
+    sources: tuple[tuple[int, ...], ...]
+    how: NewRows
+
+    def apply(self, rows: np.ndarray, name: str) -> np.ndarray:
+        """Make the new rows.
+
+        Args:
+            rows: [V, …] or longer, float32, one row for each old piece.
+            name: of the array; the draws of one differ from those of another.
+
+        Returns:
+            [V', …] float32.
+        """
+        rows = np.asarray(rows)
+        new = np.empty((len(self.sources), *rows.shape[1:]), np.float32)
+        single = [i for i, ids in enumerate(self.sources) if len(ids) == 1]
+        new[single] = rows[[self.sources[i][0] for i in single]]
+        lost = self._fallback(rows, name)
+        for i, ids in enumerate(self.sources):
+            if len(ids) > 1:
+                new[i] = np.tensordot(self._weights(ids), rows[list(ids)].astype(np.float64), 1)
+            elif not ids:
+                new[i] = lost(self.new.pieces[i])
+        return new
+
+    def report(self, rows_before: int) -> VocabularyReport:
+        """Say what becomes of every piece.
+
+        Args:
+            rows_before: of the old table, padding counted.
+        """
+        old, new, kept = set(self.old.pieces), self.new.pieces, set(self.new.pieces)
+        return VocabularyReport(
+            copied=tuple(p for p in new if p in old),
+            composed={
+                p: tuple(self.old.pieces[i] for i in ids)
+                for p, ids in zip(new, self.sources, strict=True)
+                if ids and p not in old
+            },
+            unspellable=tuple(p for p, ids in zip(new, self.sources, strict=True) if not ids),
+            dropped=tuple(p for p in self.old.pieces if p not in kept),
+            nameless=rows_before - self.old.vocab_size,
+            fallback="mean row" if self.how.fallback == "mean" else "draw",
+        )
+
+    def _weights(self, ids: tuple[int, ...]) -> np.ndarray:
+        if self.how.weights is None or not self.how.weights[list(ids)].any():
+            return np.full(len(ids), 1 / len(ids))
+        weights = self.how.weights[list(ids)].astype(np.float64)
+        return weights / weights.sum()
+
+    def _fallback(self, rows: np.ndarray, name: str) -> Any:
+        """A function from a piece to the row it gets if it cannot be spelled."""
+        # Sorted by piece, so that the order of the vocabulary does not even change the rounding.
+        by_piece = sorted((piece, i) for i, piece in enumerate(self.old.pieces))
+        plain = [i for piece, i in by_piece if piece not in SPECIAL_PIECES]
+        known = rows[plain or list(range(self.old.vocab_size))].astype(np.float64)
+        mean, deviation = known.mean(axis=0), known.std(axis=0)
+
+        def row(piece: str) -> np.ndarray:
+            if self.how.fallback == "mean":
+                return mean
+            key = hashlib.sha256(f"{self.how.seed}\0{name}\0{piece}".encode()).digest()
+            draw = np.random.default_rng(int.from_bytes(key[:16], "little"))
+            return draw.normal(mean, deviation)
+
+        return row
+
+
+def plan_vocabulary_move(
+    old: Tokenizer, new: Tokenizer, how: NewRows | None = None
+) -> VocabularyPlan:
+    """Find out how `old` spells every piece of `new`.
+
+    Raises:
+        UserError: weights that are not one number of at least 0 for each old piece.
+    """
+    how = how or NewRows()
+    if how.weights is not None:
+        weights = np.asarray(how.weights)
+        if weights.shape != (old.vocab_size,) or not (np.isfinite(weights) & (weights >= 0)).all():
+            raise UserError(
+                f"got weights of shape {list(weights.shape)}; expected a number of at least 0 for"
+                f" each of the {old.vocab_size} old pieces"
+            )
+        how = dataclasses.replace(how, weights=weights)
+    ids = {piece: i for i, piece in enumerate(old.pieces)}
+    speller = Speller(old)
+    sources = tuple((ids[p],) if p in ids else speller.spell(p) for p in new.pieces)
+    return VocabularyPlan(old, new, sources, how)
+
+
+def move_vocabulary(tables: EmbeddingTables, new: Tokenizer, how: NewRows | None = None) -> Moved:
+    """Move tables to the vocabulary of `new`; segment and position tables stay as they are.
+
+    Raises:
+        UserError: the tables have no vocabulary to move from.
+    """
+    if tables.tokenizer is None:
+        raise UserError(
+            "got embedding tables without a vocabulary; expected tables that say which piece a row"
+            " belongs to: give their vocab.txt, as in experiments.edit_embeddings --input_vocab"
+        )
+    plan = plan_vocabulary_move(tables.tokenizer, new, how)
+    moved = tables.replace(token=plan.apply(tables.token, "token"), tokenizer=new)
+    return Moved(moved, plan.report(len(tables.token)))
+
+
+def with_added_pieces(tokenizer: Tokenizer, pieces: Iterable[str]) -> Tokenizer:
+    """The vocabulary with more pieces after its last.
+
+    Args:
+        tokenizer: stays as it is.
+        pieces: words, continuations ("##ine"), or names in brackets that stand for no text.
+
+    Raises:
+        UserError: a piece is there already, or no text would ever be cut into it, such as one with
+            a blank inside.
+    """
+    pieces = list(pieces)
+    for piece in pieces:
+        if piece in tokenizer.pieces:
+            raise UserError(f"got the piece {piece!r}, which is there already; expected new ones")
+    added = _like(tokenizer, [*tokenizer.pieces, *pieces])
+    speller = Speller(added)
+    for piece in pieces:
+        cut = [added.pieces[i] for i in speller.spell(piece)]
+        if cut != [piece] and not (not cut and piece.startswith("[") and piece.endswith("]")):
+            raise UserError(
+                f"got the piece {piece!r}, which text is never cut into: it is read as"
+                f" {' '.join(cut) or 'nothing'}; expected one word, or ## and the rest of one, as"
+                " the tokenizer normalises it"
+            )
+    return added
+
+
+def with_size(tokenizer: Tokenizer, size: int) -> Tokenizer:
+    """The vocabulary cut after `size` pieces, or made that long with [unused…] ones.
+
+    Raises:
+        UserError: a special piece would be cut off.
+    """
+    kept = list(tokenizer.pieces[:size]) if size > 0 else []
+    if cut := [piece for piece in SPECIAL_PIECES if piece not in kept]:
+        raise UserError(
+            f"got a size of {size} pieces, which cuts off {' '.join(cut)}; expected at least"
+            f" {max(tokenizer.special_ids) + 1}"
+        )
+    number = 0
+    present = set(kept)
+    while len(kept) < size:
+        piece = f"[unused{number}]"
+        if piece not in present:
+            kept.append(piece)
+        number += 1
+    return _like(tokenizer, kept)
+
+
+def length_weights(tokenizer: Tokenizer) -> np.ndarray:
+    """[V]: how many characters each piece has, "##" not counted."""
+    both = zip(tokenizer.pieces, tokenizer.is_continuation, strict=True)
+    return np.array([len(piece) - 2 * inside for piece, inside in both], np.float64)
+
+
+def _like(tokenizer: Tokenizer, pieces: list[str]) -> Tokenizer:
+    return Tokenizer(pieces, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_chinese)

@@ -1,0 +1,203 @@
+r"""Read embedding tables from any checkpoint, edit them, and write them in another form.
+
+    python -m experiments.edit_embeddings --input=bert-base-uncased --output=base.vec
+    python -m experiments.edit_embeddings --input=runs/books --output=moved.npz --vocab=new.txt
+    python -m experiments.edit_embeddings --input=runs/books --output=longer --positions=1024
+
+`--input` is a checkpoint or workdir of ours, a Hugging Face directory or its name on the hub, a
+Google checkpoint, or tables that were written here. Of a whole model only the tables are read. The
+suffix of `--output` says what is written:
+
+    .npz .safetensors   the tables and their vocabulary in one file
+    .orbax              the same as a folder, with the items of our checkpoints
+    .vec                the token table in word2vec's text format, which gensim opens
+    .txt                the vocabulary alone
+    no suffix           the whole edited model, its MLM bias and decoder too, as --format says
+
+Pieces of `--vocab` that the old vocabulary has keep their rows; a new one gets the mean of the
+rows of the pieces that spelled it. `OUTPUT.json` says what became of every piece.
+docs/embedding_tables.md has what this is worth, measured.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, cast
+
+from absl import flags
+
+from bert_jax.convert.google_tf import save_google
+from bert_jax.convert.huggingface import save_huggingface
+from bert_jax.convert.ours import save_ours
+from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.errors import UserError
+from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.model_surgery import (
+    ModelParts,
+    move_model_vocabulary,
+    resize_model_positions,
+    resize_model_segments,
+)
+from bert_jax.tables.row_surgery import PositionRule, resize_positions, resize_segments
+from bert_jax.tables.storage import load_tables, save_tables, table_format
+from bert_jax.tables.vocabulary_surgery import (
+    Fallback,
+    NewRows,
+    VocabularyReport,
+    length_weights,
+    move_vocabulary,
+    with_added_pieces,
+    with_size,
+)
+from bert_jax.text.tokenizer import Tokenizer
+from experiments import command
+
+_INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
+_OUTPUT = flags.DEFINE_string("output", None, "What to write; the suffix says in which form.")
+_INPUT_VOCAB = flags.DEFINE_string(
+    "input_vocab", None, "The vocab.txt of tables that come without one."
+)
+_VOCAB = flags.DEFINE_string("vocab", None, "The vocab.txt to move to.")
+_LOWERCASE = flags.DEFINE_bool(
+    "lowercase", None, "Whether --vocab and --input_vocab are uncased; by default as the input."
+)
+_ADD_TOKENS = flags.DEFINE_list("add_tokens", [], "Pieces to add, as in covid,##ine,[ENT].")
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", None, "Rows: pieces are cut off at the end, or [unused…] ones added.", 1
+)
+_WEIGHTS = flags.DEFINE_enum(
+    "weights", "equal", ["equal", "length"], "What weighs the rows a new one is the mean of."
+)
+_FALLBACK = flags.DEFINE_enum(
+    "fallback", "mean", ["mean", "draw"], "The row of a piece that cannot be spelled."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of --fallback=draw.", lower_bound=0)
+_POSITIONS = flags.DEFINE_integer("positions", None, "Rows of the position table.", lower_bound=1)
+_POSITION_RULE = flags.DEFINE_enum(
+    "position_rule", "copy", ["copy", "interpolate"], "How the position table gets longer."
+)
+_SEGMENTS = flags.DEFINE_integer("segments", None, "Rows of the segment table.", lower_bound=1)
+_COPY_SEGMENT = flags.DEFINE_integer(
+    "copy_segment", None, "The segment that new ones start as; by default the mean of all.", 0
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", "huggingface", ["huggingface", "google", "ours"], "Of a whole model."
+)
+
+_SAVERS = {"huggingface": save_huggingface, "google": save_google, "ours": save_ours}
+
+
+def main() -> None:
+    """Read, edit, write, and print what became of the tables."""
+    source, output = _INPUT.value, _OUTPUT.value
+    if not source or not output:
+        raise UserError("got no --input or no --output; expected both")
+    if not Path(output).suffix:
+        shown, record = _edit_model(source, output)
+    else:
+        table_format(output)  # a name we cannot write is said before anything is read
+        shown, record = _edit_tables(source, output)
+    command.print_table(output, shown)
+    command.write_json(f"{output}.json", record)
+
+
+def _edit_tables(source: str, output: str) -> tuple[dict[str, str], dict[str, Any]]:
+    before = load_tables(source)
+    before = before.replace(tokenizer=_tokenizer(before.tokenizer))
+    after, report = before, None
+    if (new := _new_vocabulary(before.tokenizer)) is not None:
+        moved = move_vocabulary(before, new, _new_rows(before.tokenizer))
+        after, report = moved.tables, moved.report
+    if _POSITIONS.value is not None:
+        after = resize_positions(after, _POSITIONS.value, cast(PositionRule, _POSITION_RULE.value))
+    if _SEGMENTS.value is not None:
+        after = resize_segments(after, _SEGMENTS.value, _COPY_SEGMENT.value)
+    save_tables(after, output)
+    return _said(before, after, report)
+
+
+def _edit_model(source: str, output: str) -> tuple[dict[str, str], dict[str, Any]]:
+    pretrained = load_pretrained(source)
+    before = ModelParts(pretrained.config, pretrained.params, _tokenizer(pretrained.tokenizer))
+    after, report = before, None
+    if (new := _new_vocabulary(before.tokenizer)) is not None:
+        moved = move_model_vocabulary(before, new, _new_rows(before.tokenizer))
+        after, report = moved.model, moved.report
+    if _POSITIONS.value is not None:
+        rule = cast(PositionRule, _POSITION_RULE.value)
+        after = resize_model_positions(after, _POSITIONS.value, rule)
+    if _SEGMENTS.value is not None:
+        after = resize_model_segments(after, _SEGMENTS.value, _COPY_SEGMENT.value)
+    edited = dataclasses.replace(
+        pretrained, config=after.config, params=after.params, tokenizer=after.tokenizer
+    )
+    notes = _SAVERS[str(_FORMAT.value)](edited, output)
+    shown, record = _said(_tables_of(before), _tables_of(after), report)
+    notes = (*pretrained.notes, *notes)
+    return {**shown, **{f"note {i}": note for i, note in enumerate(notes, 1)}}, record
+
+
+def _tables_of(model: ModelParts) -> EmbeddingTables:
+    return EmbeddingTables.from_params(model.params["bert"]["embeddings"], model.tokenizer)
+
+
+def _tokenizer(own: Tokenizer | None) -> Tokenizer | None:
+    """The vocabulary of the input: its own, or the one it is given."""
+    if _INPUT_VOCAB.value is None:
+        return own
+    if own is not None:
+        raise UserError(
+            f"got --input_vocab={_INPUT_VOCAB.value} for {_INPUT.value}, which has a vocabulary;"
+            " expected --vocab, to move it to another one"
+        )
+    return Tokenizer.from_file(_INPUT_VOCAB.value, _LOWERCASE.value is not False)
+
+
+def _new_vocabulary(old: Tokenizer | None) -> Tokenizer | None:
+    """The vocabulary to move to; None to stay."""
+    new = old
+    if _VOCAB.value is not None:
+        lowercase = _LOWERCASE.value
+        if lowercase is None:
+            lowercase = old is None or old.lowercase
+        new = Tokenizer.from_file(_VOCAB.value, lowercase)
+    if _ADD_TOKENS.value or _VOCAB_SIZE.value is not None:
+        if new is None:
+            raise UserError(
+                f"got {_INPUT.value}, tables without a vocabulary; expected --input_vocab, theirs"
+            )
+        new = with_added_pieces(new, _ADD_TOKENS.value or [])
+        if _VOCAB_SIZE.value is not None:
+            new = with_size(new, _VOCAB_SIZE.value)
+    return None if new is old else new
+
+
+def _new_rows(old: Tokenizer | None) -> NewRows:
+    weights = length_weights(old) if _WEIGHTS.value == "length" and old is not None else None
+    return NewRows(weights, cast(Fallback, _FALLBACK.value), _SEED.value or 0)
+
+
+def _said(
+    before: EmbeddingTables, after: EmbeddingTables, report: VocabularyReport | None
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """What to show, and what to keep."""
+    shown = {"from": str(_INPUT.value), **(report.rows() if report else {})}
+    sizes = {}
+    for part in ("token", "segment", "position"):
+        old, new = (getattr(tables, part).shape for tables in (before, after))
+        sizes[part] = {"before": old[0], "after": new[0]}
+        rows = f"{old[0]:,}" if old == new else f"{old[0]:,} → {new[0]:,}"
+        shown[f"{part} table"] = f"{rows} rows of width {new[1]}"
+    if after.vocab_hash is not None:
+        shown["vocabulary hash"] = after.vocab_hash[:12]
+    record = {
+        "input": _INPUT.value,
+        "vocabulary_hash": after.vocab_hash,
+        "width": after.width,
+        "rows": sizes,
+        "vocabulary": report.to_json() if report else None,
+    }
+    return shown, record
+
+
+if __name__ == "__main__":
+    command.run(main)

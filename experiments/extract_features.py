@@ -1,0 +1,128 @@
+r"""Write the vectors a model gives to the lines of a text file.
+
+    python -m experiments.extract_features --checkpoint=MODEL --input=lines.txt --output=tokens.npz
+    python -m experiments.extract_features --checkpoint=MODEL --input=- --output=mean.parquet \
+        --pooling=mean --layers=0,6,-1 < lines.txt
+
+A line is a text; an empty one too, so that row numbers are line numbers. `--layers` counts from 0,
+the input representation, and from -1, the last. `--pooling` is `tokens` (a row a piece, [CLS] and
+[SEP] too), `cls`, `mean` (over all pieces, as sentence-transformers does) or `pooler`. Streams: the
+input may be larger than memory. The columns:
+
+    text                    number of the line, from 0
+    layer_N                 fp32 vectors of layer N
+    position, id, piece     with --pooling=tokens; a .npz has pieces[id] instead of piece
+
+all-MiniLM-L6-v2, mean of the last layer, 2 cores: see docs/checkpoints.md.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import jax.numpy as jnp
+from absl import flags
+
+from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.errors import UserError
+from bert_jax.inference.feature_files import check_suffix, write_features
+from bert_jax.inference.features import POOLINGS, FeatureExtractor, Features, Pooling
+from experiments import command
+from experiments.progress import ProgressBar
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
+_INPUT = flags.DEFINE_string("input", None, "A UTF-8 text file; - for standard input.")
+_OUTPUT = flags.DEFINE_string("output", None, "The file to write, .npz or .parquet.")
+_LAYERS = flags.DEFINE_list("layers", ["-1"], "Layers, as in 0,6,-1.")
+_POOLING = flags.DEFINE_enum("pooling", "tokens", POOLINGS, "What a row is.")
+_MAX_LENGTH = flags.DEFINE_integer(
+    "max_length", None, "Pieces a text is cut to; by default as many as the model has positions."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Texts a batch.", lower_bound=1)
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")
+
+
+def main() -> None:
+    """Read, compute, write, and say how much it was."""
+    if not (_CHECKPOINT.value and _INPUT.value and _OUTPUT.value):
+        raise UserError(
+            "got no --checkpoint, --input or --output; expected all three, as in --checkpoint=MODEL"
+            " --input=lines.txt --output=vectors.npz"
+        )
+    output = Path(_OUTPUT.value)
+    check_suffix(output)
+    with _opened(_INPUT.value) as file:
+        extractor = FeatureExtractor(
+            load_pretrained(_CHECKPOINT.value),
+            _numbers(_LAYERS.value or []),
+            cast(Pooling, _POOLING.value),
+            max_length=_MAX_LENGTH.value,
+            batch_size=int(_BATCH_SIZE.value or 0),
+            dtype=jnp.dtype(_DTYPE.value),
+        )
+        began, seen = time.perf_counter(), {"texts": 0, "pieces": 0}
+
+        def counted() -> Iterator[Features]:
+            with ProgressBar("extracting", _size(file)) as bar:
+                for features in extractor.extract(_lines(file, bar)):
+                    seen["texts"] += 1
+                    seen["pieces"] += len(features.encoding.ids)
+                    yield features
+
+        pieces = extractor.tokenizer.pieces if _POOLING.value == "tokens" else None
+        rows = write_features(output, counted(), extractor.layers, pieces)
+    seconds = time.perf_counter() - began
+    command.print_table(
+        "Features",
+        {
+            "output": output,
+            "texts": f"{seen['texts']:,}",
+            "rows": f"{rows:,}",
+            "layers": ", ".join(map(str, extractor.layers)),
+            "seconds": f"{seconds:.1f}",
+            "tokens a second": f"{seen['pieces'] / max(seconds, 1e-9):,.0f}",
+        },
+    )
+
+
+def _opened(name: str) -> IO[bytes]:
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise UserError(
+            f"got --input={name}, which cannot be read ({error.strerror}); expected a text file, "
+            "or - for standard input"
+        ) from None
+
+
+def _size(file: IO[bytes]) -> int | None:
+    return Path(file.name).stat().st_size if file is not sys.stdin.buffer else None
+
+
+def _lines(file: IO[bytes], bar: ProgressBar) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        bar.advance(len(line))
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"got line {number} of --input={_INPUT.value} with bytes that are no UTF-8 "
+                f"(at byte {error.start}); expected a UTF-8 text file"
+            ) from None
+
+
+def _numbers(layers: list[str]) -> list[int]:
+    try:
+        return [int(layer) for layer in layers]
+    except ValueError:
+        raise UserError(
+            f"got --layers={','.join(layers)}; expected whole numbers, as in 0,6,-1"
+        ) from None
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from bert_jax.errors import UserError
+from bert_jax.inference.feature_files import write_features
+from bert_jax.inference.features import POOLINGS, FeatureExtractor
+from tests.convert import models
+
+WORDS = ["un", "read", "reading", "é", "你", "unreadable", "?"]
+PRETRAINED = models.pretrained("BertModel", models.tokenizer(), max_position_embeddings=40)
+MODEL = models.model("BertModel", max_position_embeddings=40)
+TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), max_size=7)
+
+
+def alone(text, pooling, layer):
+    """The same vector from the model itself, text by text and without padding."""
+    encoding = PRETRAINED.tokenizer.encode(text)
+    output = MODEL([encoding.ids], [encoding.type_ids], output_hidden_states=True)
+    hidden = np.asarray(output.hidden_states[layer])[0]
+    return {
+        "tokens": hidden,
+        "cls": hidden[0],
+        "mean": hidden.mean(0),
+        "pooler": np.asarray(output.pooler_output)[0],
+    }[pooling]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_batched_vectors_are_those_of_a_text_alone(pooling):
+    layers = (2,) if pooling == "pooler" else (0, 1, 2)
+    extractor = FeatureExtractor(PRETRAINED, layers, pooling, batch_size=3)
+
+    @settings(max_examples=15, deadline=None)
+    @given(TEXTS)
+    def check(texts):
+        found = list(extractor.extract(texts))
+        assert len(found) == len(texts)
+        for text, features in zip(texts, found, strict=True):
+            assert features.encoding == PRETRAINED.tokenizer.encode(text)
+            for layer in layers:
+                np.testing.assert_allclose(
+                    features.vectors[layer], alone(text, pooling, layer), rtol=1e-5, atol=1e-5
+                )
+
+    check()
+
+
+def test_layers_count_from_both_ends():
+    assert FeatureExtractor(PRETRAINED, (-1, 0, -3, 2)).layers == (2, 0)
+    for layer in (3, -4):
+        with pytest.raises(UserError, match=f"got layer {layer}; expected 0"):
+            FeatureExtractor(PRETRAINED, (layer,))
+
+
+def test_long_texts_are_cut():
+    extractor = FeatureExtractor(PRETRAINED, max_length=5)
+    (features,) = extractor.extract(["read " * 30])
+    assert features.encoding.tokens == ["[CLS]", "read", "read", "read", "[SEP]"]
+    assert features.vectors[2].shape == (5, 8)
+    with pytest.raises(UserError, match="got max_length=41; expected 2 to 40"):
+        FeatureExtractor(PRETRAINED, max_length=41)
+
+
+def test_what_the_pooler_cannot_give_is_said():
+    with pytest.raises(UserError, match="expected the last layer, 2, alone"):
+        FeatureExtractor(PRETRAINED, (0, 2), "pooler")
+    tagging = models.pretrained("BertForTokenClassification", models.tokenizer())
+    with pytest.raises(UserError, match="which this checkpoint does not have"):
+        FeatureExtractor(tagging, (2,), "pooler")
+    with pytest.raises(UserError, match="got a checkpoint without a vocabulary"):
+        FeatureExtractor(models.pretrained("BertModel"))
+
+
+def read(path):
+    if path.suffix == ".npz":
+        columns = dict(np.load(path))
+        if "id" in columns:
+            columns["piece"] = columns.pop("pieces")[columns["id"]]
+        return columns
+    table = parquet.read_table(path)
+    return {
+        name: np.stack(table[name].to_pylist())
+        if name.startswith("layer")
+        else np.array(table[name])
+        for name in table.column_names
+    }
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_files_hold_the_rows_in_order(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr("bert_jax.inference.feature_files._ROWS", 4)  # several chunks
+    texts = ["un read", "", "reading 你"]
+    pieces = PRETRAINED.tokenizer.pieces
+    features = list(FeatureExtractor(PRETRAINED, (0, 2)).extract(texts))
+    path = tmp_path / f"out{suffix}"
+    assert write_features(path, iter(features), (0, 2), pieces) == 11
+    columns = read(path)
+    assert columns["text"].tolist() == [0] * 4 + [1] * 2 + [2] * 5
+    assert columns["position"].tolist() == [0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 4]
+    assert columns["piece"].tolist() == (
+        ["[CLS]", "un", "read", "[SEP]", "[CLS]", "[SEP]", "[CLS]", "read", "##ing", "你", "[SEP]"]
+    )
+    for layer in (0, 2):
+        want = np.concatenate([of_text.vectors[layer] for of_text in features])
+        np.testing.assert_array_equal(columns[f"layer_{layer}"], want)
+        assert columns[f"layer_{layer}"].dtype == np.float32 or suffix == ".parquet"
+
+    pooled = list(FeatureExtractor(PRETRAINED, (1,), "cls").extract(texts))
+    assert write_features(path, iter(pooled), (1,), None) == 3
+    columns = read(path)
+    assert set(columns) == {"text", "layer_1"} and columns["layer_1"].shape == (3, 8)
+
+
+def test_what_fails_halfway_leaves_no_file(tmp_path):
+    def broken():
+        yield from FeatureExtractor(PRETRAINED, (1,), "cls").extract(["un"])
+        raise UserError("the second line is no UTF-8")
+
+    for suffix in (".npz", ".parquet"):
+        with pytest.raises(UserError):
+            write_features(tmp_path / f"out{suffix}", broken(), (1,), None)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,58 @@
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.convert.contents import Pretrained
+from bert_jax.errors import UserError
+from bert_jax.inference.fill_mask import MaskFiller
+from tests.convert import models
+
+PRETRAINED = models.pretrained("BertForPreTraining", models.tokenizer())
+MODEL = models.model("BertForPreTraining")
+TEXTS = ["un [MASK]", "[MASK] read [MASK] é [MASK]", "reading [MASK] 你 un un read"]
+
+
+def test_the_best_pieces_are_those_of_the_model_alone():
+    tokenizer = PRETRAINED.tokenizer
+    for batch_size in (1, 2, 32):
+        found = list(MaskFiller(PRETRAINED, k=3, batch_size=batch_size).fill(iter(TEXTS)))
+        assert [fills.text for fills in found] == TEXTS
+        for fills in found:
+            ids = tokenizer.encode(fills.text, special_pieces_in_text=True).ids
+            chances = np.asarray(jax.nn.softmax(MODEL([ids]).mlm_logits[0], axis=-1))
+            places = [i for i, piece in enumerate(ids) if piece == tokenizer.mask_id]
+            assert len(fills.pieces) == len(fills.probabilities) == len(places)
+            for place, pieces, given in zip(places, fills.pieces, fills.probabilities, strict=True):
+                order = np.argsort(-chances[place])[:3]
+                assert list(pieces) == [tokenizer.pieces[i] for i in order]
+                np.testing.assert_allclose(given, chances[place][order], rtol=1e-5)
+
+
+def test_rows_without_a_piece_are_never_best():
+    wide = models.pretrained("BertForPreTraining", models.tokenizer(), vocab_size=64)
+    (fills,) = MaskFiller(wide, k=64).fill(["[MASK]"])
+    assert sorted(fills.pieces[0]) == sorted(models.PIECES)
+    assert abs(sum(fills.probabilities[0]) - 1) < 1e-5
+
+
+def test_texts_before_a_mistaken_one_are_answered():
+    filler = MaskFiller(PRETRAINED, k=1, batch_size=1)
+    stream = filler.fill(["un [MASK]"] * 32 + ["nothing here"])
+    for _ in range(32):
+        assert next(stream).text == "un [MASK]"
+    with pytest.raises(UserError, match=r"got 'nothing here' as text 33; expected a \[MASK\]"):
+        next(stream)
+    with pytest.raises(UserError, match="got 18 pieces in text 1; expected at most 16"):
+        list(filler.fill(["[MASK] " * 16]))
+
+
+def test_models_that_cannot_fill_are_refused():
+    with pytest.raises(UserError, match="got a BertModel, which has no masked-LM head"):
+        MaskFiller(models.pretrained("BertModel", models.tokenizer()))
+    with pytest.raises(UserError, match="got a checkpoint without a vocabulary"):
+        MaskFiller(models.pretrained("BertForPreTraining"))
+    masked_lm_alone = Pretrained(
+        PRETRAINED.config, {k: v for k, v in PRETRAINED.params.items() if k != "nsp"},
+        "BertForMaskedLM", tokenizer=PRETRAINED.tokenizer,
+    )  # fmt: skip
+    assert len(list(MaskFiller(masked_lm_alone).fill(TEXTS))) == 3
