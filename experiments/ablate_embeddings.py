@@ -23,8 +23,8 @@ output layer. On held-out documents, changed in the same way, it measures
 Both probes are logistic regressions on the last layer's hidden states of unmasked rows, fitted on
 the rows of one half of the held-out documents (four tokens or pairs a row) and tested on those of
 the other half (one a row, so that trials are independent). The special tokens are left out. Prints
-a row a variant, the seeds' mean, and writes a row a run to `result.json`. A run that is finished is
-not repeated.
+a row a variant: of one seed with the intervals, of several the mean and, for the spread, the least
+and the greatest. Writes a row a run to `result.json`. A run that is finished is not repeated.
 """
 
 import json
@@ -49,7 +49,7 @@ from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.parameters import merge_model, split_model
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.evaluation import unigram_entropy, wilson_interval
+from bert_jax.training.evaluation import ratio_interval, unigram_entropy, wilson_interval
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
@@ -176,12 +176,10 @@ def figures(sums: list[dict[str, Any]], order: ProbeResult, segment: ProbeResult
         np.array([float(batch[name]) for batch in sums])
         for name in ("mlm_nats", "mlm_count", "nsp_hits", "nsp_count")
     )
-    loss = nats.sum() / count.sum()
-    # Of a ratio of sums over batches, by linearisation (Cochran 1977, 6.4).
-    error = float(np.sqrt(np.square(nats - loss * count).sum()) / count.sum())
+    loss, interval = ratio_interval(nats, count)
     return {
-        "mlm_loss": float(loss),
-        "mlm_interval": [float(loss - 1.96 * error), float(loss + 1.96 * error)],
+        "mlm_loss": loss,
+        "mlm_interval": interval,
         "nsp_accuracy": float(hits.sum() / pairs.sum()),
         "nsp_interval": wilson_interval(round(hits.sum()), round(pairs.sum())),
         "order_accuracy": order.accuracy,
@@ -329,7 +327,7 @@ def _seeds() -> list[int]:
 
 
 def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
-    """Print the mean over the seeds of every variant; intervals are those of the first seed."""
+    """Print the mean and the range of the seeds of every variant; of one seed, its interval."""
     table = Table(title=f"What each part buys ({workdir})", title_justify="left")
     for column in ("part", "way", "MLM loss", "NSP accuracy", "order probe", "A/B probe", "chance"):
         table.add_column(column)
@@ -337,8 +335,9 @@ def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
         mine = [row for row in rows if (row["part"], row["way"]) == (variant.part, variant.way)]
 
         def cell(name: str, interval: str, form: str, mine: list[dict[str, Any]] = mine) -> str:
-            low, high = mine[0][interval]
-            mean = float(np.mean([row[name] for row in mine]))
+            found = [row[name] for row in mine]
+            low, high = (min(found), max(found)) if len(found) > 1 else mine[0][interval]
+            mean = float(np.mean(found))
             return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
         table.add_row(

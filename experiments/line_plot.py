@@ -12,24 +12,35 @@ Line = Sequence[tuple[float, float]]
 
 
 def line_plot(
-    lines: Mapping[str, Line], title: str, x_label: str, y_label: str, log_x: bool = False
+    lines: Mapping[str, Line],
+    title: str,
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    log_y: bool = False,
 ) -> str:
     """Draw lines over one pair of axes, with their names at the right.
 
     Args:
-        lines: points (x, y) by name; x above 0 where `log_x`. What is not finite is left out.
+        lines: points (x, y) by name. What is not finite is left out, and what is not above 0 on a
+            logarithmic axis.
         title: stands above the plot.
         x_label: names the x axis.
         y_label: names the y axis.
         log_x: whether the x axis is logarithmic.
+        log_y: whether the y axis is.
     """
+
+    def drawable(value: float, log: bool) -> bool:
+        return math.isfinite(value) and (value > 0 or not log)
+
     lines = {
-        name: [(x, y) for x, y in line if math.isfinite(x) and math.isfinite(y)]
+        name: [(x, y) for x, y in line if drawable(x, log_x) and drawable(y, log_y)]
         for name, line in lines.items()
     }
-    points = [point for line in lines.values() for point in line] or [(1.0, 0.0)]
+    points = [point for line in lines.values() for point in line] or [(1.0, 1.0)]
     x_ticks = _powers([x for x, _ in points]) if log_x else _steps([x for x, _ in points])
-    y_ticks = _steps([y for _, y in points])
+    y_ticks = _powers([y for _, y in points]) if log_y else _steps([y for _, y in points])
 
     def place(value: float, ticks: Sequence[float], log: bool) -> float:
         low, high, value = (math.log10(v) if log else v for v in (ticks[0], ticks[-1], value))
@@ -39,7 +50,7 @@ def line_plot(
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * place(x, x_ticks, log_x)
 
     def y_of(y: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * place(y, y_ticks, False)
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * place(y, y_ticks, log_y)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
@@ -73,6 +84,19 @@ def line_plot(
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def stacked(*plots: str) -> str:
+    """One SVG of several from `line_plot`, each below the one before."""
+    inner = [
+        plot.replace("<svg ", f'<svg y="{_HEIGHT * i}" width="{_WIDTH}" height="{_HEIGHT}" ', 1)
+        for i, plot in enumerate(plots)
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT * len(plots)}">\n'
+        + "".join(inner)
+        + "</svg>\n"
+    )
 
 
 def _powers(values: Sequence[float]) -> list[float]:

@@ -188,6 +188,27 @@ def audited(step: Callable[..., Any], mask_id: int) -> Callable[..., Any]:
     return audited_step
 
 
+@dataclasses.dataclass(frozen=True)
+class UpdatesPerRow:
+    """How often the rows of a table were updated.
+
+    Attributes:
+        median: updates of the middle row.
+        fifth_percentile: updates that all but the rarest 5 % of the rows had at least.
+        never: share of the rows that had none.
+    """
+
+    median: float
+    fifth_percentile: float
+    never: float
+
+
+def updates_per_row(counts: np.ndarray) -> UpdatesPerRow:
+    """Sum up the updates [V] of the rows, such as `Audit.spent[INPUT]`."""
+    median, fifth = np.percentile(counts, [50, 5], method="inverted_cdf")
+    return UpdatesPerRow(float(median), float(fifth), float(np.mean(counts == 0)))
+
+
 def audit_summary(audit: Audit, table: np.ndarray, initial: np.ndarray) -> dict[str, Any]:
     """The audit in a few numbers, all of them over the steps since the start.
 
