@@ -319,9 +319,10 @@ def _seeds() -> list[int]:
         seeds = [int(seed) for seed in FLAGS.seeds]
     except ValueError:
         seeds = []
-    if not seeds or min(seeds) < 0:
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise UserError(
-            f"got --seeds={','.join(FLAGS.seeds)}; expected whole numbers from 0 on, as in 0,1,2"
+            f"got --seeds={','.join(FLAGS.seeds)}; expected whole numbers from 0 on, each once,"
+            " as in 0,1,2"
         )
     return seeds
 

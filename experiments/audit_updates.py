@@ -41,6 +41,7 @@ from bert_jax.analysis.updates import ABSENT_SEEN, ABSENT_UNSEEN, INPUT, LABEL_S
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, Phase, RowSettings
+from bert_jax.errors import UserError
 from bert_jax.model.parameters import token_table
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.cpu_memory import keep_freed_memory
@@ -105,6 +106,11 @@ def main() -> None:
     """Do the runs that are not done yet, then compare all."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()
+    positions = getattr(BertConfig, FLAGS.model)().max_position_embeddings
+    if FLAGS.length > positions:
+        raise UserError(
+            f"got --length={FLAGS.length}; expected at most {positions}, the model's positions"
+        )
     with prepared_workdir(
         FLAGS.workdir, {name: FLAGS[name].value for name in _SETTINGS}, ()
     ) as workdir:

@@ -19,6 +19,7 @@ from bert_jax.analysis.updates import (
     new_audit,
     observe,
     presence,
+    updates_per_row,
 )
 from bert_jax.model.parameters import token_table
 from bert_jax.training.assembly import assemble_pretrainer
@@ -98,6 +99,12 @@ def test_three_steps_by_hand():
     assert summary["input_moved"] == pytest.approx((5 + np.sqrt(2)) / 4)
     assert summary["unseen_drift"] == pytest.approx(np.sqrt(2) / 2)
     assert json.loads(json.dumps(summary)) == summary
+
+
+def test_updates_per_row_of_known_counts():
+    found = updates_per_row(np.array([0, 0, 3, *range(4, 21)]))  # 20 rows
+    assert (found.median, found.fifth_percentile, found.never) == (10, 0, 0.1)
+    assert updates_per_row(np.arange(1, 101)).fifth_percentile == 5
 
 
 def train(name, tied, weight_decay=0.1, steps=4, devices=1, audit=True):

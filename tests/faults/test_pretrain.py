@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bert_jax.training.checkpoints import load_params
+from bert_jax.training.metrics import read_metrics
 from tests.faults.runs import (
     STEPS,
     command,
@@ -93,7 +94,7 @@ def test_an_audit_continues_bit_for_bit(uninterrupted, tmp_path):
     finish(start(line))
     for name in ("audit.jsonl", "audit.npz"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    lines = [json.loads(line) for line in (tmp_path / "run" / "audit.jsonl").open()]
+    lines = read_metrics(tmp_path / "run" / "audit.jsonl")
     assert [line["step"] for line in lines] == [50, 100, 150, 200, STEPS]
     assert lines[-1]["absent_seen_share"] == 0
     assert lines[-1]["unseen_drift"] in (0, None)
