@@ -8,9 +8,9 @@ import pytest
 
 from tests.experiments.runs import run_each
 
-WORDS = ["red", "green", "blue", "fox", "dog", "cat", "runs", "sleeps", "eats", "the", "a", "oak"]
+WORDS = [first + vowel + last for first in "bdfgklmnprst" for vowel in "aeiou" for last in "nts"]
 TINY = ("--batch_size=4", "--length=16")
-AUDIT = (*TINY, "--vocab_size=64", "--steps=2", "--audit_every=1")
+AUDIT = (*TINY, "--vocab_size=200", "--steps=3", "--audit_every=2")
 VOCABULARY = (*TINY, "--layers=1", "--width=64", "--teraflops=0.0001", "--eval_batches=2")
 ABLATION = (
     *TINY, "--vocab_size=64", "--layers=1", "--width=64", "--steps=2", "--eval_batches=2",
