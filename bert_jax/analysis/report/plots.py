@@ -216,7 +216,7 @@ def _styled(
     if x_log:
         figure.update_xaxes(type="log", dtick=1, tickformat=",")
     if y_log:
-        figure.update_yaxes(type="log", dtick=1, tickformat="~g")
+        figure.update_yaxes(type="log", tickformat="~g")  # may be less than a decade
     if categories:
         figure.update_xaxes(type="category", showgrid=False)
     if square:
