@@ -163,7 +163,7 @@ def main() -> None:
         **outcome,
         "seconds": time.perf_counter() - began,
         "peak_rss_bytes": _peak_rss_bytes(),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.abstract_state.params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params)),
         "heldout_unigram_entropy": unigram_entropy(corpus.heldout.pieces),
         "corpus_fingerprint": corpus.fingerprint,
         "vocabulary_hash": corpus.vocab_hash,
@@ -229,7 +229,10 @@ def _train(
     """Train from the newest checkpoint, or the start, to the end; None where told to stop."""
     resumed_from = checkpoints.latest_step()
     start = resumed_from or 0
-    state = run.initial_state() if resumed_from is None else checkpoints.restore(run.abstract_state)
+    if resumed_from is None:
+        state = run.initial_state()
+    else:
+        state = run.pad(checkpoints.restore(run.saved_state))
     if resumed_from is not None:
         print(f"continuing {workdir} from step {start}", file=sys.stderr)
     evaluation: Evaluation | None = None
@@ -266,6 +269,9 @@ def _train(
             writer.write_heldout(step, figures)
             return figures
 
+        def save(state: TrainState, figures: dict[str, float] | None) -> None:
+            checkpoints.save(run.cut(state), figures)
+
         try:
             state = train(
                 state,
@@ -273,7 +279,7 @@ def _train(
                 stream,
                 run.mesh,
                 Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every),
-                Hooks(log, progress, measure, checkpoints.save, lambda: bool(stop)),
+                Hooks(log, progress, measure, save, lambda: bool(stop)),
             )
         except NotFiniteError as error:
             good = checkpoints.latest_step()

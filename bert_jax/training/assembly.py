@@ -17,6 +17,7 @@ from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.parameters import Parameters, abstract_params, split_model
+from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
@@ -27,13 +28,16 @@ class Pretrainer:
     """What a pretraining run needs on the device side.
 
     Attributes:
-        abstract_state: shapes, dtypes and placement of the state; enough to restore one.
+        abstract_state: shapes, dtypes and placement of the state that the steps take. Its
+            vocabulary rows may be padded (`padding.py`).
+        saved_state: the same as it is saved and restored: with the vocabulary's own rows.
         train_step: compiled at its first call; its state argument is donated.
         eval_step: compiled at its first call; takes `state.params`.
     """
 
     mesh: Mesh
     abstract_state: TrainState
+    saved_state: TrainState
     train_step: TrainStep
     eval_step: EvalStep
     _init: Callable[[], TrainState]
@@ -41,6 +45,14 @@ class Pretrainer:
     def initial_state(self) -> TrainState:
         """The state before the first step, made where it will live."""
         return self._init()
+
+    def cut(self, state: TrainState) -> TrainState:
+        """A state as it is saved, without padding."""
+        return resize(state, self.saved_state)
+
+    def pad(self, state: TrainState) -> TrainState:
+        """A restored state as the steps take it."""
+        return resize(state, self.abstract_state)
 
 
 def assemble_pretrainer(
@@ -90,13 +102,19 @@ def assemble_pretrainer(
 
     def init() -> TrainState:
         # Parameters one by one: under one jit, every draw of every layer would be compiled anew.
-        values = jax.device_put(start(params()), placed.params)
+        values = put_padded(start(params()), abstract.params)
         made = jax.jit(create_state, static_argnums=(1, 2), out_shardings=placed)
         return made(values, optimizer, tuple(frozen))
 
+    def shapes(vocab_size: int) -> TrainState:
+        sized = config.replace(vocab_size=vocab_size)
+        _, leaves = abstract_params(lambda: BertForPretraining(sized, nnx.Rngs(seed)))
+        return jax.eval_shape(lambda p: create_state(p, optimizer, frozen), leaves)
+
     definition, _ = abstract_params(lambda: build(scan_layers))
-    shapes = jax.eval_shape(lambda: create_state(params(), optimizer, frozen))
-    placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
+    padded, saved = shapes(padded_size(config.vocab_size, mesh)), shapes(config.vocab_size)
+    placed, replicated = place(padded, mesh), NamedSharding(mesh, P())
+    abstract = jax.tree.map(_abstract, padded, placed)
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
         definition, optimizer, rate, seed,
@@ -105,11 +123,8 @@ def assemble_pretrainer(
     eval_step = create_eval_step(definition, scan_layers=scan_layers)
     return Pretrainer(
         mesh=mesh,
-        abstract_state=jax.tree.map(
-            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-            shapes,
-            placed,
-        ),
+        abstract_state=abstract,
+        saved_state=jax.tree.map(_abstract, saved, place_cut(saved, abstract, mesh)),
         train_step=jax.jit(
             train_step,
             in_shardings=(placed, rows),
@@ -119,3 +134,7 @@ def assemble_pretrainer(
         eval_step=jax.jit(eval_step, in_shardings=(placed.params, rows), out_shardings=replicated),
         _init=init,
     )
+
+
+def _abstract(leaf: jax.ShapeDtypeStruct, where: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
