@@ -11,6 +11,7 @@ import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.checkpoints import Checkpoints, load_params
 from bert_jax.training.sharding import (
     AXES,
     create_mesh,
@@ -34,16 +35,19 @@ def mesh_of(axes):
     return create_mesh(axes, jax.devices()[: math.prod(axes.values())])
 
 
-def pretrainer(axes, optimizer, tied=True, **choices):
-    config = tiny_config(vocab_size=VOCABULARY, tie_word_embeddings=tied)
+def pretrainer(axes, optimizer, tied=True, rate=0.0, **choices):
+    config = tiny_config(
+        vocab_size=VOCABULARY, tie_word_embeddings=tied,
+        hidden_dropout_prob=rate, attention_probs_dropout_prob=rate,
+    )  # fmt: skip
     choices = {"seed": 0, "batch_size": 8} | choices
     return assemble_pretrainer(config, mesh_of(axes), optimizer, lambda count: 1.0, **choices)
 
 
 @functools.cache
-def one_step(axes, tied, packed):
+def one_step(axes, tied, packed, rate=0.0):
     """Metrics and gradients of the first step; SGD at rate 1 makes the update the gradient."""
-    run = pretrainer(dict(axes), optax.sgd(1.0), tied)
+    run = pretrainer(dict(axes), optax.sgd(1.0), tied, rate)
     state = run.initial_state()
     before = jax.device_get(run.cut(state).params)
     batch = batches(max_instances=packed)[0]
@@ -71,10 +75,54 @@ def assert_close(result, expected):
         np.testing.assert_allclose(g, e, rtol=1e-5, atol=atol, err_msg=path_name(path))
 
 
-@pytest.mark.parametrize(("tied", "packed"), [(True, 1), (False, 1), (True, 4), (False, 4)])
-@pytest.mark.parametrize("axes", SHAPES, ids=str)
-def test_losses_and_gradients_equal_those_of_one_device(axes, tied, packed):
-    assert_close(one_step(tuple(axes.items()), tied, packed), one_step((), tied, packed))
+# All four kinds on every mesh hold too, but each of them takes seconds to compile: in turn.
+KINDS = [(True, 1), (False, 4), (True, 4), (False, 1)]
+CASES = [(axes, *KINDS[i % 4], 0.0) for i, axes in enumerate(SHAPES)] + [
+    ({"data": 2, "fsdp": 2, "tensor": 2}, *kind, 0.1) for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("axes", "tied", "packed", "rate"), CASES, ids=str)
+def test_losses_and_gradients_equal_those_of_one_device(axes, tied, packed, rate):
+    expected = one_step((), tied, packed, rate)
+    assert_close(one_step(tuple(axes.items()), tied, packed, rate), expected)
+
+
+def test_memory_of_a_device_falls_as_the_mesh_splits_the_state():
+    """Read from the compiled step: its arguments are the state and the batch, for one device."""
+
+    def argument_bytes(axes):
+        run = pretrainer(axes, optax.adam(1.0))
+        batch = put_batch(batches()[0], run.mesh)
+        compiled = run.train_step.lower(run.abstract_state, batch).compile()
+        ways = axes.get("data", 1) * axes.get("fsdp", 1)
+        rows = sum(array.nbytes for array in jax.tree.leaves(batch)) // ways
+        return compiled.memory_analysis().argument_size_in_bytes - rows
+
+    whole = argument_bytes({"data": 8})
+    by_fsdp, by_tensor, by_both = (
+        argument_bytes(axes) for axes in ({"fsdp": 8}, {"tensor": 4}, {"fsdp": 2, "tensor": 4})
+    )
+    # Biases, LayerNorms and, over tensor alone, position table and head kernels stay whole.
+    assert by_fsdp < whole / 4
+    assert by_tensor < whole / 2
+    assert by_both < by_tensor
+
+
+def test_a_checkpoint_of_one_mesh_restores_on_any_other(tmp_path):
+    """With the vocabulary's own rows on disk, whatever was padded."""
+    meshes = [{"tensor": 8}, {"fsdp": 4}, {"data": 2, "fsdp": 2, "tensor": 2}, {"data": 1}]
+    runs = [pretrainer(axes, optax.adam(1.0)) for axes in meshes]
+    state = runs[0].initial_state()
+    for number, (run, after) in enumerate(itertools.pairwise([*runs, runs[0]])):
+        store = Checkpoints(tmp_path / str(number), keep=1, config={}, vocabulary={})
+        store.save(run.cut(state))
+        state = after.pad(store.restore(after.saved_state))
+        store.close()
+        params = load_params(tmp_path / str(number) / "0")
+        assert params["bert"]["embeddings"]["token"]["table"].shape == (VOCABULARY, 16)
+        assert params["mlm"]["bias"].shape == (VOCABULARY,)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), runs[0].initial_state())
 
 
 def test_the_placement_follows_names_and_shapes():
