@@ -34,6 +34,7 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
+from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints, load_json
@@ -101,6 +102,9 @@ flags.DEFINE_float("clip_norm", 1.0, "Largest gradient norm; 0 clips nothing.", 
 flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
 flags.DEFINE_bool("scan_layers", None, "Loop over layers; by default everywhere but on CPU.")
+flags.DEFINE_enum(
+    "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
+)
 flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
 flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default all devices on data.")
 flags.DEFINE_string("coordinator", None, "Of a run of several processes: host:port of number 0.")
@@ -121,7 +125,7 @@ flags.DEFINE_list(
 # What the run computes does not depend on these: they may differ when it is continued.
 _MAY_CHANGE = (
     "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep",
-    "loader_workers", "profile", "words", "mesh", "scan_layers",
+    "loader_workers", "profile", "words", "mesh", "scan_layers", "remat",
 )  # fmt: skip
 _SETTINGS = (
     "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "steps",
@@ -237,6 +241,7 @@ def _pretrainer(
         batch_size=FLAGS.batch_size,
         dtype=jnp.dtype(FLAGS.dtype),
         scan_layers=_scan_layers(),
+        remat=FLAGS.remat,
         accumulate=FLAGS.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],
         start=given.start,

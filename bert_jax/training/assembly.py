@@ -65,6 +65,7 @@ def assemble_pretrainer(
     batch_size: int,
     dtype: Any = jnp.float32,
     scan_layers: bool = False,
+    remat: str = "none",
     accumulate: int = 1,
     frozen: Sequence[str] = (),
     start: Callable[[Parameters], Parameters] = lambda params: params,
@@ -80,6 +81,7 @@ def assemble_pretrainer(
         batch_size: rows of the global batch.
         dtype: what the model computes in; parameters are float32.
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
+        remat: what the backward pass computes again (`bert_jax.model.rematerialisation`).
         accumulate: microbatches a step.
         frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
         start: turns the parameters that were drawn into those to start from, of the same shapes.
@@ -95,7 +97,9 @@ def assemble_pretrainer(
         )
 
     def build(scanned: bool) -> BertForPretraining:
-        return BertForPretraining(config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype)
+        return BertForPretraining(
+            config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype, remat=remat
+        )
 
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
         return split_model(build(scanned=False))[1]
