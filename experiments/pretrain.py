@@ -34,6 +34,9 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
+from bert_jax.model.backend import default_products
+from bert_jax.model.fused_attention import with_fused_attention
+from bert_jax.model.products import Products
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
@@ -103,6 +106,11 @@ flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
 flags.DEFINE_bool("scan_layers", None, "Loop over layers; by default everywhere but on CPU.")
 flags.DEFINE_enum(
+    "attention", "einsum", ["einsum", "fused"],
+    "fused: jax.nn.dot_product_attention, cuDNN's on a GPU; needs a model without attention"
+    " dropout.",
+)  # fmt: skip
+flags.DEFINE_enum(
     "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
 )
 flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
@@ -125,7 +133,7 @@ flags.DEFINE_list(
 # What the run computes does not depend on these: they may differ when it is continued.
 _MAY_CHANGE = (
     "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep",
-    "loader_workers", "profile", "words", "mesh", "scan_layers", "remat",
+    "loader_workers", "profile", "words", "mesh", "scan_layers", "remat", "attention",
 )  # fmt: skip
 _SETTINGS = (
     "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "steps",
@@ -242,6 +250,7 @@ def _pretrainer(
         dtype=jnp.dtype(FLAGS.dtype),
         scan_layers=_scan_layers(),
         remat=FLAGS.remat,
+        products=_products(config),
         accumulate=FLAGS.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],
         start=given.start,
@@ -335,6 +344,18 @@ def _train(
         **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
         "checkpoint": str(checkpoints.path(steps)),
     }
+
+
+def _products(config: BertConfig) -> Products:
+    if FLAGS.attention == "einsum":
+        return default_products()
+    if config.attention_probs_dropout_prob:
+        raise UserError(
+            f"got --attention=fused for a model with attention_probs_dropout_prob="
+            f"{config.attention_probs_dropout_prob}; expected 0 in its config.json, since fused"
+            " attention drops no attention weights"
+        )
+    return with_fused_attention(default_products())
 
 
 def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:

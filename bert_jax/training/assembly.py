@@ -17,6 +17,7 @@ from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.parameters import Parameters, abstract_params, split_model
+from bert_jax.model.products import Products
 from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
@@ -66,6 +67,7 @@ def assemble_pretrainer(
     dtype: Any = jnp.float32,
     scan_layers: bool = False,
     remat: str = "none",
+    products: Products | None = None,
     accumulate: int = 1,
     frozen: Sequence[str] = (),
     start: Callable[[Parameters], Parameters] = lambda params: params,
@@ -82,6 +84,7 @@ def assemble_pretrainer(
         dtype: what the model computes in; parameters are float32.
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
         remat: what the backward pass computes again (`bert_jax.model.rematerialisation`).
+        products: how to multiply and attend; None takes what suits the backend.
         accumulate: microbatches a step.
         frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
         start: turns the parameters that were drawn into those to start from, of the same shapes.
@@ -98,8 +101,9 @@ def assemble_pretrainer(
 
     def build(scanned: bool) -> BertForPretraining:
         return BertForPretraining(
-            config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype, remat=remat
-        )
+            config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype, remat=remat,
+            products=products,
+        )  # fmt: skip
 
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
         return split_model(build(scanned=False))[1]

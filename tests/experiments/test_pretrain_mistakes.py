@@ -79,6 +79,8 @@ CASES = {
     "--coordinator=h:1 --processes=2 --process_id=2": "got --process_id=2 of --processes=2",
     "--distributed --processes=2": "got --distributed beside --coordinator, --processes or",
     "--distributed": "got no connection between the processes",
+    "--attention=flash": "flag --attention=flash: value should be one of <einsum|fused>",
+    "--attention=fused": "got --attention=fused for a model with attention_probs_dropout_prob=0.1",
     "--remat=some": "flag --remat=some: value should be one of <none|products|layers>",
     "--keep=0": "flag --keep=0",
     "--eval_batches=0": "flag --eval_batches=0",
