@@ -17,6 +17,7 @@ from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.parameters import Parameters, abstract_params, split_model
+from bert_jax.model.products import Products
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
@@ -54,6 +55,7 @@ def assemble_pretrainer(
     dtype: Any = jnp.float32,
     scan_layers: bool = False,
     accumulate: int = 1,
+    products: Products | None = None,
     frozen: Sequence[str] = (),
     start: Callable[[Parameters], Parameters] = lambda params: params,
 ) -> Pretrainer:
@@ -69,6 +71,7 @@ def assemble_pretrainer(
         dtype: what the model computes in; parameters are float32.
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
         accumulate: microbatches a step.
+        products: how to multiply; None takes what suits the backend jax runs on.
         frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
         start: turns the parameters that were drawn into those to start from, of the same shapes.
 
@@ -83,7 +86,9 @@ def assemble_pretrainer(
         )
 
     def build(scanned: bool) -> BertForPretraining:
-        return BertForPretraining(config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype)
+        return BertForPretraining(
+            config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype, products=products
+        )
 
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
         return split_model(build(scanned=False))[1]
