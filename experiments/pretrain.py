@@ -11,6 +11,9 @@ bit, whenever and however it was killed. In the workdir:
     vocab.txt       the vocabulary             heldout.jsonl   a line per evaluation
     corpus/         tokenised documents        tensorboard/    the same, for TensorBoard
     checkpoints/    newest and best            result.json     what came out
+
+With --audit_every, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps
+changed, and which of them their batches held (`bert_jax.analysis.updates`).
 """
 
 import dataclasses
@@ -28,11 +31,13 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
+from bert_jax.analysis.audit_log import AuditLog
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
+from bert_jax.model.parameters import token_table
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints, load_json
@@ -78,6 +83,7 @@ flags.DEFINE_list(
     "freeze", None, "Which of token,segment,position stay as they are; by default none."
 )
 flags.DEFINE_string("model", "tiny", "tiny, mini, small, medium, base, large, or a config.json.")
+flags.DEFINE_bool("untied", False, "Give the masked-LM head a table of its own.")
 flags.DEFINE_integer("steps", 450, "Updates in the whole run.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Rows of the global batch.", lower_bound=1)
 flags.DEFINE_string("phases", "128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
@@ -100,6 +106,10 @@ flags.DEFINE_integer("eval_batches", 32, "Held-out batches an evaluation reads."
 flags.DEFINE_integer("checkpoint_every", 150, "Steps; 0: at the end.", lower_bound=0)
 flags.DEFINE_integer("keep", 3, "Newest checkpoints kept, beside the best.", lower_bound=1)
 flags.DEFINE_integer("loader_workers", 0, "Processes that make batches; 0: a thread.", 0)
+flags.DEFINE_integer(
+    "audit_every", 0, "Observe what each step does to the token rows, and write it down every so"
+    " many steps; 0: do not.", lower_bound=0,
+)  # fmt: skip
 flags.DEFINE_bool("profile", False, "Trace a few steps into workdir/profile.")
 flags.DEFINE_list(
     "words", [], "Their neighbours are printed; by default those of a few frequent words."
@@ -111,10 +121,10 @@ _MAY_CHANGE = (
     "loader_workers", "profile", "words", "mesh", "scan_layers",
 )  # fmt: skip
 _SETTINGS = (
-    "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "steps",
-    "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
+    "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "untied",
+    "steps", "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
     "decay_power", "weight_decay", "clip_norm", "accumulate", "dtype", "seed", "init_embeddings",
-    *_MAY_CHANGE,
+    "audit_every", *_MAY_CHANGE,
 )  # fmt: skip
 
 
@@ -148,7 +158,7 @@ def main() -> None:
         )
         batches, heldout = _batches(corpus, phases)
         config = _model_config(FLAGS.model, corpus.tokenizer.vocab_size, phases)
-        run = _pretrainer(config, mesh, given, frozen)
+        run = _pretrainer(config, mesh, corpus.tokenizer.mask_id, given, frozen)
         checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep=FLAGS.keep,
@@ -201,7 +211,7 @@ def _given_tables(phases: list[Phase]) -> GivenTables:
 
 
 def _pretrainer(
-    config: BertConfig, mesh: Mesh, given: GivenTables, frozen: tuple[str, ...]
+    config: BertConfig, mesh: Mesh, mask_id: int, given: GivenTables, frozen: tuple[str, ...]
 ) -> Pretrainer:
     rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, _warmup_steps(), FLAGS.decay_power)
     return assemble_pretrainer(
@@ -216,6 +226,8 @@ def _pretrainer(
         accumulate=FLAGS.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],
         start=given.start,
+        row_lazy=FLAGS.optimizer == "row_lazy_adamw",
+        audit_mask_id=mask_id if FLAGS.audit_every else None,
     )
 
 
@@ -266,14 +278,24 @@ def _train(
             writer.write_heldout(step, figures)
             return figures
 
+        rhythm = Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every)
+        audit_log = None
+        if FLAGS.audit_every:
+            initial = np.asarray(token_table(run.initial_state().params))
+            audit_log = AuditLog(workdir, initial, start)
+
+        def inspect(step: int, state: TrainState) -> None:
+            if audit_log and rhythm.due(FLAGS.audit_every, step):
+                audit_log.write(step, state.opt_state.audit, token_table(state.params))
+
         try:
             state = train(
                 state,
                 run.train_step,
                 stream,
                 run.mesh,
-                Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every),
-                Hooks(log, progress, measure, checkpoints.save, lambda: bool(stop)),
+                rhythm,
+                Hooks(log, progress, measure, checkpoints.save, lambda: bool(stop), inspect),
             )
         except NotFiniteError as error:
             good = checkpoints.latest_step()
@@ -316,6 +338,8 @@ def _model_config(name: str, vocab_size: int, phases: list[Phase]) -> BertConfig
         raise UserError(
             f"got --model={name}; expected a config.json or one of {', '.join(presets)}"
         )
+    if FLAGS.untied:
+        config = config.replace(tie_word_embeddings=False)
     longest = max(phase.length for phase in phases)
     if longest > config.max_position_embeddings:
         raise UserError(

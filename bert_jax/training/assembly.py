@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from bert_jax.analysis.updates import audited, begin_audit
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
@@ -21,6 +22,8 @@ from bert_jax.model.products import Products
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
+
+_TOKEN_TABLE = "bert/embeddings/token/table"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,8 @@ def assemble_pretrainer(
     products: Products | None = None,
     frozen: Sequence[str] = (),
     start: Callable[[Parameters], Parameters] = lambda params: params,
+    row_lazy: bool = False,
+    audit_mask_id: int | None = None,
 ) -> Pretrainer:
     """Put model, optimiser and mesh together.
 
@@ -74,10 +79,24 @@ def assemble_pretrainer(
         products: how to multiply; None takes what suits the backend jax runs on.
         frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
         start: turns the parameters that were drawn into those to start from, of the same shapes.
+        row_lazy: `optimizer` updates touched token rows only (`row_lazy.py`).
+        audit_mask_id: the id of [MASK] observes what every step does to the token table, in
+            `state.opt_state.audit` (`bert_jax.analysis.updates`); None observes nothing.
 
     Raises:
-        UserError: the batch cannot be cut over microbatches and devices.
+        UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied
+            decoder or a frozen token table.
     """
+    if row_lazy and config.tie_word_embeddings:
+        raise UserError(
+            "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
+            " token table; expected an untied decoder (--untied), or another optimiser"
+        )
+    if row_lazy and any(f"{_TOKEN_TABLE}/".startswith(f"{path}/") for path in frozen):
+        raise UserError(
+            "got a row-lazy optimiser and a frozen token table, of which it has nothing to update;"
+            " expected one of the two"
+        )
     pieces = accumulate * batch_ways(mesh)
     if accumulate < 1 or batch_size % pieces:
         raise UserError(
@@ -93,20 +112,25 @@ def assemble_pretrainer(
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
         return split_model(build(scanned=False))[1]
 
+    def begin(params: Parameters) -> TrainState:
+        state = create_state(params, optimizer, frozen)
+        return state if audit_mask_id is None else begin_audit(state)
+
     def init() -> TrainState:
         # Parameters one by one: under one jit, every draw of every layer would be compiled anew.
         values = jax.device_put(start(params()), placed.params)
-        made = jax.jit(create_state, static_argnums=(1, 2), out_shardings=placed)
-        return made(values, optimizer, tuple(frozen))
+        return jax.jit(begin, out_shardings=placed)(values)
 
     definition, _ = abstract_params(lambda: build(scan_layers))
-    shapes = jax.eval_shape(lambda: create_state(params(), optimizer, frozen))
+    shapes = jax.eval_shape(lambda: begin(params()))
     placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
         definition, optimizer, rate, seed,
-        scan_layers=scan_layers, accumulate=accumulate, frozen=frozen,
+        scan_layers=scan_layers, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy,
     )  # fmt: skip
+    if audit_mask_id is not None:
+        train_step = audited(train_step, audit_mask_id)
     eval_step = create_eval_step(definition, scan_layers=scan_layers)
     return Pretrainer(
         mesh=mesh,

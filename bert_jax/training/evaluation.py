@@ -60,6 +60,19 @@ def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float,
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
+def ratio_interval(
+    numerators: np.ndarray, denominators: np.ndarray, z: float = 1.959964
+) -> tuple[float, tuple[float, float]]:
+    """A ratio of sums over batches [n], and its 95 % interval (Cochran 1977, 6.4).
+
+    Both vary from batch to batch, as nats and masked tokens do; the interval is by linearisation.
+    """
+    ratio = numerators.sum() / denominators.sum()
+    half = z * float(np.sqrt(np.square(numerators - ratio * denominators).sum()))
+    half /= float(denominators.sum())
+    return float(ratio), (float(ratio) - half, float(ratio) + half)
+
+
 def unigram_entropy(pieces: np.ndarray) -> float:
     """Entropy in nats of the pieces' own distribution.
 
