@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_answered_with_what_would(tmp_path):
     done, result = compile_only(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     assert not result["fits"] and result["memory"] > result["memory_of"]
-    assert result["would_fit"] == "--mesh=fsdp:4 --accumulate=1"
+    assert result["would_fit"] == "--mesh=fsdp:4 --accumulate=1 --remat=layers"
     assert "no: " in done.stdout
 
 
