@@ -94,6 +94,7 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         scan_layers=plan.scan_layers,
         accumulate=plan.accumulate,
         remat=plan.remat,
+        row_lazy=plan.optimizer == "row_lazy_adamw",
         products=PLAIN,
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params))
