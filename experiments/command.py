@@ -65,8 +65,9 @@ def _help() -> str:
 
 
 def _fail(message: str) -> None:
-    program = f"experiments.{Path(sys.argv[0]).stem}"
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    path = Path(sys.argv[0])
+    package = "launch" if path.parent.name == "launch" else "experiments"
+    print(f"{package}.{path.stem}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -101,8 +101,10 @@ def train(
         hooks.progress(done, metrics)
 
     for batch in batches:
-        tokens = int(np.count_nonzero(batch["instance_ids"]))
-        state, metrics = train_step(state, put_batch(batch, mesh))
+        placed, own = put_batch(batch, mesh), batch["instance_ids"]
+        # This process's tokens, and as many for each other that has rows of the global batch.
+        tokens = int(np.count_nonzero(own)) * len(placed["instance_ids"]) // len(own)
+        state, metrics = train_step(state, placed)
         read()
         step += 1
         unread = (step, metrics, tokens)
