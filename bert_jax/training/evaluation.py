@@ -57,7 +57,8 @@ def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float,
     p, zz = hits / trials, z * z / trials
     centre = (p + zz / 2) / (1 + zz)
     half = z / (1 + zz) * math.sqrt(p * (1 - p) / trials + zz / (4 * trials))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    low, high = max(centre - half, 0.0), min(centre + half, 1.0)
+    return min(low, p), max(high, p)  # at 0 and 1 the ends are p itself, but for rounding
 
 
 def ratio_interval(
