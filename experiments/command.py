@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -64,8 +65,9 @@ def _help() -> str:
 
 
 def _fail(message: str) -> None:
-    program = f"experiments.{Path(sys.argv[0]).stem}"
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    path = Path(sys.argv[0])
+    package = "launch" if path.parent.name == "launch" else "experiments"
+    print(f"{package}.{path.stem}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -92,3 +94,9 @@ def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Non
     with partial.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     os.replace(partial, path)
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

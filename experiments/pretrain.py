@@ -11,13 +11,17 @@ bit, whenever and however it was killed. In the workdir:
     vocab.txt       the vocabulary             heldout.jsonl   a line per evaluation
     corpus/         tokenised documents        tensorboard/    the same, for TensorBoard
     checkpoints/    newest and best            result.json     what came out
+
+With --audit_every, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps
+changed, and which of them their batches held (`bert_jax.analysis.updates`).
 """
 
 import dataclasses
+import itertools
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,11 +32,17 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
+from bert_jax.analysis.audit_log import AuditLog
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
+from bert_jax.model.backend import default_products
+from bert_jax.model.fused_attention import with_fused_attention
+from bert_jax.model.parameters import token_table
+from bert_jax.model.products import Products
+from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints, load_json
@@ -42,6 +52,14 @@ from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
 from bert_jax.training.metrics import MetricsWriter
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
 from bert_jax.training.preemption import StopRequest
+from bert_jax.training.processes import (
+    fail_together,
+    first_before_others,
+    host_rows,
+    is_first,
+    join_processes,
+    stop_together,
+)
 from bert_jax.training.profiling import Profile
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, parse_mesh
@@ -78,6 +96,7 @@ flags.DEFINE_list(
     "freeze", None, "Which of token,segment,position stay as they are; by default none."
 )
 flags.DEFINE_string("model", "tiny", "tiny, mini, small, medium, base, large, or a config.json.")
+flags.DEFINE_bool("untied", False, "Give the masked-LM head a table of its own.")
 flags.DEFINE_integer("steps", 450, "Updates in the whole run.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Rows of the global batch.", lower_bound=1)
 flags.DEFINE_string("phases", "128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
@@ -92,14 +111,30 @@ flags.DEFINE_float("clip_norm", 1.0, "Largest gradient norm; 0 clips nothing.", 
 flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
 flags.DEFINE_bool("scan_layers", None, "Loop over layers; by default everywhere but on CPU.")
+flags.DEFINE_enum(
+    "attention", "einsum", ["einsum", "fused"],
+    "fused: jax.nn.dot_product_attention, cuDNN's on a GPU; needs a model without attention"
+    " dropout.",
+)  # fmt: skip
+flags.DEFINE_enum(
+    "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
+)
 flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
 flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default all devices on data.")
+flags.DEFINE_string("coordinator", None, "Of a run of several processes: host:port of number 0.")
+flags.DEFINE_integer("processes", None, "How many processes there are.", lower_bound=1)
+flags.DEFINE_integer("process_id", None, "Which one this is, from 0.", lower_bound=0)
+flags.DEFINE_bool("distributed", False, "Take the three from the platform: Cloud TPU, GKE, Slurm.")
 flags.DEFINE_integer("log_every", 10, "Steps between lines of metrics.", lower_bound=1)
 flags.DEFINE_integer("eval_every", 150, "Steps between evaluations; 0: at the end.", lower_bound=0)
 flags.DEFINE_integer("eval_batches", 32, "Held-out batches an evaluation reads.", lower_bound=1)
 flags.DEFINE_integer("checkpoint_every", 150, "Steps; 0: at the end.", lower_bound=0)
 flags.DEFINE_integer("keep", 3, "Newest checkpoints kept, beside the best.", lower_bound=1)
 flags.DEFINE_integer("loader_workers", 0, "Processes that make batches; 0: a thread.", 0)
+flags.DEFINE_integer(
+    "audit_every", 0, "Observe what each step does to the token rows, and write it down every so"
+    " many steps; 0: do not.", lower_bound=0,
+)  # fmt: skip
 flags.DEFINE_bool("profile", False, "Trace a few steps into workdir/profile.")
 flags.DEFINE_list(
     "words", [], "Their neighbours are printed; by default those of a few frequent words."
@@ -108,18 +143,24 @@ flags.DEFINE_list(
 # What the run computes does not depend on these: they may differ when it is continued.
 _MAY_CHANGE = (
     "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep",
-    "loader_workers", "profile", "words", "mesh", "scan_layers",
+    "loader_workers", "profile", "words", "mesh", "scan_layers", "remat", "attention",
 )  # fmt: skip
 _SETTINGS = (
-    "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "steps",
-    "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
+    "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "untied",
+    "steps", "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
     "decay_power", "weight_decay", "clip_norm", "accumulate", "dtype", "seed", "init_embeddings",
-    *_MAY_CHANGE,
+    "audit_every", *_MAY_CHANGE,
 )  # fmt: skip
 
 
 def main() -> None:
     """Prepare the corpus, train, and say what came out."""
+    join_processes(FLAGS.coordinator, FLAGS.processes, FLAGS.process_id, found=FLAGS.distributed)
+    with fail_together():
+        _run()
+
+
+def _run() -> None:
     began = time.perf_counter()
     if jax.default_backend() == "cpu":
         keep_freed_memory()
@@ -130,13 +171,21 @@ def main() -> None:
             f"got --heldout_fraction={FLAGS.heldout_fraction}; expected a share above 0 and below"
             " 1, since the run is measured on held-out documents"
         )
+    if FLAGS.audit_every and jax.process_count() > 1:
+        raise UserError(
+            f"got --audit_every={FLAGS.audit_every} in a run of {jax.process_count()} processes;"
+            " expected one, which sees the whole token table"
+        )
     phases = _phases(FLAGS.phases)
     mesh = create_mesh(parse_mesh(FLAGS.mesh))
     _model_config(FLAGS.model, FLAGS.vocab_size, phases)  # a typo is said before anything is made
     given = _given_tables(phases)
     settings["init_parts"] = ",".join(given.parts) if FLAGS.init_embeddings else None
     settings["freeze"] = ",".join(frozen) or None
-    with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
+    with (
+        first_before_others("prepared corpus") as prepared,
+        prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir,
+    ):
         corpus = prepare_corpus(
             FLAGS.corpus,
             vocab=FLAGS.vocab,
@@ -146,9 +195,10 @@ def main() -> None:
             workdir=workdir,
             tokenizer=given.tokenizer,
         )
-        batches, heldout = _batches(corpus, phases)
         config = _model_config(FLAGS.model, corpus.tokenizer.vocab_size, phases)
-        run = _pretrainer(config, mesh, given, frozen)
+        run = _pretrainer(config, mesh, corpus.tokenizer.mask_id, given, frozen)
+        batches, heldout = _batches(corpus, phases, mesh)
+        prepared()
         checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep=FLAGS.keep,
@@ -157,13 +207,13 @@ def main() -> None:
         )
         _check_continues(checkpoints, config, corpus)
     outcome = _train(run, checkpoints, batches, heldout, workdir)
-    if outcome is None:  # asked to stop; the same command continues
+    if outcome is None or not is_first():  # None: asked to stop; the same command continues
         return
     result = {
         **outcome,
         "seconds": time.perf_counter() - began,
         "peak_rss_bytes": _peak_rss_bytes(),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.abstract_state.params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params)),
         "heldout_unigram_entropy": unigram_entropy(corpus.heldout.pieces),
         "corpus_fingerprint": corpus.fingerprint,
         "vocabulary_hash": corpus.vocab_hash,
@@ -173,17 +223,18 @@ def main() -> None:
     print_neighbours(Path(result["checkpoint"]), corpus, FLAGS.words)
 
 
-def _batches(corpus: Corpus, phases: list[Phase]) -> tuple[Batches, HeldoutBatches]:
+def _batches(corpus: Corpus, phases: list[Phase], mesh: Mesh) -> tuple[Batches, HeldoutBatches]:
     masking = Masking(whole_word=FLAGS.masking == "whole_word")
     rows = RowSettings(FLAGS.batch_size, max_instances=FLAGS.pack, masking=masking)
+    mine = host_rows(FLAGS.batch_size, mesh)
     batches = Batches(
         corpus.train, corpus.tokenizer, seed=FLAGS.seed, steps=FLAGS.steps, phases=phases,
-        settings=rows,
+        settings=rows, host_rows=mine,
     )  # fmt: skip
     batches.steps_per_epoch(0)  # plans: a corpus that cannot be planned is said now
     heldout = HeldoutBatches(
         corpus.heldout, corpus.tokenizer, length=phases[-1].length, settings=rows,
-        max_batches=FLAGS.eval_batches,
+        max_batches=FLAGS.eval_batches, host_rows=mine,
     )  # fmt: skip
     return batches, heldout
 
@@ -201,7 +252,7 @@ def _given_tables(phases: list[Phase]) -> GivenTables:
 
 
 def _pretrainer(
-    config: BertConfig, mesh: Mesh, given: GivenTables, frozen: tuple[str, ...]
+    config: BertConfig, mesh: Mesh, mask_id: int, given: GivenTables, frozen: tuple[str, ...]
 ) -> Pretrainer:
     rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, _warmup_steps(), FLAGS.decay_power)
     return assemble_pretrainer(
@@ -213,9 +264,13 @@ def _pretrainer(
         batch_size=FLAGS.batch_size,
         dtype=jnp.dtype(FLAGS.dtype),
         scan_layers=_scan_layers(),
+        remat=FLAGS.remat,
+        products=_products(config),
         accumulate=FLAGS.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],
         start=given.start,
+        row_lazy=FLAGS.optimizer == "row_lazy_adamw",
+        audit_mask_id=mask_id if FLAGS.audit_every else None,
     )
 
 
@@ -229,31 +284,37 @@ def _train(
     """Train from the newest checkpoint, or the start, to the end; None where told to stop."""
     resumed_from = checkpoints.latest_step()
     start = resumed_from or 0
-    state = run.initial_state() if resumed_from is None else checkpoints.restore(run.abstract_state)
-    if resumed_from is not None:
+    if resumed_from is None:
+        state = run.initial_state()
+    else:
+        state = run.pad(checkpoints.restore(run.saved_state))
+    if resumed_from is not None and is_first():
         print(f"continuing {workdir} from step {start}", file=sys.stderr)
     evaluation: Evaluation | None = None
     tokens_per_second: list[float] = []
 
     with ExitStack() as stack:
         stack.callback(checkpoints.close)
-        stop = stack.enter_context(StopRequest())
-        writer = MetricsWriter(workdir, start)
-        stack.callback(writer.close)
+        stop = _stop(stack, start)
+        writer = MetricsWriter(workdir, start) if is_first() else None
+        if writer:
+            stack.callback(writer.close)
         profile = stack.enter_context(
-            Profile(workdir / "profile" if FLAGS.profile else None, start)
+            Profile(workdir / "profile" if FLAGS.profile and is_first() else None, start)
         )
-        bar = stack.enter_context(ProgressBar("training", FLAGS.steps, start))
+        bar = stack.enter_context(ProgressBar("training", FLAGS.steps, start)) if writer else None
         stream = batches.iterate(start, workers=FLAGS.loader_workers)
         stack.callback(stream.close)
 
         def log(step: int, metrics: dict[str, float]) -> None:
-            writer.write(step, metrics)
+            if writer:
+                writer.write(step, metrics)
             tokens_per_second.append(metrics["tokens_per_second"])
 
         def progress(step: int, metrics: dict[str, float]) -> None:
             profile.after(step)
-            bar.update(step, f"{step}/{FLAGS.steps}  {_note(metrics)}")
+            if bar:
+                bar.update(step, f"{step}/{FLAGS.steps}  {_note(metrics)}")
 
         def measure(step: int, state: TrainState) -> dict[str, float]:
             nonlocal evaluation
@@ -263,8 +324,23 @@ def _train(
                 "heldout_mlm_accuracy": evaluation.mlm_accuracy,
                 "heldout_nsp_accuracy": evaluation.nsp_accuracy,
             }
-            writer.write_heldout(step, figures)
+            if writer:
+                writer.write_heldout(step, figures)
             return figures
+
+        def save(state: TrainState, figures: dict[str, float] | None) -> None:
+            checkpoints.save(run.cut(state), figures)
+
+        rhythm = Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every)
+        audit_log = None
+        if FLAGS.audit_every:
+            initial = np.asarray(token_table(run.cut(run.initial_state()).params))
+            audit_log = AuditLog(workdir, initial, start)
+
+        def inspect(step: int, state: TrainState) -> None:
+            if audit_log and rhythm.due(FLAGS.audit_every, step):
+                own = run.cut(state)  # padding is nobody's row
+                audit_log.write(step, own.opt_state.audit, token_table(own.params))
 
         try:
             state = train(
@@ -272,17 +348,20 @@ def _train(
                 run.train_step,
                 stream,
                 run.mesh,
-                Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every),
-                Hooks(log, progress, measure, checkpoints.save, lambda: bool(stop)),
+                rhythm,
+                Hooks(log, progress, measure, save, stop, inspect),
             )
         except NotFiniteError as error:
             good = checkpoints.latest_step()
             where = "there is none" if good is None else checkpoints.path(good)
-            print(f"experiments.pretrain: {error}; last good checkpoint: {where}", file=sys.stderr)
+            if is_first():
+                words = f"{error}; last good checkpoint: {where}"
+                print(f"experiments.pretrain: {words}", file=sys.stderr)
             sys.exit(1)
         steps = int(state.step)
         if steps < FLAGS.steps:
-            print(f"stopped and saved at step {steps}", file=sys.stderr)
+            if is_first():
+                print(f"stopped and saved at step {steps}", file=sys.stderr)
             return None
         if evaluation is None:  # the run was complete before it was continued
             evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
@@ -293,6 +372,26 @@ def _train(
         **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
         "checkpoint": str(checkpoints.path(steps)),
     }
+
+
+def _products(config: BertConfig) -> Products:
+    if FLAGS.attention == "einsum":
+        return default_products()
+    if config.attention_probs_dropout_prob:
+        raise UserError(
+            f"got --attention=fused for a model with attention_probs_dropout_prob="
+            f"{config.attention_probs_dropout_prob}; expected 0 in its config.json, since fused"
+            " attention drops no attention weights"
+        )
+    return with_fused_attention(default_products())
+
+
+def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
+    """What the loop asks after every step: has SIGTERM come, to this process or to another?"""
+    if jax.process_count() == 1:
+        return stack.enter_context(StopRequest()).__bool__
+    steps = itertools.count(start + 1)
+    return lambda: stop_together(next(steps))
 
 
 def _phases(text: str) -> list[Phase]:
@@ -316,6 +415,8 @@ def _model_config(name: str, vocab_size: int, phases: list[Phase]) -> BertConfig
         raise UserError(
             f"got --model={name}; expected a config.json or one of {', '.join(presets)}"
         )
+    if FLAGS.untied:
+        config = config.replace(tie_word_embeddings=False)
     longest = max(phase.length for phase in phases)
     if longest > config.max_position_embeddings:
         raise UserError(

@@ -49,6 +49,8 @@ class Bert(nnx.Module, Pretrainable):
         scan_layers: loop over the layers instead of unrolling them; see `Encoder`.
         dtype: compute dtype, float32 or bfloat16. Softmax, LayerNorm and logits stay fp32.
         products: how to multiply; None takes what suits the backend jax runs on.
+        remat: what the backward pass computes again: none, products or layers; see
+            `rematerialisation.py`.
         pooler: False leaves the pooler out, as tasks do that look at every position.
     """
 
@@ -60,11 +62,12 @@ class Bert(nnx.Module, Pretrainable):
         scan_layers: bool = False,
         dtype: Any = jnp.float32,
         products: Products | None = None,
+        remat: str = "none",
         pooler: bool = True,
     ):
         products = products or default_products()
         self.embeddings = Embeddings(config, rngs, dtype)
-        self.encoder = Encoder(config, rngs, products, scan_layers)
+        self.encoder = Encoder(config, rngs, products, scan_layers, remat)
         self.pooler = Pooler(config, rngs, products) if pooler else None
         self.config = config
 
@@ -125,7 +128,7 @@ class BertForPretraining(nnx.Module, Pretrainable):
     Args:
         config: sizes and choices; `tie_word_embeddings` decides whether the masked-LM head uses
             the token table or one of its own.
-        rngs, scan_layers, dtype, products: as for `Bert`.
+        rngs, scan_layers, dtype, products, remat: as for `Bert`.
     """
 
     def __init__(
@@ -136,9 +139,12 @@ class BertForPretraining(nnx.Module, Pretrainable):
         scan_layers: bool = False,
         dtype: Any = jnp.float32,
         products: Products | None = None,
+        remat: str = "none",
     ):
         products = products or default_products()
-        self.bert = Bert(config, rngs, scan_layers=scan_layers, dtype=dtype, products=products)
+        self.bert = Bert(
+            config, rngs, scan_layers=scan_layers, dtype=dtype, products=products, remat=remat
+        )
         self.mlm = MaskedLMHead(config, rngs, products)
         self.nsp = NextSentenceHead(config, rngs, products)
 

@@ -13,6 +13,7 @@ from bert_jax.model.attention import SelfAttention
 from bert_jax.model.dropout import dropout, dropout_seed
 from bert_jax.model.layers import Dense, LayerNorm
 from bert_jax.model.products import Products
+from bert_jax.model.rematerialisation import rematerialised
 
 
 class FeedForward(nnx.Module):
@@ -79,11 +80,17 @@ class Encoder(nnx.Module):
     Unrolled, `layers` is a list of `EncoderLayer`; scanned, it is one `EncoderLayer` whose
     parameters have a leading layer axis. Both start from the same numbers for the same `rngs`
     and compute the same function; `layer_layout.py` goes from one form to the other. Scanning
-    compiles many times faster; on CPU it runs up to twice slower.
+    compiles many times faster; on CPU it runs up to twice slower. `remat` is what the backward
+    pass computes again; see `rematerialisation.py`.
     """
 
     def __init__(
-        self, config: BertConfig, rngs: nnx.Rngs, products: Products, scan_layers: bool = False
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        products: Products,
+        scan_layers: bool = False,
+        remat: str = "none",
     ):
         layers = [EncoderLayer(config, rngs, products) for _ in range(config.num_hidden_layers)]
         self.layers = (
@@ -93,6 +100,7 @@ class Encoder(nnx.Module):
         )
         self.count = config.num_hidden_layers
         self.scan_layers = scan_layers
+        self.remat = remat
 
     def __call__(
         self,
@@ -125,6 +133,7 @@ class Encoder(nnx.Module):
                 layer.attention.weights(x, allowed) if output_attentions else None,
             )
 
+        step = rematerialised(step, self.remat)
         each: tuple[Any, jax.Array | None] = (self.layers, keys)
         outputs: Any
         if self.scan_layers:

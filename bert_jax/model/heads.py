@@ -63,6 +63,7 @@ class MaskedLMHead(nnx.Module):
         self.transform = Dense(width, width, deviation, rngs=rngs, products=products)
         self.norm = LayerNorm(width, config.layer_norm_eps)
         self.bias = nnx.Param(jnp.zeros((config.vocab_size,), jnp.float32))
+        self.pieces = config.vocab_size
         self.tied = config.tie_word_embeddings
         if not self.tied:
             self.decoder = normal_table(rngs, (config.vocab_size, width), deviation)
@@ -75,14 +76,20 @@ class MaskedLMHead(nnx.Module):
         Args:
             hidden: [B, P, D], gathered at the masked positions already: the product below is the
                 dearest of the model, and six positions in seven have nothing to predict.
-            token_table: [V, D], used when tied.
+            token_table: [V, D], used when tied. Where table and bias have more rows than the
+                vocabulary has pieces, so that devices can share them evenly, those beyond it get
+                the lowest score there is: no probability, no gradient.
 
         Returns:
             fp32 logits [B, P, V].
         """
         transformed = self.norm(self.activation(self.transform(hidden))).astype(hidden.dtype)
         table = token_table if self.tied else self.decoder[...]
-        return self.products.decode(transformed, table, self.bias[...])
+        logits = self.products.decode(transformed, table, self.bias[...])
+        if logits.shape[-1] == self.pieces:
+            return logits
+        is_piece = jnp.arange(logits.shape[-1]) < self.pieces
+        return jnp.where(is_piece, logits, jnp.finfo(logits.dtype).min)
 
 
 class NextSentenceHead(nnx.Module):

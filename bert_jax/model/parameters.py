@@ -25,6 +25,18 @@ def merge_model(definition: nnx.GraphDef, params: Parameters) -> Any:
     return nnx.merge(definition, nnx.restore_int_paths(params))
 
 
+def token_table(params: Parameters) -> Any:
+    """The token table [V, D] of a model that holds a `Bert` as `bert`."""
+    return params["bert"]["embeddings"]["token"]["table"]
+
+
+def with_token_table(params: Parameters, table: Any) -> Parameters:
+    """Return `params` with another token table; everything else is shared."""
+    bert = params["bert"]
+    embeddings = {**bert["embeddings"], "token": {**bert["embeddings"]["token"], "table": table}}
+    return {**params, "bert": {**bert, "embeddings": embeddings}}
+
+
 def abstract_params(build: Any) -> tuple[nnx.GraphDef, Parameters]:
     """Split the model `build()` would return without computing it: leaves have shape and dtype.
 

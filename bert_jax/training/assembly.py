@@ -13,13 +13,18 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from bert_jax.analysis.updates import audited, begin_audit
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.parameters import Parameters, abstract_params, split_model
+from bert_jax.model.products import Products
+from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
+
+_TOKEN_TABLE = "bert/embeddings/token/table"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +32,16 @@ class Pretrainer:
     """What a pretraining run needs on the device side.
 
     Attributes:
-        abstract_state: shapes, dtypes and placement of the state; enough to restore one.
+        abstract_state: shapes, dtypes and placement of the state that the steps take. Its
+            vocabulary rows may be padded (`padding.py`).
+        saved_state: the same as it is saved and restored: with the vocabulary's own rows.
         train_step: compiled at its first call; its state argument is donated.
         eval_step: compiled at its first call; takes `state.params`.
     """
 
     mesh: Mesh
     abstract_state: TrainState
+    saved_state: TrainState
     train_step: TrainStep
     eval_step: EvalStep
     _init: Callable[[], TrainState]
@@ -41,6 +49,14 @@ class Pretrainer:
     def initial_state(self) -> TrainState:
         """The state before the first step, made where it will live."""
         return self._init()
+
+    def cut(self, state: TrainState) -> TrainState:
+        """A state as it is saved, without padding."""
+        return resize(state, self.saved_state)
+
+    def pad(self, state: TrainState) -> TrainState:
+        """A restored state as the steps take it."""
+        return resize(state, self.abstract_state)
 
 
 def assemble_pretrainer(
@@ -53,9 +69,13 @@ def assemble_pretrainer(
     batch_size: int,
     dtype: Any = jnp.float32,
     scan_layers: bool = False,
+    remat: str = "none",
+    products: Products | None = None,
     accumulate: int = 1,
     frozen: Sequence[str] = (),
     start: Callable[[Parameters], Parameters] = lambda params: params,
+    row_lazy: bool = False,
+    audit_mask_id: int | None = None,
 ) -> Pretrainer:
     """Put model, optimiser and mesh together.
 
@@ -68,13 +88,29 @@ def assemble_pretrainer(
         batch_size: rows of the global batch.
         dtype: what the model computes in; parameters are float32.
         scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
+        remat: what the backward pass computes again (`bert_jax.model.rematerialisation`).
+        products: how to multiply and attend; None takes what suits the backend.
         accumulate: microbatches a step.
         frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
         start: turns the parameters that were drawn into those to start from, of the same shapes.
+        row_lazy: `optimizer` updates touched token rows only (`row_lazy.py`).
+        audit_mask_id: the id of [MASK] observes what every step does to the token table, in
+            `state.opt_state.audit` (`bert_jax.analysis.updates`); None observes nothing.
 
     Raises:
-        UserError: the batch cannot be cut over microbatches and devices.
+        UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied
+            decoder or a frozen token table.
     """
+    if row_lazy and config.tie_word_embeddings:
+        raise UserError(
+            "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
+            " token table; expected an untied decoder (--untied), or another optimiser"
+        )
+    if row_lazy and any(f"{_TOKEN_TABLE}/".startswith(f"{path}/") for path in frozen):
+        raise UserError(
+            "got a row-lazy optimiser and a frozen token table, of which it has nothing to update;"
+            " expected one of the two"
+        )
     pieces = accumulate * batch_ways(mesh)
     if accumulate < 1 or batch_size % pieces:
         raise UserError(
@@ -83,33 +119,44 @@ def assemble_pretrainer(
         )
 
     def build(scanned: bool) -> BertForPretraining:
-        return BertForPretraining(config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype)
+        return BertForPretraining(
+            config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype, remat=remat,
+            products=products,
+        )  # fmt: skip
 
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
         return split_model(build(scanned=False))[1]
 
+    def begin(params: Parameters) -> TrainState:
+        state = create_state(params, optimizer, frozen)
+        return state if audit_mask_id is None else begin_audit(state)
+
     def init() -> TrainState:
         # Parameters one by one: under one jit, every draw of every layer would be compiled anew.
-        values = jax.device_put(start(params()), placed.params)
-        made = jax.jit(create_state, static_argnums=(1, 2), out_shardings=placed)
-        return made(values, optimizer, tuple(frozen))
+        values = put_padded(start(params()), abstract.params)
+        return jax.jit(begin, out_shardings=placed)(values)
+
+    def shapes(vocab_size: int) -> TrainState:
+        sized = config.replace(vocab_size=vocab_size)
+        _, leaves = abstract_params(lambda: BertForPretraining(sized, nnx.Rngs(seed)))
+        return jax.eval_shape(begin, leaves)
 
     definition, _ = abstract_params(lambda: build(scan_layers))
-    shapes = jax.eval_shape(lambda: create_state(params(), optimizer, frozen))
-    placed, replicated = place(shapes, mesh), NamedSharding(mesh, P())
+    padded, saved = shapes(padded_size(config.vocab_size, mesh)), shapes(config.vocab_size)
+    placed, replicated = place(padded, mesh), NamedSharding(mesh, P())
+    abstract = jax.tree.map(_abstract, padded, placed)
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
         definition, optimizer, rate, seed,
-        scan_layers=scan_layers, accumulate=accumulate, frozen=frozen,
+        scan_layers=scan_layers, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy,
     )  # fmt: skip
+    if audit_mask_id is not None:
+        train_step = audited(train_step, audit_mask_id)
     eval_step = create_eval_step(definition, scan_layers=scan_layers)
     return Pretrainer(
         mesh=mesh,
-        abstract_state=jax.tree.map(
-            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-            shapes,
-            placed,
-        ),
+        abstract_state=abstract,
+        saved_state=jax.tree.map(_abstract, saved, place_cut(saved, abstract, mesh)),
         train_step=jax.jit(
             train_step,
             in_shardings=(placed, rows),
@@ -119,3 +166,7 @@ def assemble_pretrainer(
         eval_step=jax.jit(eval_step, in_shardings=(placed.params, rows), out_shardings=replicated),
         _init=init,
     )
+
+
+def _abstract(leaf: jax.ShapeDtypeStruct, where: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)

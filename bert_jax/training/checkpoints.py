@@ -191,7 +191,7 @@ def load_embeddings(path: str | Path) -> dict[str, Any]:
 def load_params(path: str | Path) -> dict[str, Any]:
     """All parameters of a checkpoint as numpy arrays, without the optimiser state."""
     path = Path(path).absolute()
-    with _context():
+    with _context(alone=True):
         on_disk = ocp.checkpointables_metadata(path).metadata["state"]
         wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk["params"])
         skipped = {
@@ -221,19 +221,27 @@ def _load(path: str | Path, item: str) -> Any:
     path = Path(path).absolute()
     if not (path / item).is_dir():
         raise UserError(f"got {path}, which has no {item}; expected a checkpoint of bert_jax")
-    with _context():
+    with _context(alone=True):
         on_disk = ocp.checkpointables_metadata(path).metadata[item]
         abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk)
         return ocp.load_checkpointables(path, {item: abstract})[item]
 
 
-def _context() -> ocp.Context:
-    """Orbax settings: `config`, `vocabulary` and `head` are JSON files a person can read."""
+def _context(alone: bool = False) -> ocp.Context:
+    """Orbax settings: `config`, `vocabulary` and `head` are JSON files a person can read.
+
+    `alone` is for what one process of several does without the others, which orbax would wait for.
+    """
     registry = ocp.handlers.local_registry()
     for name in ("config", "vocabulary", "head"):
         registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
     context = ocp.Context()
     context.checkpointables.registry = registry
+    if alone and jax.process_count() > 1:
+        me = jax.process_index()
+        context.multiprocessing.primary_host = me
+        context.multiprocessing.active_processes = {me}
+        context.multiprocessing.barrier_sync_key_prefix = f"process_{me}"
     return context
 
 

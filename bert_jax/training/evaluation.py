@@ -57,7 +57,21 @@ def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float,
     p, zz = hits / trials, z * z / trials
     centre = (p + zz / 2) / (1 + zz)
     half = z / (1 + zz) * math.sqrt(p * (1 - p) / trials + zz / (4 * trials))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    low, high = max(centre - half, 0.0), min(centre + half, 1.0)
+    return min(low, p), max(high, p)  # at 0 and 1 the ends are p itself, but for rounding
+
+
+def ratio_interval(
+    numerators: np.ndarray, denominators: np.ndarray, z: float = 1.959964
+) -> tuple[float, tuple[float, float]]:
+    """A ratio of sums over batches [n], and its 95 % interval (Cochran 1977, 6.4).
+
+    Both vary from batch to batch, as nats and masked tokens do; the interval is by linearisation.
+    """
+    ratio = numerators.sum() / denominators.sum()
+    half = z * float(np.sqrt(np.square(numerators - ratio * denominators).sum()))
+    half /= float(denominators.sum())
+    return float(ratio), (float(ratio) - half, float(ratio) + half)
 
 
 def unigram_entropy(pieces: np.ndarray) -> float:

@@ -50,6 +50,8 @@ class Hooks:
         evaluate: held-out figures, by name.
         save: with the state and the newest held-out figures (those of this very step or None).
         stop: asked after every step; True saves and ends the loop.
+        inspect: after every step, with the newest state, which the next step will donate. To read
+            it is to wait for the step.
     """
 
     log: Callable[[int, dict[str, float]], None]
@@ -57,6 +59,7 @@ class Hooks:
     evaluate: Callable[[int, TrainState], dict[str, float]]
     save: Callable[[TrainState, dict[str, float] | None], None]
     stop: Callable[[], bool]
+    inspect: Callable[[int, TrainState], None] = lambda step, state: None
 
 
 def train(
@@ -98,11 +101,14 @@ def train(
         hooks.progress(done, metrics)
 
     for batch in batches:
-        tokens = int(np.count_nonzero(batch["instance_ids"]))
-        state, metrics = train_step(state, put_batch(batch, mesh))
+        placed, own = put_batch(batch, mesh), batch["instance_ids"]
+        # This process's tokens, and as many for each other that has rows of the global batch.
+        tokens = int(np.count_nonzero(own)) * len(placed["instance_ids"]) // len(own)
+        state, metrics = train_step(state, placed)
         read()
         step += 1
         unread = (step, metrics, tokens)
+        hooks.inspect(step, state)
 
         stopping = hooks.stop()
         evaluating = rhythm.due(rhythm.eval_every, step)

@@ -27,7 +27,7 @@ class MetricsWriter:
         self._files = {}
         for name in ("metrics", "heldout"):
             path = workdir / f"{name}.jsonl"
-            _drop_after(path, start)
+            drop_after(path, start)
             self._files[name] = path.open("a")
         self._summary = SummaryWriter(
             str(workdir / "tensorboard"), purge_step=start + 1 if start else None
@@ -60,7 +60,8 @@ def read_metrics(path: str | Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _drop_after(path: Path, step: int) -> None:
+def drop_after(path: Path, step: int) -> None:
+    """Take the lines beyond `step` out of a metrics file, and a last line torn by a kill."""
     if not path.exists():
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]

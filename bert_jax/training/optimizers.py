@@ -15,6 +15,7 @@ import optax
 from optax import contrib
 
 from bert_jax.errors import UserError
+from bert_jax.training import row_lazy
 
 Params = Any
 
@@ -32,6 +33,27 @@ def adamw(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransforma
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), BERT's eps of 1e-6."""
     return optax.chain(
         optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-6),
+        optax.add_decayed_weights(weight_decay, decays),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def row_lazy_adamw(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
+    """AdamW that leaves the token rows a step does not touch as they are; see `row_lazy.py`."""
+    tables = row_lazy.row_lazy_adamw(rate, weight_decay, b1=0.9, b2=0.999, eps=1e-6)
+    return optax.partition({"rows": tables, "adamw": adamw(rate, weight_decay)}, _token_table)
+
+
+def _token_table(params: Params) -> Params:
+    def label(path, _) -> str:
+        return "rows" if [key.key for key in path[-2:]] == ["token", "table"] else "adamw"
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def sgd(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
+    """The gradient times the rate: no memory of earlier steps."""
+    return optax.chain(
         optax.add_decayed_weights(weight_decay, decays),
         optax.scale_by_learning_rate(rate),
     )
@@ -100,6 +122,8 @@ OPTIMIZERS: dict[str, Callable[[optax.Schedule, float], optax.GradientTransforma
     "lamb": lamb,
     "adafactor": adafactor,
     "muon": muon,
+    "sgd": sgd,
+    "row_lazy_adamw": row_lazy_adamw,
 }
 
 

@@ -14,9 +14,10 @@ from flax import nnx
 from bert_jax.model.attention import attention_mask_from_instances
 from bert_jax.model.bert import PretrainingOutput
 from bert_jax.model.layer_layout import stack_layers
-from bert_jax.model.parameters import Parameters, merge_model
+from bert_jax.model.parameters import Parameters, merge_model, token_table, with_token_table
 from bert_jax.training.freezing import join_frozen, split_frozen
 from bert_jax.training.losses import Batch, means, pretraining_sums
+from bert_jax.training.row_lazy import gather_rows, touched_rows
 from bert_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -36,6 +37,7 @@ def create_train_step(
     accumulate: int = 1,
     dropout: bool = True,
     frozen: Sequence[str] = (),
+    row_lazy: bool = False,
 ) -> TrainStep:
     """One update: value_and_grad → update → apply → a dict of scalars.
 
@@ -50,6 +52,9 @@ def create_train_step(
             gradient are those of the whole batch but for rounding (and for dropout's draws).
         dropout: False trains without it.
         frozen: paths of parameters that stay as they are (`freezing.py`).
+        row_lazy: `optimizer` is one of `row_lazy.py`: the model computes with the token rows of the
+            batch alone, and no gradient of the size of the table is made. The decoder must be
+            untied, since a tied one has a gradient for every row, and the table not frozen.
 
     Returns:
         `step(state, batch) -> (state, metrics)`, still to be given to `jax.jit`. Metrics are
@@ -64,6 +69,8 @@ def create_train_step(
         # Divided by the totals of the global batch, so that microbatches simply add up.
         return means(sums | totals)["loss"], sums
 
+    update = optax.with_extra_args_support(optimizer).update
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
         key = jax.random.fold_in(key, state.step)
@@ -72,7 +79,12 @@ def create_train_step(
             "nsp_count": jnp.sum(batch["next_weights"]),
         }
         trained, kept = split_frozen(state.params, frozen)
-        gradient_of = functools.partial(jax.grad(loss, has_aux=True), trained, kept)
+        looked_up, rows = trained, None
+        if row_lazy:
+            seen = touched_rows(batch["input_ids"], token_table(trained).shape[0])
+            rows, batch = seen.rows, {**batch, "input_ids": seen.places}
+            looked_up = with_token_table(trained, gather_rows(token_table(trained), rows))
+        gradient_of = functools.partial(jax.grad(loss, has_aux=True), looked_up, kept)
         if accumulate == 1:
             gradients, sums = gradient_of(batch, key, totals)
         else:
@@ -81,8 +93,11 @@ def create_train_step(
                 _microbatches(batch, accumulate),
                 accumulate,
             )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
-        params = join_frozen(optax.apply_updates(trained, updates), kept)
+        updates, opt_state = update(gradients, state.opt_state, trained, rows=rows)
+        updated = optax.apply_updates(trained, updates)
+        if row_lazy:  # the new table itself, not what to add to it
+            updated = with_token_table(updated, token_table(updates))
+        params = join_frozen(updated, kept)
         metrics = means(sums) | {
             "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),

@@ -1,6 +1,11 @@
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bert_jax.analysis.neighbours import nearest_rows
+from bert_jax.analysis import neighbours
+from bert_jax.analysis.all_neighbours import all_neighbours
+from bert_jax.analysis.neighbours import nearest_rows, nearest_to
 
 # Four directions round a common part far from the origin, and one row near the first.
 TABLE = np.array([[1, 0], [0, 1], [-1, 0], [0, -1], [1, 0.1]]) + 100.0
@@ -17,3 +22,50 @@ def test_the_common_part_is_taken_off():
 def test_a_row_is_no_neighbour_of_itself_and_candidates_are_kept_to():
     found = nearest_rows(TABLE, np.array([0]), k=9, candidates=np.array([0, 1, 3]))
     assert sorted(found.ids[0].tolist()) == [1, 3]
+
+
+def test_a_vector_that_is_no_row_has_neighbours_and_excludes_what_it_is_made_of():
+    between = (TABLE[0] + TABLE[1]) / 2
+    assert nearest_to(TABLE, between[None], 2).ids.tolist() == [[1, 4]]
+    found = nearest_to(TABLE, between[None], 2, excluded=np.array([[1, -1]]))
+    assert found.ids.tolist() == [[4, 0]]
+
+
+def by_hand(table, k, candidates):
+    """Every cosine, in float64."""
+    rows = np.asarray(table, np.float64) - table[candidates].mean(axis=0, dtype=np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = rows @ rows[candidates].T
+    cosines[np.arange(len(table))[:, None] == candidates] = -np.inf
+    return -np.sort(-cosines, axis=1)[:, : min(k, len(candidates) - 1)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(2, 70), k=st.integers(1, 12), block=st.sampled_from([1, 7, 16, 4096]),
+    share=st.sampled_from([0.3, 1.0]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_neighbours_of_all_rows_are_those_of_each(rows, k, block, share, seed):
+    draw = np.random.default_rng(seed)
+    table = draw.standard_normal((rows, 5)).astype(np.float32)
+    candidates = np.sort(draw.permutation(rows)[: max(2, int(share * rows))])
+    wanted = by_hand(table, k, candidates)
+    found = all_neighbours(table, k, candidates, block_rows=block)
+    np.testing.assert_allclose(found.cosines, wanted, atol=1e-5)
+    assert np.isin(found.ids, candidates).all()
+    assert (found.ids != np.arange(rows)[:, None]).all()
+    assert all(len(set(ids)) == len(ids) for ids in found.ids.tolist())
+
+
+def test_many_queries_are_looked_up_in_blocks_with_the_same_answer(monkeypatch):
+    table = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+    whole = nearest_rows(table, np.arange(40), 4)
+    monkeypatch.setattr(neighbours, "_BLOCK_SCORES", 40 * 7)  # blocks of 7, the last one of 5
+    parts = nearest_rows(table, np.arange(40), 4)
+    assert parts.ids.tolist() == whole.ids.tolist()
+    np.testing.assert_allclose(parts.cosines, by_hand(table, 4, np.arange(40)), atol=1e-5)
+
+
+@pytest.mark.parametrize("find", [nearest_rows, lambda t, q, k: all_neighbours(t, k)])
+def test_a_table_of_one_row_has_no_neighbours(find):
+    assert find(np.ones((1, 3), np.float32), np.array([0]), 5).ids.shape == (1, 0)

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,12 +50,21 @@ def command(workdir: Path, corpus: str, model: str, **changes: object) -> list[s
     ]
 
 
-def start(line: list[str]) -> subprocess.Popen:
-    """Start a run on one device."""
+def start(line: list[str], devices: int = 1) -> subprocess.Popen:
+    """Start a run on one device, or on some simulated ones."""
     return subprocess.Popen(
-        line, cwd=REPOSITORY, env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        line, cwd=REPOSITORY, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+
+
+def start_together(line: list[str], processes: int) -> list[subprocess.Popen]:
+    """Start a run of several processes, one device each, that meet on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}"]
+    return [start([*line, *common, f"--process_id={i}"]) for i in range(processes)]
 
 
 def finish(process: subprocess.Popen, status: int = 0) -> str:

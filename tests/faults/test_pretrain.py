@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bert_jax.training.checkpoints import load_params
+from bert_jax.training.metrics import read_metrics
 from tests.faults.runs import (
     STEPS,
     command,
@@ -79,6 +80,24 @@ def test_killed_at_any_instant_and_continued_it_is_the_same_bit_for_bit(uninterr
     output = finish(start(line))
     assert "continuing" in output
     assert_same_run(tmp_path / "run", expected)
+
+
+def test_an_audit_continues_bit_for_bit(uninterrupted, tmp_path):
+    _, corpus, model, _ = uninterrupted
+    options = {"audit_every": 50, "untied": True, "optimizer": "row_lazy_adamw"}
+    finish(start(command(tmp_path / "whole", corpus, model, **options)))
+    line = command(tmp_path / "run", corpus, model, **options)
+    for step in (60, 161):  # one audit is written after the last checkpoint, and dropped
+        process = start(line)
+        wait_for_step(process, tmp_path / "run", step)
+        kill(process)
+    finish(start(line))
+    for name in ("audit.jsonl", "audit.npz"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    lines = read_metrics(tmp_path / "run" / "audit.jsonl")
+    assert [line["step"] for line in lines] == [50, 100, 150, 200, STEPS]
+    assert lines[-1]["absent_seen_share"] == 0
+    assert lines[-1]["unseen_drift"] in (0, None)
 
 
 def test_sigterm_saves_where_it_stands_and_the_rest_is_the_same(uninterrupted, tmp_path):

@@ -38,13 +38,14 @@ def test_without_a_gradient_only_decayed_parameters_move(name, params):
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(zeros, optimizer.init(params), params)
     moved = names(updates, lambda update: bool(jnp.any(update != 0)))
-    assert moved == names(decays(params), bool)
+    kept = {"bert/embeddings/token/table"} if name == "row_lazy_adamw" else set()
+    assert moved == names(decays(params), bool) - kept
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_descends_a_quadratic(name, params):
-    # LAMB moves by a share of the parameter, the others by an amount.
-    rate = 0.1 if name == "lamb" else 0.003
+    # LAMB moves by a share of the parameter, SGD by one of the gradient, the others by an amount.
+    rate = 0.1 if name in ("lamb", "sgd") else 0.003
     target = jax.tree.map(lambda x: x + 0.05, params)
     optimizer = create_optimizer(name, lambda count: rate, weight_decay=0.0)
 

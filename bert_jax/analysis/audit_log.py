@@ -1,0 +1,49 @@
+"""An audit on disk: a line of figures now and then, and what is known of every row."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from bert_jax.analysis.updates import Audit, audit_summary
+from bert_jax.training.metrics import drop_after
+
+
+class AuditLog:
+    """Appends to `workdir/audit.jsonl` and rewrites `workdir/audit.npz`.
+
+    Args:
+        workdir: an existing directory.
+        initial: [V, D], the token table before the first step.
+        start: the step the run continues from; what a killed run wrote beyond it is dropped.
+    """
+
+    def __init__(self, workdir: str | Path, initial: np.ndarray, start: int = 0):
+        self._lines, self._arrays = Path(workdir) / "audit.jsonl", Path(workdir) / "audit.npz"
+        self._initial = initial
+        drop_after(self._lines, start)
+
+    def write(self, step: int, audit: Audit, table: jax.Array) -> None:
+        """One line, `{"step": …}` and the figures of `audit_summary`; and the arrays.
+
+        Args:
+            step: updates applied.
+            audit: of the state after them.
+            table: [V, D], the token table after them.
+        """
+        fetched, now = jax.device_get((audit, table))
+        line = {"step": step, **audit_summary(fetched, now, self._initial)}
+        with self._lines.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        drift = np.linalg.norm(now - self._initial, axis=1)
+        content = io.BytesIO()
+        np.savez(content, drift=drift, **dataclasses.asdict(fetched))
+        partial = self._arrays.with_name(f".{self._arrays.name}.{os.getpid()}.partial")
+        partial.write_bytes(content.getvalue())
+        os.replace(partial, self._arrays)

@@ -1,0 +1,100 @@
+"""Every layer's hidden states of many short texts, pooled as they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bert_jax.config import BertConfig
+from bert_jax.model.backend import default_products
+from bert_jax.model.embeddings import Embeddings
+from bert_jax.model.encoder import Encoder
+from bert_jax.model.parameters import Parameters, abstract_params, merge_model
+from bert_jax.text.tokenizer import Encoding
+
+_BATCH_TOKENS = 4096
+
+
+class HiddenStates:
+    """The body of a BERT, embeddings and encoder, that returns pooled states of all its layers.
+
+    Args:
+        config: its sizes.
+        params: the parameters of a `Bert`, layers unrolled; a pooler is not needed.
+    """
+
+    def __init__(self, config: BertConfig, params: Parameters):
+        self.config = config
+        self.layers = config.num_hidden_layers + 1  # the input representation counts as one
+        self._definition, _ = abstract_params(lambda: _Body(config))
+        self._params = {name: params[name] for name in ("embeddings", "encoder")}
+        self._pooled = jax.jit(self._pool)
+
+    def pooled(self, ids: np.ndarray, weights: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return fp32 [layers + 1, B, K, D]: for each layer K weighted sums over the positions.
+
+        Args:
+            ids: [B, L].
+            weights: [B, K, L], such as 1/n at the n positions that are averaged.
+            lengths: [B], how many positions of each row are real.
+        """
+        return np.asarray(self._pooled(self._params, ids, weights, lengths))
+
+    def _pool(
+        self, params: Parameters, ids: jax.Array, weights: jax.Array, lengths: jax.Array
+    ) -> jax.Array:
+        body = merge_model(self._definition, params)
+        real = jnp.arange(ids.shape[1])[None] < lengths[:, None]
+        states = body(ids, real)
+        return jnp.stack([jnp.einsum("BKL,BLD->BKD", weights, state) for state in states])
+
+
+class _Body(nnx.Module):
+    def __init__(self, config: BertConfig):
+        rngs = nnx.Rngs(0)
+        self.embeddings = Embeddings(config, rngs)
+        self.encoder = Encoder(config, rngs, default_products())
+
+    def __call__(self, ids: jax.Array, real: jax.Array) -> tuple[jax.Array, ...]:
+        x = self.embeddings(ids).output
+        states = self.encoder(x, real[:, None, None, :], output_hidden_states=True).hidden_states
+        assert states is not None
+        return states
+
+
+def text_states(
+    hidden: HiddenStates, texts: Sequence[Encoding]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pool every text in two ways: its first state, at [CLS], and the mean of all its states.
+
+    Texts are sorted by length and padded to a power of two, so that few shapes are compiled.
+
+    Yields:
+        Numbers [n] into the texts, and their states [layers + 1, n, 2, D].
+    """
+    order = np.argsort([len(text.ids) for text in texts], kind="stable")
+    start = 0
+    while start < len(order):
+        length = _power_of_two(len(texts[order[start]].ids))
+        rows = max(1, _BATCH_TOKENS // length)
+        stop = start
+        while stop < len(order) and stop < start + rows and len(texts[order[stop]].ids) <= length:
+            stop += 1
+        chosen = order[start:stop]
+        ids, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)
+        for row, number in enumerate(chosen):
+            lengths[row] = len(texts[number].ids)
+            ids[row, : lengths[row]] = texts[number].ids
+        weights = np.zeros((rows, 2, length), np.float32)
+        weights[:, 0, 0] = 1
+        weights[:, 1] = (np.arange(length) < lengths[:, None]) / lengths[:, None]
+        yield chosen, hidden.pooled(ids, weights, lengths)[:, : len(chosen)]
+        start = stop
+
+
+def _power_of_two(length: int) -> int:
+    return max(16, 1 << (length - 1).bit_length())

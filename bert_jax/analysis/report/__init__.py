@@ -1,0 +1,1 @@
+"""The report: what the analysis found, as one page that needs nothing but a browser."""

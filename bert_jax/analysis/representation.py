@@ -1,0 +1,73 @@
+"""The input representation of one sentence or pair, taken apart: the paper's Figure 2 in numbers.
+
+pieces       [CLS]  my  dog  is  cute  [SEP]  he  likes  play  ##ing  [SEP]
+segments       0     0   0    0   0      0     1    1      1     1      1
+positions      0     1   2    3   4      5     6    7      8     9      10
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.text.tokenizer import Encoding
+
+PART_NAMES = ("token", "segment", "position")
+
+
+@dataclasses.dataclass(frozen=True)
+class Representation:
+    """L input positions of width D.
+
+    Attributes:
+        pieces: L strings.
+        ids, segments, positions: [L] the rows that are read from the three tables.
+        parts: [3, L, D] the rows: token, segment, position.
+        sum: [L, D] of the three.
+        norms: [4, L] lengths of the parts and of the sum.
+        cosines: [3, L] of each part to the sum.
+    """
+
+    pieces: tuple[str, ...]
+    ids: np.ndarray
+    segments: np.ndarray
+    positions: np.ndarray
+    parts: np.ndarray
+    sum: np.ndarray
+    norms: np.ndarray
+    cosines: np.ndarray
+
+
+def represent(embeddings: Mapping[str, Any], encoding: Encoding) -> Representation:
+    """Look the three rows up for every position of an encoded text, and add them.
+
+    Args:
+        embeddings: as `load_embeddings` gives them: `token`, `segment` and `position`, each with
+            its `table`.
+        encoding: from `Tokenizer.encode`.
+
+    Raises:
+        UserError: the text is longer than the position table, or a pair where there is only one
+            segment.
+    """
+    tables = [np.asarray(embeddings[name]["table"], np.float32) for name in PART_NAMES]
+    ids, segments = np.asarray(encoding.ids), np.asarray(encoding.type_ids)
+    positions = np.arange(len(ids))
+    rows = (ids, segments, positions)
+    for name, table, wanted in zip(PART_NAMES, tables, rows, strict=True):
+        if wanted.max() >= len(table):
+            raise UserError(
+                f"got a text that needs row {wanted.max()} of the {name} table; expected at most "
+                f"row {len(table) - 1}, its last"
+            )
+    parts = np.stack([table[wanted] for table, wanted in zip(tables, rows, strict=True)])
+    total = parts.sum(axis=0)
+    norms = np.linalg.norm(np.concatenate([parts, total[None]]), axis=2)
+    cosines = np.einsum("pld,ld->pl", parts, total) / np.maximum(norms[:3] * norms[3], 1e-30)
+    return Representation(
+        tuple(encoding.tokens), ids, segments, positions, parts, total, norms, cosines
+    )

@@ -1,0 +1,41 @@
+"""Attention by `jax.nn.dot_product_attention`: on a GPU cuDNN's kernel, elsewhere XLA's own.
+
+No array [B, N, L, L] is kept where a kernel is used. The kernels drop no attention weights, so a
+model that asks for that (`attention_probs_dropout_prob` above 0, as published) is refused while it
+trains; without dropout, and wherever nothing is dropped, results are those of `products.attend`.
+"""
+
+import dataclasses
+
+import jax
+
+from bert_jax.errors import UserError
+from bert_jax.model.products import Products
+
+
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    allowed: jax.Array | None,
+    rate: float,
+    seed: jax.Array | None,
+) -> jax.Array:
+    """Return attention weights · value; see `products.attend`.
+
+    A query that may look at nothing (padding) may give other numbers than there: nobody reads them.
+
+    Raises:
+        UserError: attention weights are to be dropped.
+    """
+    if seed is not None:
+        raise UserError(
+            f"got attention_probs_dropout_prob={rate} with fused attention, which drops no"
+            " attention weights; expected 0, or einsum attention"
+        )
+    return jax.nn.dot_product_attention(query, key, value, mask=allowed)
+
+
+def with_fused_attention(products: Products) -> Products:
+    """Return `products` with this attention in the place of theirs."""
+    return dataclasses.replace(products, attend=attend)

@@ -1,0 +1,178 @@
+"""Several processes, one run: joining, taking turns, stopping together, failing together.
+
+    host 0   process 0   devices 0 1 2 3   rows 0 … B/2-1   writes metrics, prints
+    host 1   process 1   devices 4 5 6 7   rows B/2 … B-1
+             each reads its own rows, all write their part of a checkpoint
+
+The batches are a function of (corpus, seed, step), so the number of processes may change whenever
+a run is continued. All of them see one working directory (a network file system).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from orbax.checkpoint import multihost
+
+from bert_jax.errors import UserError
+from bert_jax.training.sharding import BATCH
+
+# A process that is silent for so long is lost; the others then end. jax waits 100 s.
+HEARTBEAT_SECONDS = 15
+_HOURS = 24 * 3600
+
+
+def join_processes(
+    coordinator: str | None, processes: int | None, process_id: int | None, *, found: bool = False
+) -> None:
+    """Make this process one of many. To be called before anything asks jax for devices.
+
+    Args:
+        coordinator: `host:port` of process 0, the same in every process.
+        processes: how many there are.
+        process_id: which one this is, 0 … processes - 1.
+        found: take all three from the platform's environment instead: Cloud TPU, GKE, Slurm, Open
+            MPI, as `jax.distributed.initialize` finds them.
+
+    With none of these, this is a process of its own.
+
+    Raises:
+        UserError: some are missing or impossible, the platform says nothing, or the others do not
+            come.
+    """
+    given = (coordinator, processes, process_id)
+    if found and any(value is not None for value in given):
+        raise UserError(
+            "got --distributed beside --coordinator, --processes or --process_id; expected either"
+            " what the platform says or all three"
+        )
+    if not found and given == (None, None, None):
+        return
+    if not found:
+        _check(coordinator, processes, process_id)
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"got no connection between the processes ({str(error).splitlines()[0]}); expected a"
+            " platform that names them, or --coordinator, --processes and --process_id"
+        ) from error
+    _connect()
+
+
+def _check(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
+    if coordinator is None or processes is None or process_id is None:
+        raise UserError(
+            f"got --coordinator={coordinator} --processes={processes} --process_id={process_id};"
+            " expected all three"
+        )
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"got --coordinator={coordinator}; expected host:port, as in 10.0.0.1:8476")
+    if not 0 <= process_id < processes:
+        raise UserError(
+            f"got --process_id={process_id} of --processes={processes}; expected 0 to"
+            f" {processes - 1}"
+        )
+
+
+def _connect() -> None:
+    """Let the processes meet, then open their connections.
+
+    On CPUs a collective connects at its first use and gives up after 30 s, which is less than one
+    process may be behind another.
+    """
+    client = multihost.get_jax_distributed_client()
+    client.wait_at_barrier("bert_jax_joined", timeout_in_ms=600_000)
+    multihost_utils.sync_global_devices("bert_jax_connected")
+
+
+def is_first() -> bool:
+    """Whether this process writes metrics and prints: one of them does."""
+    return jax.process_index() == 0
+
+
+@contextmanager
+def first_before_others(what: str) -> Iterator[Callable[[], None]]:
+    """Let process 0 do something while the others wait, and then the others.
+
+        with first_before_others("the corpus") as done:
+            …               # process 0 makes what the others will find
+            done()          # now the others enter
+            …               # together
+
+    Raises:
+        UserError: in the others, when process 0 left before it was done.
+    """
+    if jax.process_count() == 1:
+        yield lambda: None
+        return
+    client, key = multihost.get_jax_distributed_client(), f"bert_jax/{what}"
+    if not is_first():
+        if client.blocking_key_value_get(key, _HOURS * 1000) != "done":
+            raise UserError(f"got no {what} from process 0; expected its message to say why")
+        yield lambda: None
+        return
+    told = False
+
+    def tell(outcome: str) -> None:
+        nonlocal told
+        if not told:
+            client.key_value_set(key, outcome)
+        told = True
+
+    try:
+        yield lambda: tell("done")
+    except BaseException:
+        tell("failed")
+        raise
+    tell("done")
+
+
+def host_rows(batch_size: int, mesh: Mesh) -> slice:
+    """The rows of the global batch that lie on this process's devices.
+
+    data:2,tensor:2 on two hosts of one device's two: host 0 has rows 0 … B/2 - 1, or, where
+    the tensor axis crosses hosts, all of them.
+    """
+    places = NamedSharding(mesh, BATCH).addressable_devices_indices_map((batch_size,))
+    rows = np.unique([np.arange(batch_size)[place] for place in places.values()])
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    assert len(rows) == last - first  # the mesh numbers devices process by process
+    return slice(first, last)
+
+
+def stop_together(step: int) -> bool:
+    """Whether all processes stop after `step` updates, since one of them got SIGTERM.
+
+    To be asked after every step, by all; True at the same step everywhere.
+    """
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+@contextmanager
+def fail_together() -> Iterator[None]:
+    """End this process at once where it cannot go on, so that the others find out.
+
+    A process that leaves in the usual way waits for the others, which wait for it.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except Exception:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)

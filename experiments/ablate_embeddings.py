@@ -1,0 +1,370 @@
+r"""What does each part of the input representation buy? Train without it, and see what is lost.
+
+    python -m experiments.ablate_embeddings --workdir=runs/ablations --seeds=0,1
+
+Trains one small model ten times a seed, on the same batches for the same number of steps: intact,
+and with the token, segment or position part
+
+    removed    it adds nothing: its vectors are zero
+    shuffled   the tokens of a row get its vectors in a random order, another for every row
+    frozen     its table keeps the random values it was drawn with
+
+(`experiments/ablated_parts.py`). The decoder is untied, so that the token part can go without the
+output layer. On held-out documents, changed in the same way, it measures
+
+    mlm      loss in nats a masked piece, with the 95 % interval of this sample of batches
+    nsp      accuracy of next sentence prediction, with its 95 % interval; chance is one half
+    order    word-order probe: of two tokens of one sentence part (A or B), one to five places
+             apart, which comes first? A linear probe reads the difference of their hidden states;
+             chance is one half, and the pairs are given in either order at random
+    segment  sentence-A/B probe: is a token of A or of B? A linear probe reads its hidden state;
+             beside it, the accuracy of always answering the more frequent
+
+Both probes are logistic regressions on the last layer's hidden states of unmasked rows, fitted on
+the rows of one half of the held-out documents (four tokens or pairs a row) and tested on those of
+the other half (one a row, so that trials are independent). The special tokens are left out. Prints
+a row a variant: of one seed with the intervals, of several the mean and, for the spread, the least
+and the greatest. Writes a row a run to `result.json`. A run that is finished is not repeated.
+
+On 63 MB of books and the like, --steps=400 --batch_size=32 --seeds=0,1 took 58 min of one core;
+docs/updates_and_vocabulary.md has what came out.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from bert_jax.analysis.probes import ProbeResult, linear_probe
+from bert_jax.config import BertConfig
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.documents import Documents
+from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
+from bert_jax.data.masking import Masking
+from bert_jax.data.rows import Batch
+from bert_jax.errors import UserError
+from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.parameters import merge_model, split_model
+from bert_jax.training.cpu_memory import keep_freed_memory
+from bert_jax.training.evaluation import ratio_interval, unigram_entropy, wilson_interval
+from bert_jax.training.optimizers import create_optimizer
+from bert_jax.training.schedules import warmup_polynomial
+from bert_jax.training.state import create_state
+from bert_jax.training.steps import create_eval_step, create_train_step
+from experiments import command
+from experiments.ablated_parts import VARIANTS, Variant
+from experiments.corpus_preparation import prepare_corpus
+from experiments.progress import ProgressBar
+from experiments.workdir import prepared_workdir
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", "runs/ablations", "Holds everything the experiment makes.")
+flags.DEFINE_multi_string("corpus", ["python_docs"], "Text, as for experiments.pretrain.")
+flags.DEFINE_integer("vocab_size", 4096, "Pieces of a learned vocabulary.", lower_bound=1)
+flags.DEFINE_integer("layers", 2, "Layers of the model.", lower_bound=1)
+flags.DEFINE_integer("width", 256, "Its width, a multiple of 64.", lower_bound=64)
+flags.DEFINE_integer("steps", 300, "Updates of each run.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Rows of a batch.", lower_bound=1)
+flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=16)
+flags.DEFINE_float("learning_rate", 1e-3, "The highest rate.", lower_bound=0.0)
+flags.DEFINE_integer("eval_batches", 32, "Held-out batches for MLM and NSP.", lower_bound=2)
+flags.DEFINE_integer("probe_batches", 32, "Batches a probe is fitted on, and tested on.", 1)
+flags.DEFINE_list("seeds", ["0"], "Of everything random; a run a seed and variant.")
+_MAY_CHANGE = ("seeds",)
+_SETTINGS = (
+    "corpus", "vocab_size", "layers", "width", "steps", "batch_size", "length", "learning_rate",
+    "eval_batches", "probe_batches", *_MAY_CHANGE,
+)  # fmt: skip
+_SHUFFLES_HELDOUT = 1 << 20  # apart from the orders of the training batches
+_FARTHEST = 5  # places between the two tokens of a pair
+
+
+def main() -> None:
+    """Do the runs that are not done yet, then show all."""
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
+    seeds = _seeds()
+    if FLAGS.width % 64:
+        raise UserError(f"got --width={FLAGS.width}; expected a multiple of 64, the head width")
+    settings = {name: FLAGS[name].value for name in _SETTINGS}
+    with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
+        corpus = prepare_corpus(
+            FLAGS.corpus,
+            vocab=None,
+            vocab_size=FLAGS.vocab_size,
+            lowercase=True,
+            heldout_fraction=0.05,
+            workdir=workdir,
+        )
+        halves = split_in_two(corpus.heldout)
+        rows = RowSettings(FLAGS.batch_size)
+        for part in (corpus.train, *halves):  # a corpus that is too small is said now
+            HeldoutBatches(part, corpus.tokenizer, length=FLAGS.length, settings=rows)
+    results = []
+    with ProgressBar("training", len(seeds) * len(VARIANTS) * FLAGS.steps) as bar:
+        for number, (seed, variant) in enumerate((s, v) for s in seeds for v in VARIANTS):
+            path = workdir / f"{variant.name}-{seed}.json"
+            if not path.exists():
+                command.write_json(path, run(variant, seed, corpus, halves, bar))
+            results.append(json.loads(path.read_text()))
+            bar.update((number + 1) * FLAGS.steps, path.stem)
+    command.write_json(
+        workdir / "result.json",
+        {
+            "settings": settings,
+            "corpus_fingerprint": corpus.fingerprint,
+            "heldout_unigram_entropy": unigram_entropy(corpus.heldout.pieces),
+            "rows": results,
+        },
+    )
+    print_rows(results, workdir)
+
+
+def run(
+    variant: Variant,
+    seed: int,
+    corpus: Corpus,
+    halves: tuple[Documents, Documents],
+    bar: ProgressBar,
+) -> dict[str, Any]:
+    """Train one variant and measure it."""
+    config = BertConfig(
+        vocab_size=corpus.tokenizer.vocab_size,
+        hidden_size=FLAGS.width,
+        num_hidden_layers=FLAGS.layers,
+        num_attention_heads=FLAGS.width // 64,
+        intermediate_size=4 * FLAGS.width,
+        max_position_embeddings=FLAGS.length,
+        tie_word_embeddings=False,
+    )
+    model = BertForPretraining(config, nnx.Rngs(seed))
+    variant.change_model(model)
+    definition, params = split_model(model)
+    rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, FLAGS.steps // 10)
+    optimizer, frozen = create_optimizer("adamw", rate, 0.01, clip_norm=1.0), variant.frozen_paths
+    step = create_train_step(definition, optimizer, rate, seed, frozen=frozen)
+    step = jax.jit(step, donate_argnums=0)
+    state = jax.jit(create_state, static_argnums=(1, 2))(params, optimizer, frozen)
+    batches = Batches(
+        corpus.train, corpus.tokenizer, seed=seed, steps=FLAGS.steps,
+        phases=[Phase(FLAGS.length, 1.0)], settings=RowSettings(FLAGS.batch_size),
+    )  # fmt: skip
+    for number, batch in enumerate(batches):
+        state, _ = step(state, variant.change_batch(batch, seed, number))
+        if (number + 1) % 10 == 0:
+            bar.advance(10)
+    eval_step = compiled_eval_step(definition)
+    heldout = HeldoutBatches(
+        corpus.heldout, corpus.tokenizer, length=FLAGS.length,
+        settings=RowSettings(FLAGS.batch_size), max_batches=FLAGS.eval_batches,
+    )  # fmt: skip
+    changed = [
+        variant.change_batch(batch, seed, _SHUFFLES_HELDOUT + number)
+        for number, batch in enumerate(heldout)
+    ]
+    sums = [jax.device_get(eval_step(state.params, batch)) for batch in changed]
+    order, segment = probe(variant, seed, corpus, halves, definition, state.params)
+    return {"part": variant.part, "way": variant.way, "seed": seed} | figures(sums, order, segment)
+
+
+@functools.cache
+def compiled_eval_step(definition: nnx.GraphDef) -> Callable[[Any, Batch], Any]:
+    """The evaluation step; variants that change no module share it."""
+    return jax.jit(create_eval_step(definition))
+
+
+@functools.cache
+def compiled_encoder(definition: nnx.GraphDef) -> Callable[[Any, Batch], jax.Array]:
+    """From parameters and a batch to hidden states [B, L, D], without dropout."""
+
+    def encode(params: Any, batch: Batch) -> jax.Array:
+        bert = merge_model(definition, params).bert
+        real = batch["instance_ids"] > 0
+        ids = (batch["input_ids"], batch["token_type_ids"], real, batch["position_ids"])
+        return bert(*ids).last_hidden_state
+
+    return jax.jit(encode)
+
+
+def figures(sums: list[dict[str, Any]], order: ProbeResult, segment: ProbeResult) -> dict[str, Any]:
+    """A run's row, from the sums of each held-out batch and the two probes."""
+    nats, count, hits, pairs = (
+        np.array([float(batch[name]) for batch in sums])
+        for name in ("mlm_nats", "mlm_count", "nsp_hits", "nsp_count")
+    )
+    loss, interval = ratio_interval(nats, count)
+    return {
+        "mlm_loss": loss,
+        "mlm_interval": interval,
+        "nsp_accuracy": float(hits.sum() / pairs.sum()),
+        "nsp_interval": wilson_interval(round(hits.sum()), round(pairs.sum())),
+        "order_accuracy": order.accuracy,
+        "order_interval": order.interval,
+        "order_chance": order.chance,
+        "segment_accuracy": segment.accuracy,
+        "segment_interval": segment.interval,
+        "segment_chance": segment.chance,
+        "probe_trials": order.trials,
+    }
+
+
+def probe(
+    variant: Variant,
+    seed: int,
+    corpus: Corpus,
+    halves: tuple[Documents, Documents],
+    definition: Any,
+    params: Any,
+) -> tuple[ProbeResult, ProbeResult]:
+    """Fit both probes on rows of the first half and test them on rows of the second."""
+    encode = compiled_encoder(definition)
+    # One piece a row is masked, by itself: the least the loader masks, and it is not probed.
+    settings = RowSettings(
+        FLAGS.batch_size, masking=Masking(max_predictions=1, mask_fraction=0, random_fraction=0)
+    )
+    sides = []
+    for side, each in ((0, 4), (1, 1)):
+        draw = np.random.default_rng([seed, side])
+        batches = HeldoutBatches(
+            halves[side], corpus.tokenizer, length=FLAGS.length, settings=settings,
+            max_batches=FLAGS.probe_batches,
+        )  # fmt: skip
+        pairs, tokens = [], []
+        for number, batch in enumerate(batches):
+            key = (2 + side) * _SHUFFLES_HELDOUT + number
+            hidden = np.asarray(encode(params, variant.change_batch(batch, seed, key)))
+            pairs.append(draw_pairs(batch, hidden, each, corpus, draw))
+            tokens.append(draw_tokens(batch, hidden, each, corpus, draw))
+        sides.append([_joined(pairs), _joined(tokens)])
+    fitted, tested = sides
+    return (
+        linear_probe(*fitted[0], *tested[0]),
+        linear_probe(*fitted[1], *tested[1]),
+    )
+
+
+Examples = tuple[np.ndarray, np.ndarray]
+
+
+def draw_pairs(
+    batch: Batch, hidden: np.ndarray, each: int, corpus: Corpus, draw: np.random.Generator
+) -> Examples:
+    """Pairs of tokens of one sentence part: difference of hidden states [n, D], is the first first?
+
+    Args:
+        batch: before any shuffling.
+        hidden: [B, L, D].
+        each: pairs from a row, at most; of every distance from 1 to 5 alike.
+        corpus: knows the special ids.
+        draw: the random numbers.
+    """
+    features, labels = [], []
+    words = _words(batch, corpus)
+    for row, places in enumerate(words):
+        for _ in range(each if len(places) > 1 else 0):
+            first = draw.integers(0, len(places) - 1)
+            second = first + draw.integers(1, _FARTHEST + 1)
+            turned = draw.integers(0, 2)
+            if second >= len(places):
+                continue
+            a, b = places[first], places[second]
+            if batch["token_type_ids"][row, a] != batch["token_type_ids"][row, b]:
+                continue
+            difference = hidden[row, a] - hidden[row, b]
+            features.append(-difference if turned else difference)
+            labels.append(1 - turned)
+    return np.array(features), np.array(labels)
+
+
+def draw_tokens(
+    batch: Batch, hidden: np.ndarray, each: int, corpus: Corpus, draw: np.random.Generator
+) -> Examples:
+    """Tokens: hidden states [n, D], and whether they are of B; arguments as for `draw_pairs`."""
+    features, labels = [], []
+    for row, places in enumerate(_words(batch, corpus)):
+        for _ in range(each if len(places) else 0):
+            place = places[draw.integers(0, len(places))]
+            features.append(hidden[row, place])
+            labels.append(int(batch["token_type_ids"][row, place]))
+    return np.array(features), np.array(labels)
+
+
+def _words(batch: Batch, corpus: Corpus) -> list[np.ndarray]:
+    """Where in each row tokens stand that are real and not special."""
+    special = np.isin(batch["input_ids"], corpus.tokenizer.special_ids)
+    return [np.flatnonzero(row) for row in (batch["instance_ids"] > 0) & ~special]
+
+
+def _joined(examples: list[Examples]) -> Examples:
+    features, labels = zip(*(e for e in examples if len(e[1])), strict=True)
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def split_in_two(documents: Documents) -> tuple[Documents, Documents]:
+    """The documents of even and of odd number."""
+    return _of_documents(documents, 0), _of_documents(documents, 1)
+
+
+def _of_documents(documents: Documents, first: int) -> Documents:
+    chosen = [documents.document(i) for i in range(first, documents.num_documents, 2)]
+    sentences = [sentence for document in chosen for sentence in document]
+    if not sentences:
+        raise UserError(
+            f"got {documents.num_documents} held-out documents; expected two or more for the probes"
+        )
+    return Documents(
+        pieces=np.concatenate(sentences),
+        sentence_starts=np.cumsum([0, *map(len, sentences)]).astype(np.int64),
+        document_starts=np.cumsum([0, *map(len, chosen)]).astype(np.int64),
+    )
+
+
+def _seeds() -> list[int]:
+    try:
+        seeds = [int(seed) for seed in FLAGS.seeds]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(
+            f"got --seeds={','.join(FLAGS.seeds)}; expected whole numbers from 0 on, each once,"
+            " as in 0,1,2"
+        )
+    return seeds
+
+
+def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
+    """Print the mean and the range of the seeds of every variant; of one seed, its interval."""
+    table = Table(title=f"What each part buys ({workdir})", title_justify="left")
+    for column in ("part", "way", "MLM loss", "NSP accuracy", "order probe", "A/B probe", "chance"):
+        table.add_column(column)
+    for variant in VARIANTS:
+        mine = [row for row in rows if (row["part"], row["way"]) == (variant.part, variant.way)]
+
+        def cell(name: str, interval: str, form: str, mine: list[dict[str, Any]] = mine) -> str:
+            found = [row[name] for row in mine]
+            low, high = (min(found), max(found)) if len(found) > 1 else mine[0][interval]
+            mean = float(np.mean(found))
+            return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+        table.add_row(
+            variant.part,
+            variant.way,
+            cell("mlm_loss", "mlm_interval", ".3f"),
+            cell("nsp_accuracy", "nsp_interval", ".1%"),
+            cell("order_accuracy", "order_interval", ".1%"),
+            cell("segment_accuracy", "segment_interval", ".1%"),
+            f"{mine[0]['order_chance']:.1%}, {mine[0]['segment_chance']:.1%}",
+        )
+    Console(width=150).print(table)
+
+
+if __name__ == "__main__":
+    command.run(main)

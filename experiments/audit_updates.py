@@ -1,0 +1,265 @@
+r"""Does a step update "only the embeddings of tokens present in the batch, the rest unchanged"?
+
+    python -m experiments.audit_updates --workdir=runs/audit
+
+Trains one small model ten times, from the same start on the same batches, with a tied and an untied
+decoder and by five optimisers: SGD, Adam, AdamW, LAMB and row-lazy AdamW. Of every step it is
+recorded which rows of the token table changed, bit by bit, and which of them the batch held (see
+`bert_jax.analysis.updates`). Prints a row a run:
+
+    in batch         share of the rows that a batch holds as input; mean over the steps
+    changed          share of the rows that a step changes
+    absent, changed  share of the rows that a step changes though the batch does not hold them as
+                     input, by the cause that remains:
+      decoder          the softmax of a tied decoder has a gradient for every row
+      momentum         the row was in an earlier batch; weight decay, where there is any, adds to it
+      decay            it never was: its moments are zero
+    move ratio       how far an absent row moves in a step, to how far one in the batch does
+    unseen drift     distance from where they began of the rows no batch has held, to their norm
+    seen, ever changed   share of all rows after the last step
+
+and writes them to `result.json`, with `coverage.svg` (rows ever in a batch and ever changed, by
+step) and `frequency.svg` (share of the steps that change a row, by its rank in the text). Each run
+has a folder with `audit.jsonl` and `audit.npz`; a run that is finished is not repeated.
+
+With a tied decoder row-lazy AdamW is AdamW: every row has a gradient. On 63 MB of books and the
+like the ten runs took 10 min 31 s of one core; docs/updates_and_vocabulary.md has what came out.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from bert_jax.analysis.audit_log import AuditLog
+from bert_jax.analysis.updates import ABSENT_SEEN, ABSENT_UNSEEN, INPUT, LABEL_SEEN, LABEL_UNSEEN
+from bert_jax.config import BertConfig
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.loader import Batches, Phase, RowSettings
+from bert_jax.errors import UserError
+from bert_jax.model.parameters import token_table
+from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.cpu_memory import keep_freed_memory
+from bert_jax.training.metrics import read_metrics
+from bert_jax.training.optimizers import create_optimizer
+from bert_jax.training.schedules import warmup_polynomial
+from bert_jax.training.sharding import create_mesh, put_batch
+from experiments import command
+from experiments.corpus_preparation import prepare_corpus
+from experiments.line_plot import line_plot
+from experiments.progress import ProgressBar
+from experiments.workdir import prepared_workdir
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", "runs/audit", "Holds everything the experiment makes.")
+flags.DEFINE_multi_string("corpus", ["python_docs"], "Text, as for experiments.pretrain.")
+flags.DEFINE_string("vocab", None, "A vocab.txt; by default a vocabulary is learned.")
+flags.DEFINE_integer("vocab_size", 16384, "Pieces of a learned vocabulary.", lower_bound=1)
+flags.DEFINE_enum("model", "tiny", ["tiny", "mini", "small"], "Size of the model.")
+flags.DEFINE_integer("steps", 150, "Updates of each run.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 16, "Rows of a batch.", lower_bound=1)
+flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=5)
+flags.DEFINE_float("weight_decay", 0.01, "Of AdamW, LAMB and row-lazy AdamW.", lower_bound=0.0)
+flags.DEFINE_integer("audit_every", 10, "Steps between points of the curves.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
+_SETTINGS = (
+    "corpus", "vocab", "vocab_size", "model", "steps", "batch_size", "length", "weight_decay",
+    "audit_every", "seed",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One of the ten: an optimiser at a rate that suits it, and a decoder."""
+
+    title: str
+    optimizer: str
+    rate: float
+    decays: bool
+    tied: bool
+
+    @property
+    def folder(self) -> str:
+        """Where its files go."""
+        return f"{self.title.lower().replace(' ', '_')}-{'tied' if self.tied else 'untied'}"
+
+
+RUNS = tuple(
+    Run(title, optimizer, rate, decays, tied)
+    for tied in (False, True)
+    for title, optimizer, rate, decays in (
+        ("SGD", "sgd", 0.5, False),
+        ("Adam", "adamw", 2e-3, False),
+        ("AdamW", "adamw", 2e-3, True),
+        ("LAMB", "lamb", 1e-2, True),
+        ("row-lazy AdamW", "row_lazy_adamw", 2e-3, True),
+    )
+)
+
+
+def main() -> None:
+    """Do the runs that are not done yet, then compare all."""
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
+    positions = getattr(BertConfig, FLAGS.model)().max_position_embeddings
+    if FLAGS.length > positions:
+        raise UserError(
+            f"got --length={FLAGS.length}; expected at most {positions}, the model's positions"
+        )
+    with prepared_workdir(
+        FLAGS.workdir, {name: FLAGS[name].value for name in _SETTINGS}, ()
+    ) as workdir:
+        corpus = prepare_corpus(
+            FLAGS.corpus,
+            vocab=FLAGS.vocab,
+            vocab_size=FLAGS.vocab_size,
+            lowercase=True,
+            heldout_fraction=0.05,
+            workdir=workdir,
+        )
+        batches = Batches(
+            corpus.train, corpus.tokenizer, seed=FLAGS.seed, steps=FLAGS.steps,
+            phases=[Phase(FLAGS.length, 1.0)], settings=RowSettings(FLAGS.batch_size),
+        )  # fmt: skip
+        batches.steps_per_epoch(0)  # plans: a corpus that cannot be planned is said now
+    rows = []
+    with ProgressBar("auditing", len(RUNS) * FLAGS.steps) as bar:
+        for number, run in enumerate(RUNS):
+            folder = workdir / run.folder
+            if not (folder / "result.json").exists():
+                folder.mkdir(exist_ok=True)
+                loss = audit(run, corpus, batches, folder, bar)
+                figures = read_metrics(folder / "audit.jsonl")[-1]
+                command.write_json(folder / "result.json", row_of(run, folder, figures, loss))
+            rows.append(json.loads((folder / "result.json").read_text()))
+            bar.update((number + 1) * FLAGS.steps, run.folder)
+    settings = {name: FLAGS[name].value for name in _SETTINGS}
+    command.write_json(
+        workdir / "result.json",
+        {"settings": settings, "corpus_fingerprint": corpus.fingerprint, "rows": rows},
+    )
+    (workdir / "coverage.svg").write_text(coverage_plot(workdir))
+    (workdir / "frequency.svg").write_text(frequency_plot(workdir, corpus))
+    print_rows(rows)
+
+
+def audit(run: Run, corpus: Corpus, batches: Batches, folder: Path, bar: ProgressBar) -> float:
+    """Train one of the ten, leave its audit in `folder`, and return its last MLM loss in nats."""
+    config = getattr(BertConfig, FLAGS.model)(
+        vocab_size=corpus.tokenizer.vocab_size, tie_word_embeddings=run.tied
+    )
+    rate = warmup_polynomial(run.rate, FLAGS.steps, FLAGS.steps // 10)
+    decay = FLAGS.weight_decay if run.decays else 0.0
+    trainer = assemble_pretrainer(
+        config,
+        create_mesh({"data": 1}, jax.devices()[:1]),
+        create_optimizer(run.optimizer, rate, decay),
+        rate,
+        seed=FLAGS.seed,
+        batch_size=FLAGS.batch_size,
+        row_lazy=run.optimizer == "row_lazy_adamw" and not run.tied,
+        audit_mask_id=corpus.tokenizer.mask_id,
+    )
+    state = trainer.initial_state()
+    log = AuditLog(folder, np.asarray(token_table(state.params)).copy())
+    for step, batch in enumerate(batches, 1):
+        state, metrics = trainer.train_step(state, put_batch(batch, trainer.mesh))
+        if step % FLAGS.audit_every == 0 or step == FLAGS.steps:
+            log.write(step, state.opt_state.audit, token_table(state.params))
+            bar.advance(FLAGS.audit_every)
+    return float(metrics["mlm_loss"])
+
+
+def row_of(run: Run, folder: Path, figures: dict[str, Any], loss: float) -> dict[str, Any]:
+    """One row of the table, from the last line of a run's audit and its arrays."""
+    arrays = np.load(folder / "audit.npz")
+    spent, changed = (arrays[name].sum(axis=1, dtype=np.int64) for name in ("spent", "changed"))
+    moved = arrays["moved"].sum(axis=1, dtype=np.float64)
+    seen, unseen = [LABEL_SEEN, ABSENT_SEEN], [LABEL_UNSEEN, ABSENT_UNSEEN]
+    row_steps = figures["steps"] * figures["rows"]
+    by_seen, by_unseen = (float(changed[which].sum() / row_steps) for which in (seen, unseen))
+    absent_move = moved[seen + unseen].sum() / max(spent[seen + unseen].sum(), 1)
+    drift = figures["unseen_drift"]
+    return {
+        "decoder": "tied" if run.tied else "untied",
+        "optimizer": run.title,
+        "in_batch": figures["in_batch_share"],
+        "changed": figures["changed_share"],
+        "absent_changed": by_seen + by_unseen,
+        "by_decoder": by_seen + by_unseen if run.tied else 0.0,
+        "by_momentum": 0.0 if run.tied else by_seen,
+        "by_decay": 0.0 if run.tied else by_unseen,
+        "move_ratio": float(absent_move / (moved[INPUT] / spent[INPUT])),
+        "unseen_drift": None if drift is None else drift / figures["initial_norm"],
+        "rows_seen": figures["rows_seen"] / figures["rows"],
+        "rows_changed": figures["rows_changed"] / figures["rows"],
+        "mlm_loss": loss,
+    }
+
+
+def coverage_plot(workdir: Path) -> str:
+    """Rows ever in a batch, and ever changed, by step; of runs that agree, the first."""
+    lines: dict[str, Any] = {}
+    for run in RUNS:
+        figures = read_metrics(workdir / run.folder / "audit.jsonl")
+        if not lines:
+            lines["ever in a batch"] = [(f["step"], f["rows_seen"] / f["rows"]) for f in figures]
+        name = f"changed: {run.title}, {'tied' if run.tied else 'untied'}"
+        lines[name] = [(f["step"], f["rows_changed"] / f["rows"]) for f in figures]
+    distinct: dict[str, Any] = {}
+    for name, line in lines.items():
+        same = next((other for other, there in distinct.items() if there == line), None)
+        if same is None:
+            distinct[name] = line
+    return line_plot(distinct, "Rows of the token table ever touched", "step", "share of all rows")
+
+
+def frequency_plot(workdir: Path, corpus: Corpus) -> str:
+    """Share of the steps that change a row (and that hold it), by the rank of its piece."""
+    counts = np.bincount(corpus.train.pieces, minlength=corpus.tokenizer.vocab_size)
+    order = np.argsort(-counts, kind="stable")
+    edges = np.unique(np.geomspace(1, len(order) + 1, 40).astype(int))
+
+    def by_rank(steps: np.ndarray) -> list[tuple[float, float]]:
+        ranked = steps[order] / FLAGS.steps
+        bins = zip(edges[:-1] - 1, edges[1:] - 1, strict=True)
+        return [(float((low + high + 1) / 2), float(ranked[low:high].mean())) for low, high in bins]
+
+    lines: dict[str, Any] = {}
+    for run in RUNS[:5] + RUNS[7:8]:  # tied, they are all alike
+        arrays = np.load(workdir / run.folder / "audit.npz")
+        if not lines:
+            lines["in the batch"] = by_rank(arrays["spent"][INPUT])
+        name = f"changed: {run.title}{', tied' if run.tied else ''}"
+        lines[name] = by_rank(arrays["changed"].sum(axis=0))
+    title = "Steps that change a row, by the rank of its piece"
+    return line_plot(lines, title, "rank in the training text", "share of the steps", log_x=True)
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print the table."""
+    table = Table(title="What a step does to the token table", title_justify="left")
+    names = list(rows[0])
+    for name in names:
+        table.add_column(name.replace("_", " "))
+    for row in rows:
+        table.add_row(*(_cell(name, row[name]) for name in names))
+    Console(width=190).print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or "-"
+    if name in ("move_ratio", "mlm_loss"):
+        return f"{value:.3g}"
+    return f"{value:.2%}"
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,207 @@
+r"""Look into the three embedding tables of any checkpoint, and write what is there as one page.
+
+    python -m experiments.inspect_embeddings --checkpoint=runs/pretrain --workdir=runs/look
+    python -m experiments.inspect_embeddings --checkpoint=MODEL --workdir=runs/look \
+        --words=cat,running --similarity=WS-353.txt,SimLex-999.txt --sts=sick.tsv \
+        --corpus='books/*.txt'
+
+`--checkpoint` is a run of ours or one of its checkpoints, a Hugging Face directory or name, a
+Google TensorFlow checkpoint, or tables alone as `edit_embeddings` writes them. In the workdir:
+
+    report.html   one file that opens offline: figures, and a search box for any piece's neighbours
+    result.json   the same numbers
+    projector/    for TensorBoard's Embedding Projector: tensorboard --logdir=WORKDIR/projector
+
+With a corpus (a run of ours brings its own) there are frequencies and contextual vectors. A run
+with several checkpoints gets a timeline. docs/embedding_laboratory.md says what is in the report.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from bert_jax.analysis.projector import write_projector
+from bert_jax.analysis.report.page import plotly_script, render_page
+from bert_jax.analysis.representation import PART_NAMES
+from bert_jax.analysis.similarity import read_scored_pairs
+from bert_jax.analysis.vocabulary_parts import PARTS
+from bert_jax.analysis.words import read_word_groups
+from bert_jax.errors import UserError
+from experiments import command
+from experiments.inspection.inspected import Inspected, open_inspected
+from experiments.inspection.run_audit import read_audit
+from experiments.workdir import prepared_workdir
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("checkpoint", None, "What to look into.")
+flags.DEFINE_string("workdir", "runs/inspect", "Holds the report.")
+flags.DEFINE_list("words", [], "Their neighbours are listed; by default those of a few words.")
+flags.DEFINE_list("similarity", [], "Files of two words and a score a line.")
+flags.DEFINE_list("sts", [], "Files of two sentences and a score a line.")
+flags.DEFINE_string("analogies", None, "A file of four words a line: a is to b as c is to d.")
+flags.DEFINE_string("outliers", None, "A file of at least three words a line, one of them odd.")
+flags.DEFINE_string("text", None, "Its input representation is shown; by default the paper's.")
+flags.DEFINE_string("pair", None, "A second text beside it.")
+flags.DEFINE_string("compare", None, "A checkpoint to compare with.")
+flags.DEFINE_multi_string(
+    "corpus",
+    [],
+    "Text that tells frequencies and gives contexts: python_docs, files, folders, globs, tfds:NAME,"
+    " or a folder made by build_corpus. May be repeated.",
+)
+flags.DEFINE_string("vocab", None, "A vocab.txt, for a checkpoint without one.")
+flags.DEFINE_integer("neighbours", 10, "Of every piece, in the search box.", lower_bound=1)
+flags.DEFINE_integer("min_count", 10, "How often a neighbour must occur.", lower_bound=0)
+flags.DEFINE_integer("layer", -1, "Whose contextual vectors are scored; -1 is the last.")
+flags.DEFINE_integer("occurrences", 10, "Of a word, that are averaged.", lower_bound=1)
+flags.DEFINE_bool("projector", True, "Whether to write files for the Embedding Projector.")
+
+_SETTINGS = (
+    "checkpoint", "words", "similarity", "sts", "analogies", "outliers", "text", "pair", "compare",
+    "corpus", "vocab", "neighbours", "min_count", "layer", "occurrences", "projector",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Read, look, write, and print the main numbers."""
+    began = time.perf_counter()
+    if not FLAGS.checkpoint:
+        raise UserError("got no --checkpoint; expected one, such as --checkpoint=runs/pretrain")
+    if (Path(FLAGS.workdir) / "checkpoints").exists():
+        raise UserError(
+            f"got --workdir={FLAGS.workdir}, which holds a training run; expected a directory of"
+            " its own"
+        )
+    plotly_script()  # where it is missing, that is said here: the next line needs it
+    from experiments.inspection.plan import Questions, look
+
+    settings = {name: FLAGS[name].value for name in _SETTINGS}
+    with prepared_workdir(FLAGS.workdir, settings, may_change=_SETTINGS) as workdir:
+        asked = Questions(
+            words=FLAGS.words,
+            similarity=[read_scored_pairs(path) for path in FLAGS.similarity],
+            sts=[read_scored_pairs(path) for path in FLAGS.sts],
+            analogies=read_word_groups(FLAGS.analogies, 4, 4) if FLAGS.analogies else [],
+            outliers=read_word_groups(FLAGS.outliers, 3) if FLAGS.outliers else [],
+            text=FLAGS.text,
+            pair=FLAGS.pair,
+            compare=FLAGS.compare,
+            neighbours=FLAGS.neighbours,
+            min_count=FLAGS.min_count,
+            layer=FLAGS.layer,
+            occurrences=FLAGS.occurrences,
+        )
+        inspected = open_inspected(
+            FLAGS.checkpoint, FLAGS.vocab, FLAGS.corpus, whole_model=bool(asked.sts)
+        )
+        sections, numbers = look(inspected, asked)
+    page = render_page(
+        "Inside the embedding tables",
+        f"{inspected.source} · {_model_in_words(inspected)} · width: {inspected.tables.width}",
+        sections,
+    )
+    _write_whole(workdir / "report.html", page)
+    if FLAGS.projector:
+        _write_projector(workdir / "projector", inspected)
+    result = {
+        **numbers,
+        "report": str(workdir / "report.html"),
+        "report_bytes": (workdir / "report.html").stat().st_size,
+        "seconds": time.perf_counter() - began,
+        "peak_rss_bytes": command.peak_rss_bytes(),
+    }
+    command.write_json(workdir / "result.json", result)
+    command.write_json(workdir / "config.json", settings)  # those of the newest report
+    command.print_table(f"Inside the embedding tables of {FLAGS.checkpoint}", _shown(result))
+
+
+def _model_in_words(inspected: Inspected) -> str:
+    if inspected.model is None:
+        return "tables alone"
+    return f"{inspected.model.architecture} · layers: {inspected.model.config.num_hidden_layers}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _write_projector(directory: Path, inspected: Inspected) -> None:
+    """Token rows with piece, kind, and what is known of each; positions and segments beside."""
+    tables = {name: getattr(inspected.tables, name) for name in PART_NAMES}
+    audit = read_audit(inspected.run, len(inspected.pieces)) if inspected.run else None
+    token: dict[str, Any] = {
+        "piece": inspected.pieces,
+        "kind": [PARTS[part] for part in inspected.parts],
+    }
+    if inspected.counts is not None:
+        token["frequency"] = inspected.counts.tolist()
+    if audit is not None:
+        token["updates"] = audit.updates.tolist()
+        token["steps as input"] = audit.as_input.tolist()
+    write_projector(
+        directory,
+        tables,
+        {
+            "token": token,
+            "segment": {"segment": list(range(len(tables["segment"])))},
+            "position": {"position": list(range(len(tables["position"])))},
+        },
+    )
+
+
+def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
+    geometry, positions, segments = (result[name] for name in ("geometry", "positions", "segments"))
+    rows: dict[str, Any] = {
+        "token table": " × ".join(f"{n:,}" for n in result["overview"]["tables"]["token"]),
+        "mean cosine of two rows": geometry["mean_cosine"],
+        "isotropy": geometry["isotropy"],
+        "effective rank": f"{geometry['effective_rank']:.1f}",
+    }
+    if "input" in result:
+        shares = result["input"]["variance_shares"]
+        rows["variance of token, segment, position"] = ", ".join(
+            f"{v:.1%}" for v in shares.values()
+        )
+    rows |= {
+        "cosine of adjacent positions": positions["adjacent_cosine"],
+        "angle of the segments": f"{segments['angles'][0][1]:.1f}°"
+        if len(segments["angles"]) > 1
+        else "one segment",
+    }
+    for word, near in result["neighbours"]["words"].items():
+        rows[f"near {word}"] = ", ".join(f"{n['piece']} {n['cosine']:.2f}" for n in near[:5])
+    for name, ways in result.get("similarity", {}).items():
+        for way, found in ways.items():
+            if way != "by_layer":
+                rows[f"{name}, {way}"] = _agreement(found)
+    for name, ways in result.get("sentences", {}).items():
+        for way, layers in ways.items():
+            rows[f"{name}, {way}, last layer"] = _agreement(layers[-1])
+    if "comparison" in result:
+        kept = result["comparison"]["neighbours_kept"]
+        rows[f"neighbours shared with {result['comparison']['with']}"] = f"{kept:.1%}"
+    rows |= {
+        "seconds": f"{result['seconds']:.0f}",
+        "peak memory": f"{result['peak_rss_bytes'] / 2**20:,.0f} MiB",
+        "report": f"{result['report']} ({result['report_bytes'] / 2**20:.1f} MiB)",
+    }
+    return rows
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    if found["rho"] is None:
+        return f"no pairs to compare, of {found['of']}"
+    return (
+        f"ρ {found['rho']:.3f} ({found['low']:.3f} to {found['high']:.3f}),"
+        f" {found['pairs']} of {found['of']} pairs"
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,199 @@
+"""What `inspect_embeddings` looks at: tables, their model, their vocabulary, a corpus in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax.analysis.vocabulary_parts import PARTS, vocabulary_parts
+from bert_jax.convert.ours import find_ours
+from bert_jax.convert.pretrained import Pretrained, load_pretrained
+from bert_jax.data.corpus import Corpus, is_corpus
+from bert_jax.data.sources import open_source
+from bert_jax.errors import UserError
+from bert_jax.tables.array_files import is_whole_model
+from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.orbax_tables import is_orbax_tables
+from bert_jax.tables.storage import load_tables
+from bert_jax.text.tokenizer import Tokenizer
+from experiments.progress import ProgressBar
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A corpus in the pieces of one vocabulary.
+
+    Attributes:
+        name: for people.
+        documents: the pieces of each document, in an order drawn at random once.
+        counts: [V] how often each piece occurs.
+    """
+
+    name: str
+    documents: Sequence[np.ndarray]
+    counts: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspected:
+    """Tables and what goes with them.
+
+    Attributes:
+        source: what the user called it.
+        tables: the three tables and their vocabulary.
+        model: the checkpoint they are part of; None where there are tables alone.
+        pieces: V strings; row numbers where the checkpoint has no vocabulary.
+        parts: [V] numbers into `PARTS`.
+        text: None where there is no corpus.
+        run: the workdir of ours that the checkpoint comes from; None for others'.
+        steps: the checkpoints of that run, oldest first, if the run was named and not a checkpoint.
+    """
+
+    source: str
+    tables: EmbeddingTables
+    model: Pretrained | None
+    pieces: tuple[str, ...]
+    parts: np.ndarray
+    text: Text | None
+    run: Path | None
+    steps: tuple[tuple[int, Path], ...]
+
+    @property
+    def token_table(self) -> np.ndarray:
+        """[V, D]."""
+        return self.tables.token
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """[V], None without a corpus."""
+        return None if self.text is None else self.text.counts
+
+    @property
+    def ordinary(self) -> np.ndarray:
+        """Row numbers of all pieces but the special and the unused ones."""
+        apart = [PARTS.index("special"), PARTS.index("unused")]
+        rows = np.flatnonzero(~np.isin(self.parts, apart))
+        return rows if len(rows) > 1 else np.arange(len(self.pieces))
+
+    def candidates(self, min_count: int) -> np.ndarray:
+        """The ordinary rows that occur at least so often, where a corpus can tell."""
+        if self.counts is None:
+            return self.ordinary
+        return self.ordinary[self.counts[self.ordinary] >= min_count]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its vocabulary.
+
+        Raises:
+            UserError: it has none.
+        """
+        if self.tables.tokenizer is None:
+            raise UserError(
+                f"got {self.source}, which has no vocabulary that can be read; expected one, or"
+                " --vocab with its vocab.txt"
+            )
+        return self.tables.tokenizer
+
+
+def open_inspected(
+    source: str, vocab: str | None, corpus: Sequence[str], *, whole_model: bool
+) -> Inspected:
+    """Read a checkpoint, and the corpus that tells how often its pieces occur.
+
+    Args:
+        source: what `load_pretrained` takes, or tables alone, as `load_tables` takes them.
+        vocab: a vocab.txt, for a checkpoint that has none or another.
+        corpus: what `open_source` takes, or a folder made by `build_corpus`; nothing takes the
+            corpus of the run where the checkpoint is of one.
+        whole_model: whether the encoder is needed too; with a corpus it always is.
+
+    Raises:
+        UserError: what is named is not there or does not fit.
+    """
+    checkpoint = find_ours(Path(source)) if Path(source).exists() else None
+    run = _run_of(checkpoint)
+    if not corpus and run is not None and is_corpus(run / "corpus"):
+        corpus = [str(run / "corpus")]
+    model = None
+    if _is_tables_alone(Path(source)):
+        tables = load_tables(source)
+    else:
+        model = load_pretrained(source, embeddings_only=not (whole_model or corpus))
+        tables = EmbeddingTables.from_params(model.params["bert"]["embeddings"], model.tokenizer)
+    if vocab is not None:
+        lowercase = tables.tokenizer is None or tables.tokenizer.lowercase
+        tables = tables.replace(tokenizer=Tokenizer.from_file(vocab, lowercase))
+    vocabulary, rows = tables.tokenizer, len(tables.token)
+    named = () if vocabulary is None else vocabulary.pieces
+    pieces = (*named, *(f"[row {row}]" for row in range(len(named), rows)))
+    return Inspected(
+        source=source,
+        tables=tables,
+        model=model,
+        pieces=pieces,
+        parts=vocabulary_parts(pieces),
+        text=_open_text(corpus, vocabulary, rows) if corpus else None,
+        run=run,
+        steps=_steps(run) if run is not None and checkpoint != Path(source) else (),
+    )
+
+
+def _is_tables_alone(path: Path) -> bool:
+    """Whether there is no model around the tables: a file of them, or a folder of our own."""
+    if path.suffix == ".npz":
+        return True
+    if path.suffix == ".safetensors":
+        return not is_whole_model(path)
+    return path.is_dir() and is_orbax_tables(path) and find_ours(path) is None
+
+
+def _run_of(checkpoint: Path | None) -> Path | None:
+    """The workdir of a checkpoint WORKDIR/checkpoints/STEP."""
+    if checkpoint is None or checkpoint.parent.name != "checkpoints":
+        return None
+    return checkpoint.parent.parent
+
+
+def _steps(run: Path) -> tuple[tuple[int, Path], ...]:
+    found = [p for p in (run / "checkpoints").iterdir() if p.name.isdecimal() and find_ours(p) == p]
+    return tuple(sorted((int(p.name), p) for p in found))
+
+
+def _open_text(corpus: Sequence[str], tokenizer: Tokenizer | None, rows: int) -> Text:
+    if tokenizer is None:
+        raise UserError(
+            f"got --corpus={','.join(corpus)} with a checkpoint that has no vocabulary; expected"
+            " --vocab with its vocab.txt"
+        )
+    if len(corpus) == 1 and is_corpus(corpus[0]):
+        opened = Corpus.open(corpus[0])
+        if opened.vocab_hash != tokenizer.vocab_hash:
+            raise UserError(
+                f"got --corpus={corpus[0]}, which was made with another vocabulary than the"
+                " checkpoint's; expected the same, or plain text"
+            )
+        documents = list(_documents(opened))
+    else:
+        source = open_source(corpus)
+        with ProgressBar("tokenising", source.total_bytes) as bar:
+            documents = []
+            for document in source:
+                text = document.text if isinstance(document.text, str) else "\n".join(document.text)
+                documents.append(tokenizer.piece_ids(text))
+                bar.advance(document.source_bytes)
+    counts = np.zeros(rows, np.int64)
+    for pieces in documents:
+        counts += np.bincount(pieces, minlength=rows)
+    order = np.random.default_rng(0).permutation(len(documents))
+    return Text(", ".join(corpus), [documents[i] for i in order], counts)
+
+
+def _documents(corpus: Corpus) -> Iterator[np.ndarray]:
+    train = corpus.train
+    bounds = train.sentence_starts[train.document_starts]
+    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        yield train.pieces[start:end]

@@ -1,0 +1,1 @@
+"""Running elsewhere: scripts for clusters, and compiling for machines one does not have."""

@@ -1,0 +1,168 @@
+r"""Compile the training step for machines you do not have, and say what it would cost there.
+
+    python -m launch.compile_only --topology=v5e:2x4 --model=base --batch_size=256
+    python -m launch.compile_only --topology=h100:8 --model=large --mesh=fsdp:8 --batch_size=256
+
+No accelerator is needed. For TPUs (v4, v5e, v5p, v6e) libtpu compiles the very program that
+`experiments.pretrain` runs (`pip install -e '.[tpu]'`, 400 MB); for GPUs (a100, h100) XLA's
+partitioner cuts it for as many devices, and memory is an estimate. It prints whether the step fits,
+what the devices send each other, and the least time a step can take: no schedule beats it, a real
+run takes longer. A step that does not fit is an answer, exit status 0, with a plan that would.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+from absl import flags
+
+from bert_jax.analysis.flops import RowShape, training_flops
+from bert_jax.config import BertConfig
+from bert_jax.data.masking import default_max_predictions
+from bert_jax.errors import UserError
+from bert_jax.model.rematerialisation import REMATERIALISATIONS
+from bert_jax.training.optimizers import OPTIMIZERS
+from bert_jax.training.sharding import parse_mesh
+from experiments import command
+from launch.collectives import total_sent
+from launch.compiling import Compiled, Plan, compile_plan, what_would_fit
+from launch.least_time import LeastTime, least_time
+from launch.machines import GIB, Topology, parse_topology
+
+_PRESETS = ("tiny", "mini", "small", "medium", "base", "large")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("topology", "v5e:2x4", "KIND:SHAPE, as in v5e:16x16, v5p:2x2x1 or h100:8.")
+flags.DEFINE_string("model", "base", f"{', '.join(_PRESETS)}, or a config.json.")
+flags.DEFINE_integer("vocab_size", 30522, "Pieces of the vocabulary.", lower_bound=1)
+flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
+flags.DEFINE_integer("batch_size", 256, "Rows of the global batch.", lower_bound=1)
+flags.DEFINE_integer("pack", 1, "Most instances packed into a row.", lower_bound=1)
+flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default all devices on data.")
+flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
+flags.DEFINE_enum("optimizer", "adamw", list(OPTIMIZERS), "How gradients become updates.")
+flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What the model computes in.")
+flags.DEFINE_bool("scan_layers", True, "Loop over layers: compiles several times faster.")
+flags.DEFINE_enum(
+    "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
+)
+flags.DEFINE_bool("suggest", True, "Where it does not fit, compile until something does.")
+flags.DEFINE_string("json", None, "A file for the same figures as JSON.")
+
+
+def main() -> None:
+    """Compile, count, print."""
+    jax.config.update("jax_platforms", "cpu")  # nothing runs; a TPU of this machine stays free
+    topology = parse_topology(FLAGS.topology)
+    plan = _plan()
+    compiled = compile_plan(topology, plan)
+    flops = training_flops(plan.config, RowShape(plan.length, plan.predictions, plan.instances))
+    bound = least_time(topology, compiled, flops * plan.batch_size)
+    fitting = None
+    if not compiled.fits and FLAGS.suggest:
+        fitting = what_would_fit(topology, plan)
+    result = _result(topology, plan, compiled, bound, flops)
+    result["would_fit"] = _flags_of(fitting) if fitting else None
+    if FLAGS.json:
+        try:
+            command.write_json(FLAGS.json, result)
+        except OSError as error:
+            raise UserError(
+                f"got --json={FLAGS.json}, which cannot be written ({error.strerror}); expected a"
+                " file in a folder that is there"
+            ) from None
+    command.print_table(f"{FLAGS.model} on {FLAGS.topology}", _shown(result, compiled))
+
+
+def _plan() -> Plan:
+    if FLAGS.model in _PRESETS:
+        config = getattr(BertConfig, FLAGS.model)(vocab_size=FLAGS.vocab_size)
+    elif FLAGS.model.endswith(".json"):
+        config = BertConfig.from_json(FLAGS.model).replace(vocab_size=FLAGS.vocab_size)
+    else:
+        raise UserError(
+            f"got --model={FLAGS.model}; expected a config.json or one of {', '.join(_PRESETS)}"
+        )
+    if FLAGS.length > config.max_position_embeddings:
+        raise UserError(
+            f"got --length={FLAGS.length}; expected at most the model's"
+            f" {config.max_position_embeddings} positions"
+        )
+    return Plan(
+        config,
+        parse_mesh(FLAGS.mesh),
+        FLAGS.batch_size,
+        FLAGS.length,
+        default_max_predictions(FLAGS.length),
+        FLAGS.pack,
+        FLAGS.dtype,
+        FLAGS.optimizer,
+        FLAGS.accumulate,
+        FLAGS.scan_layers,
+        FLAGS.remat,
+    )
+
+
+def _flags_of(plan: Plan) -> str:
+    mesh = ",".join(f"{axis}:{size}" for axis, size in plan.mesh.items() if size != 1)
+    return f"--mesh={mesh} --accumulate={plan.accumulate} --remat={plan.remat}"
+
+
+def _result(
+    topology: Topology, plan: Plan, compiled: Compiled, bound: LeastTime, flops: int
+) -> dict[str, Any]:
+    return {
+        "topology": FLAGS.topology,
+        "devices": topology.count,
+        "model": FLAGS.model,
+        "batch_size": plan.batch_size,
+        "length": plan.length,
+        "accumulate": plan.accumulate,
+        "remat": plan.remat,
+        **dataclasses.asdict(compiled),
+        "flops_a_token": flops / plan.length,
+        "flops_a_step": flops * plan.batch_size,
+        "bytes_sent_a_device": total_sent(compiled.collectives),
+        "least_seconds": dataclasses.asdict(bound),
+        "least_step_seconds": bound.step if compiled.fits else None,
+        "mfu_bound": bound.mfu if compiled.fits else None,
+        "tokens_a_second_bound": plan.batch_size * plan.length / bound.step,
+    }
+
+
+def _shown(result: dict[str, Any], compiled: Compiled) -> dict[str, Any]:
+    mesh = " x ".join(f"{axis}:{size}" for axis, size in compiled.mesh.items())
+    used = f"{compiled.memory / GIB:.2f} of {compiled.memory_of / GIB:.2f} GiB a device"
+    rows: dict[str, Any] = {
+        "fits": f"{'yes' if compiled.fits else 'no'}: {used}",
+        "  of it state and batch": f"{compiled.arguments / GIB:.2f} GiB",
+        "mesh": mesh,
+        "parameters": f"{compiled.parameters:,}",
+        "FLOPs a token": f"{result['flops_a_token']:.3e}",
+        "FLOPs a step": f"{result['flops_a_step']:.3e}",
+    }
+    if not compiled.fits:
+        fits = result["would_fit"] or "nothing tried: fewer rows, or more devices"
+        return {**rows, "what would fit": fits, "compiler": _compiler(compiled)}
+    for kind, traffic in compiled.collectives.items():
+        rows[kind] = f"{traffic.count} a step, {traffic.payload / 1e6:,.1f} MB"
+    least = result["least_seconds"]
+    return {
+        **rows,
+        "sent a device": f"{result['bytes_sent_a_device'] / 1e6:,.1f} MB a step",
+        "least step time": f"{result['least_step_seconds'] * 1e3:.2f} ms",
+        "  compute": f"{least['compute'] * 1e3:.2f} ms",
+        "  memory": f"{least['memory'] * 1e3:.2f} ms",
+        "  interconnect": f"{least['interconnect'] * 1e3:.2f} ms",
+        "tokens a second at most": f"{result['tokens_a_second_bound']:,.0f}",
+        "MFU at most": f"{result['mfu_bound']:.0%}",
+        "compiler": _compiler(compiled),
+    }
+
+
+def _compiler(compiled: Compiled) -> str:
+    return f"{compiled.compiler}, {compiled.seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,237 @@
+"""Compile the training step of a real run for machines that are not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import mesh_utils, topologies
+from jax.sharding import Mesh, NamedSharding
+
+from bert_jax.config import BertConfig
+from bert_jax.data.rows import empty_batch
+from bert_jax.errors import UserError
+from bert_jax.model.products import PLAIN
+from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.optimizers import create_optimizer
+from bert_jax.training.schedules import warmup_polynomial
+from bert_jax.training.sharding import BATCH, create_mesh
+from launch.collectives import Traffic, read_collectives
+from launch.machines import GIB, Topology
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained and how it is cut; the fields mean what pretrain's flags mean."""
+
+    config: BertConfig
+    mesh: dict[str, int]
+    batch_size: int
+    length: int
+    predictions: int
+    instances: int = 1
+    dtype: str = "bfloat16"
+    optimizer: str = "adamw"
+    accumulate: int = 1
+    scan_layers: bool = True
+    remat: str = "none"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler said.
+
+    Attributes:
+        fits: whether a device can hold the step.
+        memory: bytes a device needs: state, batch and everything between.
+        memory_of: bytes it has.
+        arguments: bytes of state and batch on a device.
+        collectives: by kind; empty where nothing was compiled for lack of memory.
+        mesh: sizes of data, fsdp, tensor.
+        seconds: the compiler took.
+        compiler: whose figures these are.
+    """
+
+    fits: bool
+    memory: float
+    memory_of: float
+    arguments: float
+    collectives: dict[str, Traffic]
+    mesh: dict[str, int]
+    parameters: int
+    seconds: float
+    compiler: str
+
+
+def compile_plan(topology: Topology, plan: Plan) -> Compiled:
+    """Compile the step that `experiments.pretrain` would run; memory it lacks is an answer.
+
+    A TPU's program is compiled by its own compiler, libtpu. A GPU's is partitioned for as many
+    simulated devices and compiled for CPU, since XLA's compiler for GPUs is 5 GB to install: the
+    collectives are those the partitioner chose for any backend, the memory is an estimate.
+
+    Raises:
+        UserError: no compiler for the topology, or a plan that does not fit the mesh.
+    """
+    mesh = _mesh(topology, plan.mesh)
+    began = time.perf_counter()
+    rate = warmup_polynomial(1e-4, 1000, 100)
+    run = assemble_pretrainer(
+        plan.config,
+        mesh,
+        create_optimizer(plan.optimizer, rate, 0.01, 1.0),
+        rate,
+        seed=0,
+        batch_size=plan.batch_size,
+        dtype=jnp.dtype(plan.dtype),
+        scan_layers=plan.scan_layers,
+        accumulate=plan.accumulate,
+        remat=plan.remat,
+        row_lazy=plan.optimizer == "row_lazy_adamw",
+        products=PLAIN,
+    )
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params))
+    arguments = _bytes_a_device((run.abstract_state, _batch(plan, mesh)))
+    said: dict[str, Any] = {
+        "memory_of": topology.device.memory,
+        "arguments": arguments,
+        "mesh": dict(mesh.shape),
+        "parameters": parameters,
+        "compiler": "libtpu" if topology.device.platform == "tpu" else "XLA for CPU, partitioned",
+    }
+    try:
+        step: Any = run.train_step  # from jax.jit, which its type does not say
+        compiled = step.lower(run.abstract_state, _batch(plan, mesh)).compile()
+    except jax.errors.JaxRuntimeError as error:
+        used = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm", str(error))
+        if "RESOURCE_EXHAUSTED" not in str(error) or not used:
+            raise
+        return Compiled(
+            fits=False,
+            memory=_bytes(used[1], used[2]),
+            collectives={},
+            seconds=time.perf_counter() - began,
+            **(said | {"memory_of": _bytes(used[3], used[4])}),
+        )
+    analysis = compiled.memory_analysis()
+    memory = (
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        + analysis.temp_size_in_bytes
+        - analysis.alias_size_in_bytes
+    )
+    return Compiled(
+        fits=memory <= topology.device.memory,
+        memory=memory,
+        collectives=read_collectives(compiled.as_text(), topology.count),
+        seconds=time.perf_counter() - began,
+        **said,
+    )
+
+
+def what_would_fit(topology: Topology, plan: Plan) -> Plan | None:
+    """The first plan that fits, trying rematerialisation first, then microbatches, then
+    sharded parameters.
+
+    All compute the same loss. None: nothing helps, and the model wants more devices.
+    """
+    ways = create_mesh_sizes(topology, plan.mesh)
+    sharded = {"fsdp": ways["data"] * ways["fsdp"], "tensor": ways["tensor"]}
+    recomputed = replace(plan, remat="layers")
+    if recomputed != plan and compile_plan(topology, recomputed).fits:
+        return recomputed
+    for mesh in [plan.mesh] + ([sharded] if ways["data"] > 1 else []):
+        accumulate = plan.accumulate
+        while plan.batch_size % (accumulate * ways["data"] * ways["fsdp"]) == 0:
+            tried = replace(recomputed, mesh=mesh, accumulate=accumulate)
+            if tried not in (plan, recomputed) and compile_plan(topology, tried).fits:
+                return tried
+            accumulate *= 2
+    return None
+
+
+def create_mesh_sizes(topology: Topology, axes: dict[str, int]) -> dict[str, int]:
+    """The sizes of data, fsdp and tensor, with -1 filled in."""
+    return dict(_mesh(topology, axes).shape)
+
+
+def _mesh(topology: Topology, axes: dict[str, int]) -> Mesh:
+    devices = _tpus(topology) if topology.device.platform == "tpu" else _simulated(topology.count)
+    mesh = create_mesh(axes, devices)  # checks the sizes and fills in -1
+    if topology.device.platform == "tpu":  # neighbours on the mesh are neighbours on the torus
+        placed = mesh_utils.create_device_mesh(
+            mesh.devices.shape, devices=devices, allow_split_physical_axes=True
+        )
+        mesh = create_mesh(dict(mesh.shape), list(placed.flat))
+    return mesh
+
+
+def _tpus(topology: Topology) -> list[Any]:
+    try:
+        import libtpu  # noqa: F401
+    except ImportError:
+        raise UserError(
+            f"got --topology={topology.kind}:…, but no compiler for TPUs is installed; expected"
+            " libtpu: python3 -m pip install -c constraints.txt -e '.[tpu]'"
+        ) from None
+    # libtpu looks for TPUs of this machine when it is loaded, and lets one process alone load it.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "none")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    name = f"{topology.kind}:{'x'.join(map(str, topology.shape))}"
+    options: dict[str, Any] = {}
+    if topology.kind == "v4":
+        options["chip_config_name"] = "megacore"  # one device a chip
+    if topology.count == 1:
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    try:
+        return list(topologies.get_topology_desc(name, "tpu", **options).devices)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).partition(": ")[2] or str(error)
+        raise UserError(
+            f"got --topology={name}, which libtpu refuses ({reason}); expected a shape that is sold"
+        ) from None
+
+
+def _simulated(count: int) -> list[Any]:
+    with contextlib.suppress(RuntimeError):  # devices were made before: enough of them will do
+        jax.config.update("jax_num_cpu_devices", count)
+    devices = jax.devices("cpu")
+    if len(devices) < count:
+        raise UserError(
+            f"got {len(devices)} simulated devices; expected {count}: leave JAX_NUM_CPU_DEVICES"
+            " unset"
+        )
+    return devices[:count]
+
+
+def _batch(plan: Plan, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    row = empty_batch(1, plan.length, plan.predictions, plan.instances, 0)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (plan.batch_size, *array.shape[1:]), array.dtype, sharding=NamedSharding(mesh, BATCH)
+        )
+        for name, array in row.items()
+    }
+
+
+def _bytes_a_device(tree: Any) -> float:
+    leaves = jax.tree.leaves(tree)
+    return float(
+        sum(
+            np.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
+            for leaf in leaves
+        )
+    )
+
+
+def _bytes(number: str, unit: str) -> float:
+    return float(number) * GIB / 1024 ** (3 - "_KMGT".index(unit))

@@ -1,0 +1,168 @@
+"""The three studies of the token table, end to end on a small text, and their flags wrong once."""
+
+import json
+import random
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from tests.experiments.runs import run_each
+
+WORDS = [first + vowel + last for first in "bdfgklmnprst" for vowel in "aeiou" for last in "nts"]
+TINY = ("--batch_size=4", "--length=16")
+AUDIT = (*TINY, "--vocab_size=200", "--steps=3", "--audit_every=2")
+VOCABULARY = (*TINY, "--layers=1", "--width=64", "--teraflops=0.0001", "--eval_batches=2")
+ABLATION = (
+    *TINY, "--vocab_size=200", "--layers=1", "--width=64", "--steps=2", "--eval_batches=2",
+    "--probe_batches=8",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Holds `text.docs.txt`, 160 documents of made-up sentences, and others that are no good."""
+    folder, draw = tmp_path_factory.mktemp("studies"), random.Random(0)
+    documents = [
+        "\n".join(" ".join(draw.choices(WORDS, k=draw.randint(5, 9))) + "." for _ in range(6))
+        for _ in range(160)
+    ]
+    (folder / "text.docs.txt").write_text("\n\n".join(documents) + "\n")
+    (folder / "one.txt").write_text("One document. It has a few sentences. No more than that.")
+    (folder / "corpus").mkdir()
+    (folder / "corpus" / "corpus.json").write_text("{}")
+    return folder
+
+
+def finished(outcomes):
+    for outcome in outcomes:
+        assert outcome.status == 0, outcome.errors
+
+
+def test_the_audit_of_ten_runs(folder):
+    line = ["--workdir=audit", "--corpus=text.docs.txt", *AUDIT]
+    finished(run_each("audit_updates", [line], folder))
+    rows = json.loads((folder / "audit" / "result.json").read_text())["rows"]
+    rows = {(row["decoder"], row["optimizer"]): row for row in rows}
+    assert len(rows) == 10
+    for (decoder, optimizer), row in rows.items():
+        stays = decoder == "untied" and optimizer in ("SGD", "row-lazy AdamW")
+        assert (row["absent_changed"] == 0) == stays
+        assert row["changed"] == pytest.approx(row["in_batch"] + row["absent_changed"])
+        causes = row["by_decoder"] + row["by_momentum"] + row["by_decay"]
+        assert causes == pytest.approx(row["absent_changed"])
+    assert rows["untied", "Adam"]["by_decay"] == 0 < rows["untied", "AdamW"]["by_decay"]
+    assert rows["tied", "AdamW"]["rows_changed"] == 1
+    for name in ("coverage", "frequency"):
+        ElementTree.parse(folder / "audit" / f"{name}.svg")
+
+
+def test_a_vocabulary_more_repeats_nothing(folder):
+    line = ["--workdir=vocabulary", "--corpus=text.docs.txt", *VOCABULARY]
+    outcomes = run_each("vocabulary_study", [[*line, "--sizes=60"]], folder)
+    first = (folder / "vocabulary" / "60" / "result.json").stat().st_mtime_ns
+    outcomes += run_each("vocabulary_study", [[*line, "--sizes=60,50"]], folder)
+    finished(outcomes)
+    assert (folder / "vocabulary" / "60" / "result.json").stat().st_mtime_ns == first
+    large, small = json.loads((folder / "vocabulary" / "result.json").read_text())["rows"]
+    assert (large["vocab_size"], small["vocab_size"]) == (60, 50)
+    assert large["steps"] <= small["steps"]
+    assert 1 <= large["fertility"] < small["fertility"]
+    assert large["characters_per_piece"] > small["characters_per_piece"]
+    assert small["unknown_share"] == 0
+    for row in (large, small):
+        low, high = row["bits_interval"]
+        assert 0 < low < row["bits_per_character"] < high
+        assert 0 <= row["updates_5th_percentile"] <= row["updates_median"] <= row["steps"]
+    ElementTree.parse(folder / "vocabulary" / "vocabulary_study.svg")
+    assert "60" in outcomes[-1].printed and "50" in outcomes[-1].printed
+
+
+def test_ten_ablations(folder):
+    line = ["--workdir=ablations", "--corpus=text.docs.txt", *ABLATION]
+    finished(run_each("ablate_embeddings", [line], folder))
+    rows = json.loads((folder / "ablations" / "result.json").read_text())["rows"]
+    assert len({(row["part"], row["way"]) for row in rows}) == 10
+    for row in rows:
+        for name in ("nsp", "order", "segment"):
+            low, high = row[f"{name}_interval"]
+            # To 12 digits: of all hits the interval ends at 1 but for rounding.
+            bounds = (0, low, row[f"{name}_accuracy"], high, 1)
+            assert [round(x, 12) for x in bounds] == sorted(round(x, 12) for x in bounds)
+        assert row["probe_trials"] > 0
+
+
+WRONG = {
+    "audit_updates": {
+        "--corpus=nowhere.txt": "got input 'nowhere.txt', where there is no file",
+        "--corpus=one.txt": "got 1 document, all in one split",
+        "--vocab=nowhere.txt": "got vocabulary 'nowhere.txt', which cannot be read",
+        "--vocab_size=7": "got vocabulary size 7; expected at least",
+        "--model=huge": "flag --model=huge: value should be one of <tiny|mini|small>",
+        "--steps=0": "flag --steps=0",
+        "--batch_size=0": "flag --batch_size=0",
+        "--length=4": "flag --length=4",
+        "--length=513": "got --length=513; expected at most 512, the model's positions",
+        "--weight_decay=-1": "flag --weight_decay=-1",
+        "--audit_every=0": "flag --audit_every=0",
+        "--seed=-1": "flag --seed=-1",
+        "--workdir=one.txt/run": "got --workdir=one.txt/run, which cannot be written",
+    },
+    "vocabulary_study": {
+        "--corpus=nowhere.txt": "got input 'nowhere.txt', where there is no file",
+        "--corpus=one.txt": "got 1 document, all in one split",
+        "--corpus=corpus": "got --corpus=corpus, which is tokenised already; expected text",
+        "--sizes=": "got --sizes=; expected whole numbers above 0, each once",
+        "--sizes=50,big": "got --sizes=50,big; expected whole numbers above 0, each once",
+        "--sizes=50,50": "got --sizes=50,50; expected whole numbers above 0, each once",
+        "--sizes=7": "got vocabulary size 7; expected at least",
+        "--teraflops=-1": "flag --teraflops=-1",
+        "--teraflops=1e-9": "got --teraflops=1e-09; expected at least",
+        "--layers=0": "flag --layers=0",
+        "--width=100": "got --width=100; expected a multiple of 64, the head width",
+        "--width=0": "flag --width=0",
+        "--batch_size=0": "flag --batch_size=0",
+        "--length=15": "flag --length=15",
+        "--learning_rate=-1": "flag --learning_rate=-1",
+        "--eval_batches=1": "flag --eval_batches=1",
+        "--seed=-1": "flag --seed=-1",
+        "--workdir=one.txt/run": "got --workdir=one.txt/run, which cannot be written",
+    },
+    "ablate_embeddings": {
+        "--corpus=nowhere.txt": "got input 'nowhere.txt', where there is no file",
+        "--corpus=one.txt": "got 1 document, all in one split",
+        "--vocab_size=7": "got vocabulary size 7; expected at least",
+        "--layers=0": "flag --layers=0",
+        "--width=100": "got --width=100; expected a multiple of 64, the head width",
+        "--steps=0": "flag --steps=0",
+        "--batch_size=0": "flag --batch_size=0",
+        "--length=15": "flag --length=15",
+        "--learning_rate=-1": "flag --learning_rate=-1",
+        "--eval_batches=1": "flag --eval_batches=1",
+        "--probe_batches=0": "flag --probe_batches=0",
+        "--seeds=": "got --seeds=; expected whole numbers from 0 on, each once, as in 0,1,2",
+        "--seeds=0,x": "got --seeds=0,x; expected whole numbers from 0 on",
+        "--seeds=0,0": "got --seeds=0,0; expected whole numbers from 0 on",
+        "--workdir=one.txt/run": "got --workdir=one.txt/run, which cannot be written",
+    },
+}
+USUAL = {
+    "audit_updates": AUDIT,
+    "vocabulary_study": (*VOCABULARY, "--sizes=50"),
+    "ablate_embeddings": ABLATION,
+}
+
+
+@pytest.mark.parametrize("experiment", WRONG)
+def test_a_mistake_is_one_line_and_nothing_half_written_stays(folder, experiment):
+    lines = []
+    for number, wrong in enumerate(WRONG[experiment]):
+        usual = (f"--workdir={experiment}{number}", "--corpus=text.docs.txt", *USUAL[experiment])
+        name = wrong.split("=")[0]
+        lines.append([*(flag for flag in usual if flag.split("=")[0] != name), wrong])
+    outcomes = run_each(experiment, lines, folder)
+    for number, (wrong, outcome) in enumerate(zip(WRONG[experiment], outcomes, strict=True)):
+        assert outcome.status == 2, wrong
+        said = [line for line in outcome.errors.splitlines() if "elapsed" not in line]
+        assert len(said) == 1 and said[0].startswith(f"experiments.{experiment}: "), wrong
+        assert WRONG[experiment][wrong] in said[0]
+        assert not (folder / f"{experiment}{number}").exists(), wrong

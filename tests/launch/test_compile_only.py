@@ -1,0 +1,118 @@
+"""Compiling for machines that are not there: every flag wrong once; small cases that compile."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.experiments.runs import REPOSITORY
+
+SMALL = ("--model=tiny", "--vocab_size=1000", "--length=32", "--batch_size=16")
+
+
+def compile_only(folder, *flags):
+    """Run it in `folder`: status, standard error, the JSON."""
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120"}
+    del environment["JAX_NUM_CPU_DEVICES"]
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.compile_only", *SMALL, "--json=out.json", *flags],
+        cwd=folder, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    written = folder / "out.json"
+    return done, json.loads(written.read_text()) if written.exists() else None
+
+
+def test_gpus_fit_and_send_a_gradient(tmp_path):
+    done, result = compile_only(tmp_path, "--topology=h100:4", "--dtype=float32")
+    assert done.returncode == 0, done.stderr
+    assert result["fits"] and result["mesh"] == {"data": 4, "fsdp": 1, "tensor": 1}
+    # Every gradient once; that of the tied table twice, as lookup and as decoder; beside them only
+    # counts and losses.
+    gradients = 4 * result["parameters"] + 4 * 1000 * 128
+    assert gradients <= result["collectives"]["all-reduce"]["payload"] < gradients + 1000
+    least = result["least_seconds"]
+    assert result["least_step_seconds"] == max(least.values())
+    assert 0 < result["mfu_bound"] <= 1
+    assert "yes: " in done.stdout and "tokens a second at most" in done.stdout
+
+
+def test_what_does_not_fit_is_answered_with_what_would(tmp_path):
+    # State and gradients of 40 million pieces, 100 GB, on every device; or a quarter of it.
+    flags = ("--topology=h100:4", "--vocab_size=40000000", "--batch_size=4")
+    done, result = compile_only(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    assert not result["fits"] and result["memory"] > result["memory_of"]
+    assert result["would_fit"] == "--mesh=fsdp:4 --accumulate=1 --remat=layers"
+    assert "no: " in done.stdout
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is not installed")
+def test_a_tpu_program_compiles(tmp_path):
+    done, result = compile_only(tmp_path, "--topology=v5e:2x2", "--mesh=data:2,fsdp:2")
+    assert done.returncode == 0, done.stderr
+    assert result["fits"] and result["compiler"] == "libtpu"
+    assert result["memory"] >= result["arguments"] > 0
+    assert result["bytes_sent_a_device"] > 0
+
+
+MISTAKES = {
+    "--topology=v9:2x2": "got --topology=v9:2x2; expected KIND:SHAPE",
+    "--topology=v5e:4": "got --topology=v5e:4; expected 2 numbers for v5e, as in v5e:2x4",
+    "--topology=h100:12": "got --topology=h100:12; expected at most 8 GPUs, or a multiple of it",
+    "--model=huge": "got --model=huge; expected a config.json or one of tiny",
+    "--vocab_size=0": "flag --vocab_size=0: 0 is not a positive integer",
+    "--length=600": "got --length=600; expected at most the model's 512 positions",
+    "--batch_size=3": "got batch_size=3; expected a multiple of 4",
+    "--pack=0": "flag --pack=0: 0 is not a positive integer",
+    "--mesh=data:3": "got mesh data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
+    "--accumulate=0": "flag --accumulate=0: 0 is not a positive integer",
+    "--optimizer=sdg": "flag --optimizer=sdg: value should be one of",
+    "--optimizer=row_lazy_adamw": "got a row-lazy optimiser with a tied decoder",
+    "--remat=some": "flag --remat=some: value should be one of",
+    "--dtype=int8": "flag --dtype=int8: value should be one of",
+    "--scan_layers=maybe": "flag --scan_layers=maybe",
+    "--suggest=maybe": "flag --suggest=maybe",
+    "--json=nowhere/out.json": "got --json=nowhere/out.json, which cannot be written",
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """All mistakes in one process, since importing jax takes seconds."""
+    script = """
+import contextlib, io, json, sys
+from absl.testing import flagsaver
+from experiments import command
+from launch import compile_only
+outcomes = []
+for arguments in json.load(sys.stdin):
+    sys.argv, errors, status = ["launch/compile_only.py", *arguments], io.StringIO(), 0
+    with flagsaver.flagsaver(), contextlib.redirect_stderr(errors):
+        try:
+            command.run(compile_only.main)
+        except SystemExit as stopped:
+            status = stopped.code
+    outcomes.append([status, errors.getvalue()])
+print(json.dumps(outcomes))
+"""
+    usual = [*SMALL, "--topology=h100:4"]
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps([[*usual, flag] for flag in MISTAKES]),
+        cwd=tmp_path_factory.mktemp("mistakes"), capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(zip(MISTAKES, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_one_line(outcomes, mistake):
+    status, printed = outcomes[mistake]
+    lines = printed.splitlines()
+    assert status == 2
+    assert len(lines) == 1 and lines[0].startswith("launch.compile_only: ")
+    assert MISTAKES[mistake] in printed
