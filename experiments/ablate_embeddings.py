@@ -24,7 +24,8 @@ Both probes are logistic regressions on the last layer's hidden states of unmask
 the rows of one half of the held-out documents (four tokens or pairs a row) and tested on those of
 the other half (one a row, so that trials are independent). The special tokens are left out. Prints
 a row a variant: of one seed with the intervals, of several the mean and, for the spread, the least
-and the greatest. Writes a row a run to `result.json`. A run that is finished is not repeated.
+and the greatest. Writes a row a run to `result.json`, and draws them as `ablations.svg`. A run
+that is finished is not repeated.
 
 On 63 MB of books and the like, --steps=400 --batch_size=32 --seeds=0,1 took 58 min of one core;
 docs/updates_and_vocabulary.md has what came out.
@@ -62,6 +63,7 @@ from bert_jax.training.steps import create_eval_step, create_train_step
 from experiments import command
 from experiments.ablated_parts import VARIANTS, Variant
 from experiments.corpus_preparation import prepare_corpus
+from experiments.interval_plot import Interval, interval_plot
 from experiments.progress import ProgressBar
 from experiments.workdir import prepared_workdir
 
@@ -125,6 +127,7 @@ def main() -> None:
             "rows": results,
         },
     )
+    (workdir / "ablations.svg").write_text(plot_rows(results))
     print_rows(results, workdir)
 
 
@@ -340,6 +343,32 @@ def _seeds() -> list[int]:
     return seeds
 
 
+def plot_rows(rows: list[dict[str, Any]]) -> str:
+    """What `print_rows` prints, as SVG: a row a variant, a red line through the intact one."""
+    measures = {
+        "MLM loss (nats)": ("mlm_loss", "mlm_interval"),
+        "NSP accuracy": ("nsp_accuracy", "nsp_interval"),
+        "word-order probe": ("order_accuracy", "order_interval"),
+        "sentence-A/B probe": ("segment_accuracy", "segment_interval"),
+    }
+    of_variants = [
+        [row for row in rows if (row["part"], row["way"]) == (variant.part, variant.way)]
+        for variant in VARIANTS
+    ]
+    return interval_plot(
+        "What each part of the input representation buys",
+        [variant.name.replace("-", " ") for variant in VARIANTS],
+        {name: [_spread(mine, *keys) for mine in of_variants] for name, keys in measures.items()},
+    )
+
+
+def _spread(mine: list[dict[str, Any]], name: str, interval: str) -> Interval:
+    """Mean and range of the seeds; of one seed, its figure and its interval."""
+    found = [row[name] for row in mine]
+    low, high = (min(found), max(found)) if len(found) > 1 else mine[0][interval]
+    return low, float(np.mean(found)), high
+
+
 def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
     """Print the mean and the range of the seeds of every variant; of one seed, its interval."""
     table = Table(title=f"What each part buys ({workdir})", title_justify="left")
@@ -349,9 +378,7 @@ def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
         mine = [row for row in rows if (row["part"], row["way"]) == (variant.part, variant.way)]
 
         def cell(name: str, interval: str, form: str, mine: list[dict[str, Any]] = mine) -> str:
-            found = [row[name] for row in mine]
-            low, high = (min(found), max(found)) if len(found) > 1 else mine[0][interval]
-            mean = float(np.mean(found))
+            low, mean, high = _spread(mine, name, interval)
             return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
         table.add_row(

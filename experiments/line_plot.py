@@ -39,8 +39,8 @@ def line_plot(
         for name, line in lines.items()
     }
     points = [point for line in lines.values() for point in line] or [(1.0, 1.0)]
-    x_ticks = _powers([x for x, _ in points]) if log_x else _steps([x for x, _ in points])
-    y_ticks = _powers([y for _, y in points]) if log_y else _steps([y for _, y in points])
+    x_ticks = _powers([x for x, _ in points]) if log_x else round_steps([x for x, _ in points])
+    y_ticks = _powers([y for _, y in points]) if log_y else round_steps([y for _, y in points])
 
     def place(value: float, ticks: Sequence[float], log: bool) -> float:
         low, high, value = (math.log10(v) if log else v for v in (ticks[0], ticks[-1], value))
@@ -104,7 +104,7 @@ def _powers(values: Sequence[float]) -> list[float]:
     return [10.0**power for power in range(low, max(high, low + 1) + 1)]
 
 
-def _steps(values: Sequence[float]) -> list[float]:
+def round_steps(values: Sequence[float]) -> list[float]:
     """About five round numbers from below the least to above the greatest."""
     low, high = min(values), max(values)
     rough = max(high - low, 1e-9) / 5

@@ -82,6 +82,7 @@ def test_ten_ablations(folder):
     finished(run_each("ablate_embeddings", [line], folder))
     rows = json.loads((folder / "ablations" / "result.json").read_text())["rows"]
     assert len({(row["part"], row["way"]) for row in rows}) == 10
+    assert "</svg>" in (folder / "ablations" / "ablations.svg").read_text()
     for row in rows:
         for name in ("nsp", "order", "segment"):
             low, high = row[f"{name}_interval"]
