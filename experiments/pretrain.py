@@ -17,22 +17,16 @@ changed, and which of them their batches held (`bert_jax.analysis.updates`).
 """
 
 import dataclasses
-import itertools
-import resource
-import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from bert_jax.analysis.audit_log import AuditLog
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
@@ -40,35 +34,29 @@ from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
 from bert_jax.model.backend import default_products
 from bert_jax.model.fused_attention import with_fused_attention
-from bert_jax.model.parameters import token_table
 from bert_jax.model.products import Products
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.evaluation import Evaluation, evaluate, unigram_entropy
-from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
-from bert_jax.training.metrics import MetricsWriter
+from bert_jax.training.evaluation import unigram_entropy
+from bert_jax.training.loop import Rhythm
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
-from bert_jax.training.preemption import StopRequest
 from bert_jax.training.processes import (
     fail_together,
     first_before_others,
     host_rows,
     is_first,
     join_processes,
-    stop_together,
 )
-from bert_jax.training.profiling import Profile
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from bert_jax.training.state import TrainState
 from experiments import command
 from experiments.corpus_preparation import prepare_corpus
 from experiments.given_tables import GivenTables, chosen_parts, given_tables
 from experiments.neighbour_table import print_neighbours
-from experiments.progress import ProgressBar
+from experiments.pretrain_loop import Aside, train_to_the_end
 from experiments.workdir import prepared_workdir
 
 FLAGS = flags.FLAGS
@@ -206,13 +194,15 @@ def _run() -> None:
             vocabulary=_vocabulary(corpus),
         )
         _check_continues(checkpoints, config, corpus)
-    outcome = _train(run, checkpoints, batches, heldout, workdir)
+    rhythm = Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every)
+    aside = Aside(FLAGS.audit_every, FLAGS.loader_workers, FLAGS.profile)
+    outcome = train_to_the_end(run, checkpoints, batches, heldout, workdir, rhythm, aside)
     if outcome is None or not is_first():  # None: asked to stop; the same command continues
         return
     result = {
         **outcome,
         "seconds": time.perf_counter() - began,
-        "peak_rss_bytes": _peak_rss_bytes(),
+        "peak_rss_bytes": command.peak_rss_bytes(),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params)),
         "heldout_unigram_entropy": unigram_entropy(corpus.heldout.pieces),
         "corpus_fingerprint": corpus.fingerprint,
@@ -274,106 +264,6 @@ def _pretrainer(
     )
 
 
-def _train(
-    run: Pretrainer,
-    checkpoints: Checkpoints,
-    batches: Batches,
-    heldout: HeldoutBatches,
-    workdir: Path,
-) -> dict[str, Any] | None:
-    """Train from the newest checkpoint, or the start, to the end; None where told to stop."""
-    resumed_from = checkpoints.latest_step()
-    start = resumed_from or 0
-    if resumed_from is None:
-        state = run.initial_state()
-    else:
-        state = run.pad(checkpoints.restore(run.saved_state))
-    if resumed_from is not None and is_first():
-        print(f"continuing {workdir} from step {start}", file=sys.stderr)
-    evaluation: Evaluation | None = None
-    tokens_per_second: list[float] = []
-
-    with ExitStack() as stack:
-        stack.callback(checkpoints.close)
-        stop = _stop(stack, start)
-        writer = MetricsWriter(workdir, start) if is_first() else None
-        if writer:
-            stack.callback(writer.close)
-        profile = stack.enter_context(
-            Profile(workdir / "profile" if FLAGS.profile and is_first() else None, start)
-        )
-        bar = stack.enter_context(ProgressBar("training", FLAGS.steps, start)) if writer else None
-        stream = batches.iterate(start, workers=FLAGS.loader_workers)
-        stack.callback(stream.close)
-
-        def log(step: int, metrics: dict[str, float]) -> None:
-            if writer:
-                writer.write(step, metrics)
-            tokens_per_second.append(metrics["tokens_per_second"])
-
-        def progress(step: int, metrics: dict[str, float]) -> None:
-            profile.after(step)
-            if bar:
-                bar.update(step, f"{step}/{FLAGS.steps}  {_note(metrics)}")
-
-        def measure(step: int, state: TrainState) -> dict[str, float]:
-            nonlocal evaluation
-            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
-            figures = {
-                "heldout_mlm_loss": evaluation.mlm_loss,
-                "heldout_mlm_accuracy": evaluation.mlm_accuracy,
-                "heldout_nsp_accuracy": evaluation.nsp_accuracy,
-            }
-            if writer:
-                writer.write_heldout(step, figures)
-            return figures
-
-        def save(state: TrainState, figures: dict[str, float] | None) -> None:
-            checkpoints.save(run.cut(state), figures)
-
-        rhythm = Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every)
-        audit_log = None
-        if FLAGS.audit_every:
-            initial = np.asarray(token_table(run.cut(run.initial_state()).params))
-            audit_log = AuditLog(workdir, initial, start)
-
-        def inspect(step: int, state: TrainState) -> None:
-            if audit_log and rhythm.due(FLAGS.audit_every, step):
-                own = run.cut(state)  # padding is nobody's row
-                audit_log.write(step, own.opt_state.audit, token_table(own.params))
-
-        try:
-            state = train(
-                state,
-                run.train_step,
-                stream,
-                run.mesh,
-                rhythm,
-                Hooks(log, progress, measure, save, stop, inspect),
-            )
-        except NotFiniteError as error:
-            good = checkpoints.latest_step()
-            where = "there is none" if good is None else checkpoints.path(good)
-            if is_first():
-                words = f"{error}; last good checkpoint: {where}"
-                print(f"experiments.pretrain: {words}", file=sys.stderr)
-            sys.exit(1)
-        steps = int(state.step)
-        if steps < FLAGS.steps:
-            if is_first():
-                print(f"stopped and saved at step {steps}", file=sys.stderr)
-            return None
-        if evaluation is None:  # the run was complete before it was continued
-            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
-    return {
-        "steps": steps,
-        "resumed_from": resumed_from,
-        "tokens_per_second": float(np.median(tokens_per_second)) if tokens_per_second else None,
-        **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
-        "checkpoint": str(checkpoints.path(steps)),
-    }
-
-
 def _products(config: BertConfig) -> Products:
     if FLAGS.attention == "einsum":
         return default_products()
@@ -384,14 +274,6 @@ def _products(config: BertConfig) -> Products:
             " attention drops no attention weights"
         )
     return with_fused_attention(default_products())
-
-
-def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
-    """What the loop asks after every step: has SIGTERM come, to this process or to another?"""
-    if jax.process_count() == 1:
-        return stack.enter_context(StopRequest()).__bool__
-    steps = itertools.count(start + 1)
-    return lambda: stop_together(next(steps))
 
 
 def _phases(text: str) -> list[Phase]:
@@ -457,18 +339,6 @@ def _check_continues(checkpoints: Checkpoints, config: BertConfig, corpus: Corpu
 
 def _vocabulary(corpus: Corpus) -> dict[str, Any]:
     return {"corpus_fingerprint": corpus.fingerprint, **vocabulary_record(corpus.tokenizer)}
-
-
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _note(metrics: Mapping[str, float]) -> str:
-    return (
-        f"loss {metrics['loss']:.3f}  mlm {metrics['mlm_loss']:.3f}"
-        f"  nsp {metrics['nsp_accuracy']:.2f}  {metrics['tokens_per_second']:,.0f} tokens/s"
-    )
 
 
 def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
