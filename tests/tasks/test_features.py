@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
+from bert_jax.tasks.answer_task import QuestionAnswering
 from bert_jax.tasks.answer_windows import WindowFeatures, window_features
 from bert_jax.tasks.answers import find_answers
 from bert_jax.tasks.choice_files import ChoiceQuestion
@@ -146,6 +149,22 @@ def test_answers_by_hand():
     assert probabilities[0] / probabilities[-1] == pytest.approx(np.exp(4))
     (single,) = find_answers([asked], windows_by_hand(), logits, max_pieces=1)
     assert all(len(c.text) == 1 for c in single.candidates)
+
+
+def test_when_not_to_answer_is_learned_from_held_out_questions():
+    task = QuestionAnswering(64, 4, may_have_none=True)
+    asked = [question("dogs"), dataclasses.replace(question(""), id="2")]
+    prepared = task.prepare(asked, TOKENIZER)
+    logits = np.zeros((len(prepared.features.ids), 2), np.float32)
+    first, last = prepared.features.labels[0]
+    for begin, score in zip(prepared.features.starts, (5, 2), strict=False):
+        logits[begin + first, 0] = logits[begin + last, 1] = score / 2  # "no answer" scores 0
+    assert task.scores(asked, prepared, logits)["f1"] == 0.5  # both get an answer
+    taught = task.calibrated(asked, prepared, logits)
+    assert -5 <= taught.null_threshold < -2
+    assert taught.scores(asked, prepared, logits)["f1"] == 1.0
+    found = list(taught.predictions(asked, prepared, logits))
+    assert [(row["answer"], row["start"]) for row in found] == [("dogs", 11), ("", None)]
 
 
 def test_features_are_made_once(tmp_path):

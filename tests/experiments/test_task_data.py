@@ -1,0 +1,68 @@
+"""From flags to tasks and parts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bert_jax.tasks.answer_task import QuestionAnswering
+from bert_jax.tasks.glue import GLUE
+from bert_jax.tasks.tagged_files import TaggedSentence
+from bert_jax.tasks.text_tasks import Classification, Regression
+from experiments.task_data import DataFlags, TaskData, class_weights, read_task
+from tests.experiments.finetuning import write_texts
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+FLAGS = DataFlags(
+    task="classification", train=None, dev=None, test=None, columns=(), text_column="text",
+    text_pair_column=None, label_column=None, choices_column="choices", max_length=32,
+    window_overlap=None, dev_fraction=0.1, test_fraction=0.2, split_seed=0,
+)  # fmt: skip
+
+
+def of(**changes):
+    return read_task(dataclasses.replace(FLAGS, **changes))
+
+
+def test_every_task_of_glue_by_name_with_its_own_score():
+    with tfds.testing.mock_data(num_examples=2):
+        for name, glue in GLUE.items():
+            data = of(task=f"glue/{name}")
+            assert data.parts.keys() == {"train", "dev", *glue.other_splits}
+            assert all(len(examples) == 2 for examples in data.parts.values())
+            assert type(data.task) is (Regression if glue.regression else Classification)
+            assert data.task.score_names == glue.scores
+        assert data.task.labels == ("not_entailment", "entailment")  # WNLI, in GLUE's order
+        squad = of(task="squad", max_length=384)
+        assert squad.task == QuestionAnswering(384, 128) and len(squad.parts["dev"]) == 2
+
+
+def test_what_is_not_given_is_held_back_by_the_seed(tmp_path):
+    write_texts(tmp_path)
+    train = str(tmp_path / "train.tsv")
+    data, again, other = (of(train=train, split_seed=seed) for seed in (1, 1, 2))
+    assert {name: len(part) for name, part in data.parts.items()} == {
+        "train": 67, "dev": 10, "test": 19,
+    }  # fmt: skip
+    lines = {name: {example.line for example in part} for name, part in data.parts.items()}
+    assert set.union(*lines.values()) == set(range(2, 98))
+    assert again.parts == data.parts and other.parts != data.parts
+    assert len(of(train=train, dev=train).parts["dev"]) == 96
+    assert data.task.labels == ("cats", "dogs")
+
+
+def test_a_tag_that_training_lacks_is_known(tmp_path):
+    (tmp_path / "train.conll").write_text("a A\nb B\n")
+    (tmp_path / "dev.conll").write_text("c C\n")
+    data = of(task="tagging", train=str(tmp_path / "train.conll"), dev=str(tmp_path / "dev.conll"),
+              test_fraction=0.0)  # fmt: skip
+    assert data.task.labels == ("A", "B", "C")
+
+
+def test_class_weights():
+    tagged = [TaggedSentence(("a", "b", "c", "d"), ("X", "X", "X", "Y"), (1, 2, 3, 4))]
+    data = TaskData(Classification(("X", "Y"), 8), {"train": tagged})
+    np.testing.assert_allclose(class_weights(data.task, data, "balanced"), [4 / 6, 4 / 2])
+    np.testing.assert_array_equal(class_weights(data.task, data, "Y:2.5"), [1, 2.5])
+    assert class_weights(data.task, data, "") is None
