@@ -86,7 +86,7 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def best_step(self) -> int | None:
-        """The checkpoint with the best figure, the first of equals; None where none has one."""
+        """Of the checkpoints kept, that with the best figure; None where none has one."""
         self.wait()
         figures = [
             (found.metrics[self._best_metric] * (-1 if self._highest else 1), found.step)
