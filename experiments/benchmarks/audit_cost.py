@@ -7,8 +7,8 @@ else the machine does falls on both. Prints medians and the ratio of the rounds,
 processor time (which other jobs disturb less), and what one line of `audit.jsonl` with its arrays
 costs, which `--audit_every` steps share. Writes `--workdir/result.json`.
 
-Measured on 2 cores beside other jobs (load 4), 40 rounds: a ratio of 0.996 by the clock (quartiles
-0.96 to 1.03), 0.995 by processor time (0.97 to 1.01), 5 ms a line.
+Measured on 2 quiet cores: a ratio of 0.999 by the clock (quartiles 0.98 to 1.02), 1.007 by
+processor time (0.99 to 1.02), 6 ms a line.
 """
 
 import itertools

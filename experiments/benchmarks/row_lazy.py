@@ -15,8 +15,8 @@ sides; it is not counted. (The training step differentiates with respect to the 
 makes no dense gradient of the token table either.) All arrays that a step replaces are donated. The
 sides take turns and change who begins, round by round; medians. Writes `--workdir/result.json`.
 
-Measured on 2 cores that another job used at times, 10 rounds: 420 against 49 ms, a ratio of 0.11
-(0.07 to 0.17); from given gradients 91 against 12 ms, 0.14 (0.13 to 0.15).
+Measured on 2 quiet cores, 10 rounds: 171 against 14 ms, a ratio of 0.08 (0.03 to 0.16); from given
+gradients 76 against 8 ms, 0.10 (0.09 to 0.11).
 """
 
 import itertools
