@@ -93,7 +93,7 @@ def main() -> None:
     """Do the runs that are not done yet, then show all."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    seeds = _seeds()
+    seeds = command.whole_numbers("seeds", FLAGS.seeds, least=0)
     if FLAGS.width % 64:
         raise UserError(f"got --width={FLAGS.width}; expected a multiple of 64, the head width")
     settings = {name: FLAGS[name].value for name in _SETTINGS}
@@ -328,19 +328,6 @@ def _of_documents(documents: Documents, first: int) -> Documents:
         sentence_starts=np.cumsum([0, *map(len, sentences)]).astype(np.int64),
         document_starts=np.cumsum([0, *map(len, chosen)]).astype(np.int64),
     )
-
-
-def _seeds() -> list[int]:
-    try:
-        seeds = [int(seed) for seed in FLAGS.seeds]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise UserError(
-            f"got --seeds={','.join(FLAGS.seeds)}; expected whole numbers from 0 on, each once,"
-            " as in 0,1,2"
-        )
-    return seeds
 
 
 def plot_rows(rows: list[dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ import re
 import resource
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,21 @@ def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Non
     with partial.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     os.replace(partial, path)
+
+
+def whole_numbers(flag: str, texts: Sequence[str], least: int) -> list[int]:
+    """The numbers of a list flag, each at least `least` and there once.
+
+    Raises:
+        UserError: anything else, or none.
+    """
+    numbers = [int(text) for text in texts if text.isdecimal()]
+    if not texts or len(set(numbers)) < len(texts) or min(numbers) < least:
+        raise UserError(
+            f"got --{flag}={','.join(texts)}; expected whole numbers of at least {least}, each"
+            " once, with commas between"
+        )
+    return numbers
 
 
 def peak_rss_bytes() -> int:

@@ -117,7 +117,7 @@ def main() -> None:
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     settings = {name: FLAGS[name].value for name in _SETTINGS}
-    points, seeds = _points(FLAGS.grid), _seeds(FLAGS.seeds)
+    points, seeds = _points(FLAGS.grid), command.whole_numbers("seeds", FLAGS.seeds, least=0)
     mesh = create_mesh(parse_mesh(FLAGS.mesh))
     pretrained = _pretrained()
     with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
@@ -254,12 +254,6 @@ def _points(grid: list[str]) -> list[Point]:
     if len({axis[0][0] for axis in axes}) < len(axes):
         raise UserError(f"got --grid={' --grid='.join(grid)}; expected each name once")
     return [dict(point) for point in itertools.product(*axes)]
-
-
-def _seeds(texts: list[str]) -> list[int]:
-    if not texts or not all(text.isdecimal() for text in texts) or len(set(texts)) < len(texts):
-        raise UserError(f"got --seeds={','.join(texts)}; expected distinct whole numbers, as 0,1,2")
-    return [int(text) for text in texts]
 
 
 def _value(point: Point, name: str) -> Any:

@@ -97,7 +97,7 @@ def main() -> None:
     """Do the runs that are not done yet, then show all."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    sizes = _sizes()
+    sizes = command.whole_numbers("sizes", FLAGS.sizes, least=1)
     if FLAGS.width % 64:
         raise UserError(f"got --width={FLAGS.width}; expected a multiple of 64, the head width")
     settings = {name: FLAGS[name].value for name in _SETTINGS}
@@ -246,19 +246,6 @@ def _heldout(study: Study) -> HeldoutBatches:
 def _rows(mask_fraction: float = 0.8, random_fraction: float = 0.1) -> RowSettings:
     masking = Masking(mask_fraction=mask_fraction, random_fraction=random_fraction, whole_word=True)
     return RowSettings(FLAGS.batch_size, masking=masking)
-
-
-def _sizes() -> list[int]:
-    try:
-        sizes = [int(size) for size in FLAGS.sizes]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise UserError(
-            f"got --sizes={','.join(FLAGS.sizes)}; expected whole numbers above 0, each once, as in"
-            " 2048,8192"
-        )
-    return sizes
 
 
 def plot(rows: list[dict[str, Any]]) -> str:

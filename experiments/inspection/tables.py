@@ -77,12 +77,11 @@ def input_representation(inspected: Inspected, text: str, pair: str | None) -> F
     tables = [getattr(inspected.tables, name) for name in PART_NAMES]
     found = represent(inspected.tables.to_params(), inspected.tokenizer.encode(text, pair))
     length = min(128, len(tables[2]))
-    rows = None
+    rows, sampled = None, ""
     if inspected.text is not None and length >= 5 and len(tables[1]) > 1:
         rows = pair_inputs(inspected.text.documents, inspected.tokenizer, length, rows=200)
-    if rows is not None and len(rows[0]):
-        sampled = f"{len(rows[0]):,} places of pairs of {length} pieces from {inspected.text.name}"  # type: ignore[union-attr]
-    else:
+        sampled = f"{len(rows[0]):,} places of pairs of {length} pieces from {inspected.text.name}"
+    if rows is None or not len(rows[0]):
         draw = np.random.default_rng(0)
         rows = (
             draw.choice(inspected.ordinary, 20_000),
