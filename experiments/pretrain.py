@@ -33,11 +33,10 @@ from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
 from bert_jax.model.backend import default_products
-from bert_jax.model.fused_attention import with_fused_attention
-from bert_jax.model.products import Products
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
+from bert_jax.training.attention_choice import ATTENTIONS, with_attention
 from bert_jax.training.checkpoints import Checkpoints, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.evaluation import unigram_entropy
@@ -100,10 +99,11 @@ flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
 flags.DEFINE_bool("scan_layers", None, "Loop over layers; by default everywhere but on CPU.")
 flags.DEFINE_enum(
-    "attention", "einsum", ["einsum", "fused"],
-    "fused: jax.nn.dot_product_attention, cuDNN's on a GPU; needs a model without attention"
-    " dropout.",
+    "attention", "auto", list(ATTENTIONS),
+    "einsum; fused: cuDNN's kernel on a GPU; splash: a Pallas kernel on a TPU. The kernels drop no"
+    " attention weights. auto: a kernel where none are dropped and it pays.",
 )  # fmt: skip
+flags.DEFINE_float("attention_dropout", None, "Instead of the model's, of weights.", 0.0, 0.9)
 flags.DEFINE_enum(
     "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
 )
@@ -137,7 +137,7 @@ _SETTINGS = (
     "corpus", "vocab", "vocab_size", "lowercase", "heldout_fraction", "model", "untied",
     "steps", "batch_size", "phases", "pack", "masking", "optimizer", "learning_rate", "warmup",
     "decay_power", "weight_decay", "clip_norm", "accumulate", "dtype", "seed", "init_embeddings",
-    "audit_every", *_MAY_CHANGE,
+    "audit_every", "attention_dropout", *_MAY_CHANGE,
 )  # fmt: skip
 
 
@@ -255,25 +255,15 @@ def _pretrainer(
         dtype=jnp.dtype(FLAGS.dtype),
         scan_layers=_scan_layers(),
         remat=FLAGS.remat,
-        products=_products(config),
+        products=with_attention(
+            default_products(), FLAGS.attention, config, mesh, jax.default_backend()
+        ),
         accumulate=FLAGS.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],
         start=given.start,
         row_lazy=FLAGS.optimizer == "row_lazy_adamw",
         audit_mask_id=mask_id if FLAGS.audit_every else None,
     )
-
-
-def _products(config: BertConfig) -> Products:
-    if FLAGS.attention == "einsum":
-        return default_products()
-    if config.attention_probs_dropout_prob:
-        raise UserError(
-            f"got --attention=fused for a model with attention_probs_dropout_prob="
-            f"{config.attention_probs_dropout_prob}; expected 0 in its config.json, since fused"
-            " attention drops no attention weights"
-        )
-    return with_fused_attention(default_products())
 
 
 def _phases(text: str) -> list[Phase]:
@@ -299,6 +289,8 @@ def _model_config(name: str, vocab_size: int, phases: list[Phase]) -> BertConfig
         )
     if FLAGS.untied:
         config = config.replace(tie_word_embeddings=False)
+    if FLAGS.attention_dropout is not None:
+        config = config.replace(attention_probs_dropout_prob=FLAGS.attention_dropout)
     longest = max(phase.length for phase in phases)
     if longest > config.max_position_embeddings:
         raise UserError(

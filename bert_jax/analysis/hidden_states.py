@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.config import BertConfig
+from bert_jax.model.allowed import within_instances
 from bert_jax.model.backend import default_products
 from bert_jax.model.embeddings import Embeddings
 from bert_jax.model.encoder import Encoder
@@ -61,7 +62,7 @@ class _Body(nnx.Module):
 
     def __call__(self, ids: jax.Array, real: jax.Array) -> tuple[jax.Array, ...]:
         x = self.embeddings(ids).output
-        states = self.encoder(x, real[:, None, None, :], output_hidden_states=True).hidden_states
+        states = self.encoder(x, within_instances(real), output_hidden_states=True).hidden_states
         assert states is not None
         return states
 

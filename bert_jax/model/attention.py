@@ -1,28 +1,14 @@
-"""Multi-head self-attention as BERT has it, and the mask that keeps packed instances apart."""
+"""Multi-head self-attention as BERT has it."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.config import BertConfig
+from bert_jax.model.allowed import Allowed
 from bert_jax.model.dropout import dropout_seed
 from bert_jax.model.layers import Dense
 from bert_jax.model.products import Products, attention_weights
-
-
-def attention_mask_from_instances(instance_ids: jax.Array) -> jax.Array:
-    """Return the mask [B, L, L] under which each position sees its own instance only.
-
-        instance_ids   1 1 2 0       1 1 . .
-                              ->     1 1 . .
-                                     . . 1 .
-                                     . . . .      0 is padding: sees nothing, is not seen
-
-    Args:
-        instance_ids: [B, L], 0 for padding, 1 … I for the instances packed into a row.
-    """
-    query, key = instance_ids[:, :, None], instance_ids[:, None, :]
-    return (query == key) & (query != 0)
 
 
 class SelfAttention(nnx.Module):
@@ -44,13 +30,13 @@ class SelfAttention(nnx.Module):
         self.products = products
 
     def __call__(
-        self, x: jax.Array, allowed: jax.Array | None = None, *, rngs: nnx.Rngs | None = None
+        self, x: jax.Array, allowed: Allowed | None = None, *, rngs: nnx.Rngs | None = None
     ) -> jax.Array:
         """Attend within x [B, L, D] and return [B, L, D].
 
         Args:
             x: hidden states.
-            allowed: boolean, broadcastable to [B, N, L, L]; None allows everything.
+            allowed: which keys each query may look at; None allows everything.
             rngs: gives dropout its randomness; None drops nothing.
         """
         query, key, value = (self._split(part(x)) for part in (self.query, self.key, self.value))
@@ -58,7 +44,7 @@ class SelfAttention(nnx.Module):
         mixed = self.products.attend(query, key, value, allowed, self.rate, seed)
         return self.output(mixed.reshape(x.shape))
 
-    def weights(self, x: jax.Array, allowed: jax.Array | None = None) -> jax.Array:
+    def weights(self, x: jax.Array, allowed: Allowed | None = None) -> jax.Array:
         """Return the attention maps [B, N, L, L] in fp32, before dropout: each row sums to 1."""
         return attention_weights(self._split(self.query(x)), self._split(self.key(x)), allowed)
 

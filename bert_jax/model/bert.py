@@ -89,8 +89,9 @@ class Bert(nnx.Module, Pretrainable):
         Args:
             input_ids: [B, L].
             token_type_ids: [B, L] segments; None means 0 everywhere.
-            attention_mask: [B, L], true at real tokens; or [B, L, L], true where a query (second
-                axis) may look at a key (third), see `attention_mask_from_instances`.
+            attention_mask: [B, L], 0 at padding, and equal where positions see each other: 0 and 1,
+                or the instance ids of packed rows; or [B, L, L], true where a query (second axis)
+                may look at a key (third). See `allowed.py`.
             position_ids: [B, L]; None means 0 … L - 1.
             cls_positions: [B, I], where the [CLS] of each packed instance stands; None means one
                 instance a row, at position 0, and takes the axis I out of the outputs.

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.model.allowed import Allowed, within_instances
 
 
 def as_ids(name: str, ids: Any, size: int | None, what: str) -> jax.Array:
@@ -56,17 +57,15 @@ def same_shape(name: str, got: jax.Array, wanted_name: str, wanted: jax.Array) -
         )
 
 
-def as_allowed(mask: Any, rows: int, length: int) -> jax.Array | None:
-    """Turn an attention mask into the boolean array that attention weights are masked with.
+def as_allowed(mask: Any, rows: int, length: int) -> Allowed | None:
+    """Turn an attention mask into what attention weights are masked with.
 
     Args:
-        mask: None; or [B, L], true where a position may be looked at; or [B, L, L], true where
-            the query of the second axis may look at the key of the third. Boolean or 0 and 1.
+        mask: None; or [B, L], 0 at padding and equal where positions see each other (Boolean, or
+            0 and 1, or the instance ids of packed rows); or [B, L, L], Boolean or 0 and 1, true
+            where the query of the second axis may look at the key of the third.
         rows: B.
         length: L.
-
-    Returns:
-        None, [B, 1, 1, L] or [B, 1, L, L], boolean.
 
     Raises:
         UserError: another shape.
@@ -75,9 +74,9 @@ def as_allowed(mask: Any, rows: int, length: int) -> jax.Array | None:
         return None
     mask = jnp.asarray(_as_array("attention_mask", mask))
     if mask.shape == (rows, length):
-        return mask.astype(bool)[:, None, None, :]
+        return within_instances(mask)
     if mask.shape == (rows, length, length):
-        return mask.astype(bool)[:, None, :, :]
+        return Allowed(mask.astype(bool)[:, None, :, :], None)
     raise UserError(
         f"got attention_mask of shape {mask.shape}; expected [B, L] = {(rows, length)} or "
         f"[B, L, L] = {(rows, length, length)}"

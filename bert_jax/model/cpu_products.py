@@ -16,6 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from bert_jax.model.allowed import Allowed
 from bert_jax.model.dropout import dropout
 from bert_jax.model.products import Products, attention_weights
 
@@ -54,7 +55,7 @@ def attend(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    allowed: jax.Array | None,
+    allowed: Allowed | None,
     rate: float,
     seed: jax.Array | None,
 ) -> jax.Array:
@@ -66,7 +67,7 @@ def _attend_forward(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    allowed: jax.Array | None,
+    allowed: Allowed | None,
     rate: float,
     seed: jax.Array | None,
 ) -> tuple[jax.Array, tuple[jax.Array | None, ...]]:

@@ -9,6 +9,7 @@ from flax import nnx
 
 from bert_jax.config import BertConfig
 from bert_jax.model.activations import ACTIVATIONS
+from bert_jax.model.allowed import Allowed
 from bert_jax.model.attention import SelfAttention
 from bert_jax.model.dropout import dropout, dropout_seed
 from bert_jax.model.layers import Dense, LayerNorm
@@ -45,13 +46,13 @@ class EncoderLayer(nnx.Module):
         self.rate = config.hidden_dropout_prob
 
     def __call__(
-        self, x: jax.Array, allowed: jax.Array | None = None, *, rngs: nnx.Rngs | None = None
+        self, x: jax.Array, allowed: Allowed | None = None, *, rngs: nnx.Rngs | None = None
     ) -> jax.Array:
         """Map hidden states x [B, L, D] to the next ones, in the dtype of x.
 
         Args:
             x: hidden states.
-            allowed: boolean, broadcastable to [B, N, L, L]; None allows everything.
+            allowed: which keys each query may look at; None allows everything.
             rngs: gives dropout its randomness; None drops nothing.
         """
         y = self.attention(x, allowed, rngs=rngs)
@@ -105,7 +106,7 @@ class Encoder(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        allowed: jax.Array | None = None,
+        allowed: Allowed | None = None,
         *,
         rngs: nnx.Rngs | None = None,
         output_hidden_states: bool = False,
@@ -115,7 +116,7 @@ class Encoder(nnx.Module):
 
         Args:
             x: the input representation.
-            allowed: boolean, broadcastable to [B, N, L, L]; None allows everything.
+            allowed: which keys each query may look at; None allows everything.
             rngs: gives dropout its randomness; None drops nothing.
             output_hidden_states: also return the states before, between and after the layers.
             output_attentions: also return each layer's attention maps, before dropout.

@@ -5,19 +5,17 @@ model that asks for that (`attention_probs_dropout_prob` above 0, as published) 
 trains; without dropout, and wherever nothing is dropped, results are those of `products.attend`.
 """
 
-import dataclasses
-
 import jax
 
 from bert_jax.errors import UserError
-from bert_jax.model.products import Products
+from bert_jax.model.allowed import Allowed
 
 
 def attend(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    allowed: jax.Array | None,
+    allowed: Allowed | None,
     rate: float,
     seed: jax.Array | None,
 ) -> jax.Array:
@@ -33,9 +31,5 @@ def attend(
             f"got attention_probs_dropout_prob={rate} with fused attention, which drops no"
             " attention weights; expected 0, or einsum attention"
         )
-    return jax.nn.dot_product_attention(query, key, value, mask=allowed)
-
-
-def with_fused_attention(products: Products) -> Products:
-    """Return `products` with this attention in the place of theirs."""
-    return dataclasses.replace(products, attend=attend)
+    mask = None if allowed is None else allowed.mask
+    return jax.nn.dot_product_attention(query, key, value, mask=mask)

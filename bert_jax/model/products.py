@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from bert_jax.model.allowed import Allowed
 from bert_jax.model.dropout import dropout
 
 
@@ -25,19 +26,19 @@ def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
 
-def attention_weights(query: jax.Array, key: jax.Array, allowed: jax.Array | None) -> jax.Array:
+def attention_weights(query: jax.Array, key: jax.Array, allowed: Allowed | None) -> jax.Array:
     """Return softmax(query · key / √H) in fp32, [B, N, L, L]: rows are queries, columns keys.
 
     Args:
         query: [B, L, N, H].
         key: [B, L, N, H].
-        allowed: boolean, broadcastable to [B, N, L, L], or None for everything. A query that may
-            look at nothing looks at everything equally; only padding is ever such a query.
+        allowed: which keys each query may look at; None for everything. A query that may look at
+            nothing looks at everything equally.
     """
     scale = query.shape[-1] ** -0.5
     scores = jnp.einsum("BLNH,BMNH->BNLM", query, key, preferred_element_type=jnp.float32) * scale
     if allowed is not None:
-        scores = jnp.where(allowed, scores, jnp.finfo(jnp.float32).min)
+        scores = jnp.where(allowed.mask, scores, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(scores, axis=-1)
 
 
@@ -45,7 +46,7 @@ def attend(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    allowed: jax.Array | None,
+    allowed: Allowed | None,
     rate: float,
     seed: jax.Array | None,
 ) -> jax.Array:
@@ -77,14 +78,17 @@ def decode(hidden: jax.Array, table: jax.Array, bias: jax.Array) -> jax.Array:
     return logits + bias
 
 
+Attend = Callable[
+    [jax.Array, jax.Array, jax.Array, Allowed | None, float, jax.Array | None], jax.Array
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class Products:
     """One way to compute the three products; the functions above say what each must do."""
 
     dense: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-    attend: Callable[
-        [jax.Array, jax.Array, jax.Array, jax.Array | None, float, jax.Array | None], jax.Array
-    ]
+    attend: Attend
     decode: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 

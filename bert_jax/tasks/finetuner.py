@@ -17,7 +17,6 @@ from jax.sharding import PartitionSpec as P
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.errors import UserError
-from bert_jax.model.attention import attention_mask_from_instances
 from bert_jax.model.layer_layout import stack_layers
 from bert_jax.model.parameters import Parameters, abstract_params, merge_model
 from bert_jax.tasks.features import Features
@@ -250,9 +249,7 @@ def _forward(
     model = merge_model(definition, stack_layers(params) if scan_layers else params)
     inputs = {
         "token_type_ids": batch["token_type_ids"],
-        "attention_mask": (
-            instances > 0 if one_sequence_a_row else attention_mask_from_instances(instances)
-        ),
+        "attention_mask": instances > 0 if one_sequence_a_row else instances,
         "position_ids": batch["position_ids"],
     }
     if not head.per_token:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,6 +26,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from bert_jax.errors import UserError
+from bert_jax.model.splash_attention import Kernel
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = P(("data", "fsdp"))  # the leading axis of every array of a batch
@@ -116,6 +117,27 @@ def _axis_size(axis: str | tuple[str, ...] | None, mesh: Mesh) -> int:
 def batch_ways(mesh: Mesh) -> int:
     """How many pieces a batch's rows are cut into."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def over_rows_and_heads(mesh: Mesh, heads: int) -> Callable[[Kernel], Kernel]:
+    """How an attention kernel is spread: each device its own rows and heads, nothing is sent.
+
+    For `splash_attention.attend`, since XLA's partitioner does not look into kernels. `heads` that
+    the tensor axis does not divide are computed by each of its devices.
+    """
+    tensor = "tensor" if heads % mesh.shape["tensor"] == 0 else None
+    states = P(BATCH[0], None, tensor, None)  # [B, L, N, H]
+
+    def place(kernel: Kernel) -> Kernel:
+        return jax.shard_map(
+            kernel,
+            mesh=mesh,
+            in_specs=(states, states, states, BATCH),
+            out_specs=states,
+            check_vma=False,  # a kernel does not say what varies over the mesh
+        )
+
+    return place
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from bert_jax.model.attention import attention_mask_from_instances
 from bert_jax.model.bert import PretrainingOutput
 from bert_jax.model.layer_layout import stack_layers
 from bert_jax.model.parameters import Parameters, merge_model, token_table, with_token_table
@@ -130,7 +129,7 @@ def _forward(
     return merge_model(definition, params)(
         batch["input_ids"],
         batch["token_type_ids"],
-        instances > 0 if one_instance_a_row else attention_mask_from_instances(instances),
+        instances > 0 if one_instance_a_row else instances,
         batch["position_ids"],
         masked_positions=batch["masked_positions"],
         cls_positions=batch["cls_positions"],

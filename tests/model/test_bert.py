@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from bert_jax import Bert, BertConfig, BertForPretraining
 from bert_jax.errors import UserError
-from bert_jax.model.attention import attention_mask_from_instances
+from bert_jax.model.allowed import within_instances
 from bert_jax.model.cpu_products import CPU
 from bert_jax.model.heads import gather_positions
 from bert_jax.model.layer_layout import stack_layers, unstack_layers
@@ -80,7 +80,7 @@ def test_packed_instances_see_each_other_no_more_than_rows_do(model):
     got = model(
         packed,
         types,
-        attention_mask_from_instances(instances),
+        instances,
         positions,
         np.array([[0, 5]] * B, np.int32),
     )
@@ -94,9 +94,15 @@ def test_packed_instances_see_each_other_no_more_than_rows_do(model):
 
 
 def test_the_instance_mask_is_block_diagonal():
-    mask = attention_mask_from_instances(jnp.array([[1, 1, 2, 0]]))
-    want = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-    np.testing.assert_array_equal(mask[0].astype(int), want)
+    mask = within_instances(jnp.array([[1, 1, 2, 0]])).mask
+    want = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 1, 1, 0]]
+    np.testing.assert_array_equal(mask[0, 0].astype(int), want)
+
+
+def test_a_mask_of_0_and_1_is_the_boolean_one_at_every_position():
+    ones = jnp.array([[1, 1, 0, 1]])
+    mask, wanted = (within_instances(x).mask for x in (ones, ones.astype(bool)))
+    np.testing.assert_array_equal(mask, jnp.broadcast_to(wanted, mask.shape))
 
 
 @settings(max_examples=5, deadline=None)

@@ -1,0 +1,91 @@
+"""Attention by the splash kernel of Pallas, for TPUs.
+
+The kernel walks over blocks of queries and keys with a running softmax (Dao et al. 2022,
+https://arxiv.org/abs/2205.14135), so that no array [B, N, L, L] exists, forward or backward. It is
+jax's own (`jax.experimental.pallas.ops.tpu.splash_attention`); here lies what BERT adds: instance
+ids as its segments, lengths that are no multiple of a block, and the scale.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
+from bert_jax.errors import UserError
+from bert_jax.model.allowed import Allowed
+
+_LANES = 128  # a block is a multiple of a TPU's vector registers
+_LONGEST_BLOCK = 512
+
+Kernel = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    allowed: Allowed | None,
+    rate: float,
+    seed: jax.Array | None,
+    *,
+    place: Callable[[Kernel], Kernel] = lambda kernel: kernel,
+    interpret: bool = False,
+) -> jax.Array:
+    """Return attention weights · value; see `products.attend`.
+
+    Padding sees padding here, where it sees real tokens there: nobody reads what comes of it.
+
+    Args:
+        query, key, value, allowed, rate, seed: see `products.attend`.
+        place: spreads a function of query, key, value [B, L, N, H] and instance ids [B, L] over
+            devices; a kernel, unlike all else, is not cut by XLA's partitioner.
+        interpret: run the kernel without a TPU, slowly.
+
+    Raises:
+        UserError: attention weights are to be dropped, or a mask that is not made of instance ids.
+    """
+    if seed is not None:
+        raise UserError(
+            f"got attention_probs_dropout_prob={rate} with splash attention, which drops no"
+            " attention weights; expected 0, or einsum attention"
+        )
+    rows, length = query.shape[:2]
+    if allowed is None:
+        ids = jnp.ones((rows, length), jnp.int32)
+    elif allowed.instance_ids is None:
+        raise UserError(
+            "got an attention_mask [B, L, L] with splash attention; expected [B, L], 0 at padding"
+            " and equal where positions see each other, or einsum attention"
+        )
+    else:
+        ids = allowed.instance_ids
+    kernel = functools.partial(_attend_within, interpret=interpret)
+    return place(kernel)(query, key, value, ids)
+
+
+def _attend_within(
+    query: jax.Array, key: jax.Array, value: jax.Array, ids: jax.Array, *, interpret: bool
+) -> jax.Array:
+    length, heads = query.shape[1:3]
+    padded = _LANES * math.ceil(length / _LANES)
+    block = math.gcd(padded, _LONGEST_BLOCK)
+    kernel = splash.make_splash_mha_single_device(
+        splash.MultiHeadMask([splash.FullMask((padded, padded))] * heads),
+        block_sizes=splash.BlockSizes(
+            block_q=block, block_kv=block,
+            block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block,
+        ),
+        interpret=interpret,
+    )  # fmt: skip
+
+    def blocked(x: jax.Array) -> jax.Array:  # [B, L, N, H] -> [B, N, whole blocks, H]
+        return jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, padded - length), (0, 0)))
+
+    ids = jnp.pad(ids, ((0, 0), (0, padded - length)))  # what is added is padding too
+    scaled = query * query.shape[-1] ** -0.5
+    segments = splash.SegmentIds(ids, ids)
+    mixed = jax.vmap(kernel)(blocked(scaled), blocked(key), blocked(value), segments)
+    return mixed[:, :, :length].swapaxes(1, 2)

@@ -1,0 +1,90 @@
+"""Which attention a run computes with: named by its user, or chosen by backend and length.
+
+    einsum   everywhere; the only one that drops attention weights, as BERT was published
+    fused    `jax.nn.dot_product_attention`: cuDNN's kernel on a GPU
+    splash   a Pallas kernel, on a TPU
+    auto     where weights are dropped, einsum; else on a TPU splash for rows of 512 and more, on
+             a GPU fused in bfloat16, for which cuDNN has kernels; else einsum
+
+What grows with the square of the length, N·L numbers a token, outweighs the 2·D + F of a layer's
+other activations from about 512 on, where BERT-base has 6,144 beside 4,608: there a kernel that
+never stores it pays first.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from bert_jax.config import BertConfig
+from bert_jax.errors import UserError
+from bert_jax.model import fused_attention, splash_attention
+from bert_jax.model.allowed import Allowed
+from bert_jax.model.products import Attend, Products
+from bert_jax.training.sharding import over_rows_and_heads
+
+ATTENTIONS = ("auto", "einsum", "fused", "splash")
+_SPLASH_FROM = 512
+
+
+def with_attention(
+    products: Products, choice: str, config: BertConfig, mesh: Mesh, backend: str
+) -> Products:
+    """Return `products` with the attention of one of `ATTENTIONS`.
+
+    Args:
+        products: those of the backend, whose own attention is einsum.
+        choice: see above.
+        config: of the model.
+        mesh: that the steps run on.
+        backend: "cpu", "gpu" or "tpu", which may be another than this machine's.
+
+    Raises:
+        UserError: a kernel for a model that drops attention weights, or splash without a TPU.
+    """
+    if choice not in ATTENTIONS:
+        raise UserError(f"got attention={choice!r}; expected one of {', '.join(ATTENTIONS)}")
+    rate = config.attention_probs_dropout_prob
+    if choice in ("fused", "splash") and rate:
+        raise UserError(
+            f"got --attention={choice} for a model with attention_probs_dropout_prob={rate};"
+            " expected --attention_dropout=0 beside it, since a kernel drops no attention weights,"
+            " or --attention=auto"
+        )
+    if choice == "splash" and backend != "tpu":
+        raise UserError(
+            f"got --attention=splash on a {backend}; expected a TPU, or --attention=auto"
+        )
+    splash: Attend = functools.partial(
+        splash_attention.attend, place=over_rows_and_heads(mesh, config.num_attention_heads)
+    )
+    if choice == "fused":
+        return dataclasses.replace(products, attend=fused_attention.attend)
+    if choice == "splash":
+        return dataclasses.replace(products, attend=splash)
+    if choice == "auto" and backend != "cpu":
+        kernel = splash if backend == "tpu" else fused_attention.attend
+        return dataclasses.replace(products, attend=_chosen(backend, kernel, products.attend))
+    return products
+
+
+def _chosen(backend: str, kernel: Attend, einsum: Attend) -> Attend:
+    def attend(
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        allowed: Allowed | None,
+        rate: float,
+        seed: jax.Array | None,
+    ) -> jax.Array:
+        if backend == "tpu":
+            describable = allowed is None or allowed.instance_ids is not None
+            suits = describable and query.shape[1] >= _SPLASH_FROM
+        else:
+            suits = query.dtype == jnp.bfloat16
+        chosen = kernel if suits and seed is None else einsum
+        return chosen(query, key, value, allowed, rate, seed)
+
+    return attend

@@ -1,0 +1,131 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.model import fused_attention, splash_attention
+from bert_jax.model.allowed import Allowed, within_instances
+from bert_jax.model.products import PLAIN
+from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.attention_choice import with_attention
+from bert_jax.training.sharding import create_mesh, over_rows_and_heads, path_name, put_batch
+from tests.training.examples import batches, tiny_config
+
+ONE = create_mesh({"data": 1}, jax.devices()[:1])
+
+
+def one_step(axes, attend, remat="none"):
+    """Metrics and gradients of a step on packed rows; attend None is einsum."""
+    config = tiny_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.0)
+    mesh = create_mesh(axes, jax.devices()[: int(np.prod(list(axes.values())))])
+    products = PLAIN
+    if attend:
+        place = over_rows_and_heads(mesh, config.num_attention_heads)
+        products = dataclasses.replace(PLAIN, attend=functools.partial(attend, place=place))
+    run = assemble_pretrainer(
+        config, mesh, optax.sgd(1.0), lambda count: 1.0,
+        seed=0, batch_size=8, products=products, scan_layers=True, remat=remat,
+    )  # fmt: skip
+    state = run.initial_state()
+    before = jax.device_get(run.cut(state).params)
+    batch = put_batch(batches(max_instances=4)[0], mesh)
+    state, metrics = run.train_step(state, batch)
+    after = jax.device_get(run.cut(state).params)
+    return jax.device_get(metrics), jax.tree.map(np.subtract, before, after)
+
+
+@pytest.mark.parametrize(
+    ("axes", "remat"),
+    [({"data": 2, "fsdp": 2, "tensor": 2}, "none"), ({"tensor": 8}, "layers")],
+    ids=str,
+)
+def test_splash_on_a_mesh_gives_the_gradients_of_einsum_on_one_device(axes, remat):
+    """Also where eight ways of tensor cannot split four heads."""
+    splash = functools.partial(splash_attention.attend, interpret=True)
+    metrics, gradients = one_step(axes, splash, remat)
+    expected, expected_gradients = one_step({"data": 1}, None)
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
+    rounding = 1e-7 * expected["gradient_norm"]
+    for (path, g), e in zip(
+        jax.tree_util.tree_leaves_with_path(gradients),
+        jax.tree.leaves(expected_gradients),
+        strict=True,
+    ):
+        atol = 1e-5 * np.abs(e).max() + rounding
+        np.testing.assert_allclose(g, e, rtol=1e-5, atol=atol, err_msg=path_name(path))
+
+
+class Recorder:
+    """Kernels and einsum that say that they were called, and compute nothing."""
+
+    def __init__(self, monkeypatch):
+        self.called = []
+        for module, name in ((fused_attention, "fused"), (splash_attention, "splash")):
+            monkeypatch.setattr(module, "attend", self.attend(name))
+        self.products = dataclasses.replace(PLAIN, attend=self.attend("einsum"))
+
+    def attend(self, name):
+        def attend(query, key, value, allowed, rate, seed, **choices):
+            del key, value, allowed, rate, seed, choices
+            self.called.append(name)
+            return query
+
+        return attend
+
+
+SEED = jnp.zeros(2, jnp.uint32)
+ANY = Allowed(jnp.ones((1, 1, 4, 4), bool), None)
+
+
+@pytest.mark.parametrize(
+    ("backend", "length", "dtype", "allowed", "seed", "expected"),
+    [
+        ("cpu", 512, "bfloat16", None, None, "einsum"),
+        ("tpu", 511, "bfloat16", None, None, "einsum"),
+        ("tpu", 512, "bfloat16", None, None, "splash"),
+        ("tpu", 512, "float32", within_instances(jnp.ones((1, 4), bool)), None, "splash"),
+        ("tpu", 512, "bfloat16", ANY, None, "einsum"),
+        ("tpu", 512, "bfloat16", None, SEED, "einsum"),
+        ("gpu", 128, "bfloat16", ANY, None, "fused"),
+        ("gpu", 512, "float32", None, None, "einsum"),
+        ("gpu", 512, "bfloat16", None, SEED, "einsum"),
+    ],
+)
+def test_auto_takes_a_kernel_where_nothing_is_dropped_and_it_pays(
+    monkeypatch, backend, length, dtype, allowed, seed, expected
+):
+    recorder = Recorder(monkeypatch)
+    products = with_attention(recorder.products, "auto", tiny_config(), ONE, backend)
+    states = jnp.zeros((1, length, 2, 8), dtype)
+    products.attend(states, states, states, allowed, 0.1, seed)
+    assert recorder.called == [expected]
+
+
+@pytest.mark.parametrize("choice", ["einsum", "fused", "splash"])
+def test_a_named_attention_is_the_one_that_computes(monkeypatch, choice):
+    recorder = Recorder(monkeypatch)
+    config = tiny_config(attention_probs_dropout_prob=0.0)
+    products = with_attention(recorder.products, choice, config, ONE, "tpu")
+    states = jnp.zeros((1, 8, 2, 8))
+    products.attend(states, states, states, None, 0.0, None)
+    assert recorder.called == [choice]
+
+
+@pytest.mark.parametrize(
+    ("choice", "rate", "backend", "said"),
+    [
+        ("splash", 0.1, "tpu", "--attention=splash .*prob=0.1; expected --attention_dropout=0"),
+        ("fused", 0.1, "gpu", "--attention=fused .*prob=0.1; expected --attention_dropout=0"),
+        ("splash", 0.0, "cpu", "got --attention=splash on a cpu; expected a TPU"),
+        ("ring", 0.0, "tpu", "got attention='ring'; expected one of auto, einsum, fused, splash"),
+    ],
+)
+def test_a_kernel_that_cannot_be_is_said_before_anything_is_compiled(choice, rate, backend, said):
+    config = tiny_config(attention_probs_dropout_prob=rate)
+    with pytest.raises(UserError, match=said):
+        with_attention(PLAIN, choice, config, ONE, backend)
