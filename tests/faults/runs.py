@@ -58,13 +58,13 @@ def start(line: list[str], devices: int = 1) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def start_together(line: list[str], processes: int) -> list[subprocess.Popen]:
-    """Start a run of several processes, one device each, that meet on a free port."""
+def start_together(line: list[str], processes: int, devices: int = 1) -> list[subprocess.Popen]:
+    """Start a run of several processes, with some devices each, that meet on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}"]
-    return [start([*line, *common, f"--process_id={i}"]) for i in range(processes)]
+    return [start([*line, *common, f"--process_id={i}"], devices) for i in range(processes)]
 
 
 def finish(process: subprocess.Popen, status: int = 0) -> str:

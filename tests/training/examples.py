@@ -1,12 +1,25 @@
-"""A tiny model, and batches for it, that the training tests share."""
+"""A tiny model, batches for it, and the meshes to train it on, that the training tests share."""
+
+import itertools
+import math
 
 import numpy as np
 
 from bert_jax import BertConfig
 from bert_jax.data.documents import Documents
 from bert_jax.data.loader import Batches, Phase, RowSettings
+from bert_jax.training.sharding import AXES
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(91)))
+
+# Every way to cut 2, 4 or 8 devices into data, fsdp and tensor.
+MESHES = [
+    dict(zip(AXES, sizes, strict=True))
+    for sizes in itertools.product((1, 2, 4, 8), repeat=3)
+    if math.prod(sizes) in (2, 4, 8)
+]
+# One piece more than the loader draws from: no mesh can split 97 rows evenly without padding.
+UNEVEN_VOCABULARY = len(PIECES) + 1
 
 
 class Pieces:

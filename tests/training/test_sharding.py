@@ -13,22 +13,13 @@ from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.checkpoints import Checkpoints, load_params
 from bert_jax.training.sharding import (
-    AXES,
     create_mesh,
     parse_mesh,
     path_name,
     place,
     put_batch,
 )  # fmt: skip
-from tests.training.examples import batches, tiny_config
-
-SHAPES = [
-    dict(zip(AXES, sizes, strict=True))
-    for sizes in itertools.product((1, 2, 4, 8), repeat=3)
-    if math.prod(sizes) in (2, 4, 8)
-]
-# One piece more than the loader draws from: no mesh can split 97 rows evenly without padding.
-VOCABULARY = 97
+from tests.training.examples import MESHES, UNEVEN_VOCABULARY, batches, tiny_config
 
 
 def mesh_of(axes):
@@ -37,7 +28,7 @@ def mesh_of(axes):
 
 def pretrainer(axes, optimizer, tied=True, rate=0.0, **choices):
     config = tiny_config(
-        vocab_size=VOCABULARY, tie_word_embeddings=tied,
+        vocab_size=UNEVEN_VOCABULARY, tie_word_embeddings=tied,
         hidden_dropout_prob=rate, attention_probs_dropout_prob=rate,
     )  # fmt: skip
     choices = {"seed": 0, "batch_size": 8} | choices
@@ -60,7 +51,7 @@ def one_step(axes, tied, packed, rate=0.0):
 def assert_padding_is_zeros(params):
     table = params["bert"]["embeddings"]["token"]["table"]
     for rows in (table, params["mlm"]["bias"], params["mlm"].get("decoder", table)):
-        assert not np.any(rows[VOCABULARY:])
+        assert not np.any(rows[UNEVEN_VOCABULARY:])
 
 
 def assert_close(result, expected):
@@ -77,7 +68,7 @@ def assert_close(result, expected):
 
 # All four kinds on every mesh hold too, but each of them takes seconds to compile: in turn.
 KINDS = [(True, 1), (False, 4), (True, 4), (False, 1)]
-CASES = [(axes, *KINDS[i % 4], 0.0) for i, axes in enumerate(SHAPES)] + [
+CASES = [(axes, *KINDS[i % 4], 0.0) for i, axes in enumerate(MESHES)] + [
     ({"data": 2, "fsdp": 2, "tensor": 2}, *kind, 0.1) for kind in KINDS
 ]
 
@@ -120,8 +111,8 @@ def test_a_checkpoint_of_one_mesh_restores_on_any_other(tmp_path):
         state = after.pad(store.restore(after.saved_state))
         store.close()
         params = load_params(tmp_path / str(number) / "0")
-        assert params["bert"]["embeddings"]["token"]["table"].shape == (VOCABULARY, 16)
-        assert params["mlm"]["bias"].shape == (VOCABULARY,)
+        assert params["bert"]["embeddings"]["token"]["table"].shape == (UNEVEN_VOCABULARY, 16)
+        assert params["mlm"]["bias"].shape == (UNEVEN_VOCABULARY,)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), runs[0].initial_state())
 
 

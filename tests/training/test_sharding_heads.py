@@ -20,7 +20,7 @@ from bert_jax.model.tasks import (
 from bert_jax.training.losses import weighted_cross_entropy
 from bert_jax.training.padding import put_padded
 from bert_jax.training.sharding import BATCH, create_mesh, path_name, place, put_batch
-from tests.training.examples import tiny_config
+from tests.training.examples import MESHES, UNEVEN_VOCABULARY, tiny_config
 
 ROWS, LENGTH, CLASSES = 8, 16, 3
 
@@ -60,9 +60,11 @@ HEADS = {
 
 
 @functools.cache
-def gradients(axes):
+def gradients(axes, packed):
     """Of all heads in one compiled program, which is what takes the time."""
-    config = tiny_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    config = tiny_config(
+        vocab_size=UNEVEN_VOCABULARY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     mesh = create_mesh(dict(axes), jax.devices()[: math.prod(dict(axes).values())])
     models = {name: split_model(build(config, nnx.Rngs(0))) for name, (build, _) in HEADS.items()}
     params = {name: leaves for name, (_, leaves) in models.items()}
@@ -82,7 +84,8 @@ def gradients(axes):
 
     draw = np.random.default_rng(0)
     ids = draw.integers(0, config.vocab_size, (ROWS, LENGTH)).astype(np.int32)
-    batch = {"ids": ids, "mask": np.arange(LENGTH) < draw.integers(8, LENGTH, (ROWS, 1))}
+    real = np.arange(LENGTH) < draw.integers(8, LENGTH, (ROWS, 1))
+    batch = {"ids": ids, "mask": real * (1 + np.arange(LENGTH) // 6) if packed else real}
     step = jax.jit(
         all_gradients, in_shardings=(placed, NamedSharding(mesh, BATCH)), out_shardings=placed
     )
@@ -90,13 +93,13 @@ def gradients(axes):
 
 
 @pytest.mark.parametrize(
-    "axes",
-    [{"data": 2, "fsdp": 2, "tensor": 2}, {"fsdp": 2, "tensor": 4}, {"data": 4, "tensor": 2}],
+    ("axes", "packed"),
+    [(axes, i % 2 == 1) for i, axes in enumerate(MESHES)],
     ids=str,
 )
-def test_gradients_of_every_head_equal_those_of_one_device(axes):
-    expected = jax.tree.leaves(gradients(()))
-    found = jax.tree_util.tree_leaves_with_path(gradients(tuple(axes.items())))
+def test_gradients_of_every_head_equal_those_of_one_device(axes, packed):
+    expected = jax.tree.leaves(gradients((), packed))
+    found = jax.tree_util.tree_leaves_with_path(gradients(tuple(axes.items()), packed))
     scale = 1e-7 * math.sqrt(sum(float(np.sum(np.square(g))) for g in expected))
     for (path, g), e in zip(found, expected, strict=True):
         atol = 1e-5 * np.abs(e).max() + scale
