@@ -8,6 +8,7 @@ A loop's body stands in the text once; what it sends is taken as often as the lo
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -62,7 +63,8 @@ def read_collectives(hlo: str, devices: int) -> dict[str, Traffic]:
                 continue
             shapes, kind, started = match.groups()
             group = _group_size(line, devices)
-            payload = _payload(kind, _bytes(shapes), group, bool(started)) * times[name]
+            size = _payload(kind, _bytes(shapes), group, bool(started), shapes.startswith("(("))
+            payload = size * times[name]
             counts[kind] += times[name]
             payloads[kind] += payload
             sent[kind] += payload * _share_sent(kind, group)
@@ -80,7 +82,9 @@ def _share_sent(kind: str, group: int) -> float:
     return (2.0 if kind == "all-reduce" else 1.0) * (group - 1) / group
 
 
-def _payload(kind: str, result: float, group: int, started: bool) -> float:
+def _payload(kind: str, result: float, group: int, started: bool, both: bool) -> float:
+    if kind in ("all-reduce", "all-to-all") and both:  # ((operands), results)
+        return result / 2
     if kind == "all-gather" and started:  # its result is the operand beside the gathered array
         return result * group / (group + 1)
     if kind == "collective-permute" and started:
@@ -138,4 +142,11 @@ def _group_size(line: str, devices: int) -> int:
     if listed:
         return len(listed[1].split(","))
     iota = re.search(r"replica_groups=\[(\d+),(\d+)\]<=", line)
-    return int(iota[2]) if iota else devices
+    if iota:
+        return int(iota[2])
+    # mesh['data'=2,'fsdp'=4] {'fsdp'}: the devices along the named axes
+    named = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line)
+    if named:
+        sizes = dict(pair.split("=") for pair in named[1].split(","))
+        return math.prod(int(sizes[axis]) for axis in named[2].split(",") if axis in sizes)
+    return devices

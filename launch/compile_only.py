@@ -21,6 +21,7 @@ from bert_jax.config import BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
+from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import parse_mesh
 from experiments import command
@@ -46,6 +47,8 @@ flags.DEFINE_bool("scan_layers", True, "Loop over layers: compiles several times
 flags.DEFINE_enum(
     "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
 )
+flags.DEFINE_enum("attention", "auto", list(ATTENTIONS), "As pretrain's flag of this name.")
+flags.DEFINE_float("attention_dropout", None, "Instead of the model's, of weights.", 0.0, 0.9)
 flags.DEFINE_bool("suggest", True, "Where it does not fit, compile until something does.")
 flags.DEFINE_string("json", None, "A file for the same figures as JSON.")
 
@@ -83,6 +86,8 @@ def _plan() -> Plan:
         raise UserError(
             f"got --model={FLAGS.model}; expected a config.json or one of {', '.join(_PRESETS)}"
         )
+    if FLAGS.attention_dropout is not None:
+        config = config.replace(attention_probs_dropout_prob=FLAGS.attention_dropout)
     if FLAGS.length > config.max_position_embeddings:
         raise UserError(
             f"got --length={FLAGS.length}; expected at most the model's"
@@ -100,6 +105,7 @@ def _plan() -> Plan:
         FLAGS.accumulate,
         FLAGS.scan_layers,
         FLAGS.remat,
+        FLAGS.attention,
     )
 
 
@@ -119,6 +125,7 @@ def _result(
         "length": plan.length,
         "accumulate": plan.accumulate,
         "remat": plan.remat,
+        "attention": plan.attention,
         **dataclasses.asdict(compiled),
         "flops_a_token": flops / plan.length,
         "flops_a_step": flops * plan.batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import time
@@ -20,11 +21,13 @@ from bert_jax.data.rows import empty_batch
 from bert_jax.errors import UserError
 from bert_jax.model.products import PLAIN
 from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import BATCH, create_mesh
 from launch.collectives import Traffic, read_collectives
-from launch.machines import GIB, Topology
+from launch.gpu_targets import gpu_target
+from launch.machines import GIB, GPUS_A_HOST, Topology
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Plan:
     accumulate: int = 1
     scan_layers: bool = True
     remat: str = "none"
+    attention: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,16 @@ class Compiled:
     compiler: str
 
 
+COMPILERS = {"tpu": "libtpu", "gpu": "XLA for CUDA", "cpu": "XLA for CPU, partitioned"}
+
+
 def compile_plan(topology: Topology, plan: Plan) -> Compiled:
     """Compile the step that `experiments.pretrain` would run; memory it lacks is an answer.
 
-    A TPU's program is compiled by its own compiler, libtpu. A GPU's is partitioned for as many
-    simulated devices and compiled for CPU, since XLA's compiler for GPUs is 5 GB to install: the
-    collectives are those the partitioner chose for any backend, the memory is an estimate.
+    A TPU's program is compiled by its own compiler, libtpu, and a GPU's by XLA's for GPUs, where
+    that is installed. It is 5 GB: without it a GPU's program is partitioned for as many simulated
+    devices and compiled for CPU. The collectives are then those the partitioner chose for any
+    backend, the memory is an estimate.
 
     Raises:
         UserError: no compiler for the topology, or a plan that does not fit the mesh.
@@ -95,7 +103,7 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         accumulate=plan.accumulate,
         remat=plan.remat,
         row_lazy=plan.optimizer == "row_lazy_adamw",
-        products=PLAIN,
+        products=with_attention(PLAIN, plan.attention, plan.config, mesh, topology.device.platform),
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params))
     arguments = _bytes_a_device((run.abstract_state, _batch(plan, mesh)))
@@ -104,7 +112,7 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         "arguments": arguments,
         "mesh": dict(mesh.shape),
         "parameters": parameters,
-        "compiler": "libtpu" if topology.device.platform == "tpu" else "XLA for CPU, partitioned",
+        "compiler": COMPILERS[mesh.devices.flat[0].platform],
     }
     try:
         step: Any = run.train_step  # from jax.jit, which its type does not say
@@ -163,7 +171,7 @@ def create_mesh_sizes(topology: Topology, axes: dict[str, int]) -> dict[str, int
 
 
 def _mesh(topology: Topology, axes: dict[str, int]) -> Mesh:
-    devices = _tpus(topology) if topology.device.platform == "tpu" else _simulated(topology.count)
+    devices = _tpus(topology) if topology.device.platform == "tpu" else _gpus(topology)
     mesh = create_mesh(axes, devices)  # checks the sizes and fills in -1
     if topology.device.platform == "tpu":  # neighbours on the mesh are neighbours on the torus
         placed = mesh_utils.create_device_mesh(
@@ -199,6 +207,18 @@ def _tpus(topology: Topology) -> list[Any]:
         raise UserError(
             f"got --topology={name}, which libtpu refuses ({reason}); expected a shape that is sold"
         ) from None
+
+
+def _gpus(topology: Topology) -> list[Any]:
+    if importlib.util.find_spec("jax_cuda12_plugin") is None:
+        return _simulated(topology.count)
+    hosts = max(topology.count // GPUS_A_HOST, 1)
+    target = gpu_target(topology.kind)
+    shape = f"1x{hosts}x{topology.count // hosts}"
+    found = topologies.get_topology_desc(
+        topology.kind, "cuda", target_config=target, topology=shape
+    )
+    return list(found.devices)
 
 
 def _simulated(count: int) -> list[Any]:

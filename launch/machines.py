@@ -3,8 +3,8 @@
 A topology is a kind and a shape: `v5e:4x4` is 16 chips of TPU v5e, `h100:64` is 64 GPUs in hosts
 of eight.
 
-Sources. TPU: https://jax-ml.github.io/scaling-book/tpus (chips, links of the torus, each way) and
-https://cloud.google.com/tpu/docs/system-architecture-tpu-vm. GPU: NVIDIA's datasheets of A100 80GB
+Sources. TPU: https://docs.cloud.google.com/tpu/docs/v5e and its neighbours v4, v5p and v6e, whose
+interconnect is given both ways: half of it is sent. GPU: NVIDIA's datasheets of A100 80GB
 SXM and H100 SXM (dense bf16; NVLink is half the published figure, which counts both ways) and the
 network of DGX A100 (200 Gb/s a GPU) and DGX H100 (400 Gb/s a GPU).
 """
@@ -46,10 +46,10 @@ class Device:
 
 
 DEVICES: dict[str, Device] = {
-    "v4": Device("tpu", 275e12, 32 * GIB, 1.2e12, 6 * 45e9, dimensions=3),
-    "v5e": Device("tpu", 197e12, 16 * GIB, 0.81e12, 4 * 45e9, dimensions=2),
-    "v5p": Device("tpu", 459e12, 95 * GIB, 2.8e12, 6 * 90e9, dimensions=3),
-    "v6e": Device("tpu", 918e12, 32 * GIB, 1.6e12, 4 * 90e9, dimensions=2),
+    "v4": Device("tpu", 275e12, 32 * GIB, 1.228e12, 6 * 50e9, dimensions=3),
+    "v5e": Device("tpu", 197e12, 16 * GIB, 0.819e12, 4 * 50e9, dimensions=2),
+    "v5p": Device("tpu", 459e12, 95 * GIB, 2.765e12, 6 * 100e9, dimensions=3),
+    "v6e": Device("tpu", 918e12, 32 * GIB, 1.638e12, 4 * 100e9, dimensions=2),
     "a100": Device("gpu", 312e12, 80e9, 2.04e12, 300e9, GPUS_A_HOST * 25e9),
     "h100": Device("gpu", 989e12, 80e9, 3.35e12, 450e9, GPUS_A_HOST * 50e9),
 }

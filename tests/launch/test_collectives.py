@@ -30,6 +30,9 @@ backend_config={"known_trip_count":{"n":"12"}}
 replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
   %all-gather-done = bf16[512]{0} all-gather-done(%all-gather-start)
   %reduce-scatter = f32[64]{0} reduce-scatter(%z), replica_groups={}, to_apply=%add
+  %all-reduce-start = ((f32[256]{0}), f32[256]{0}) all-reduce-start(%v), \
+replica_groups=mesh['data'=2,'fsdp'=4] {'fsdp'}, to_apply=%add
+  %all-reduce-done = f32[256]{0} all-reduce-done(%all-reduce-start)
   %permute = f32[10]{0} collective-permute(%w), source_target_pairs={{0,1},{1,0}}
 }
 """
@@ -38,7 +41,7 @@ replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
 def test_every_kind_is_counted_as_often_as_it_runs():
     assert read_collectives(PROGRAM, devices=8) == {
         "all-gather": Traffic(1, 1024.0, 768.0),
-        "all-reduce": Traffic(12, 12 * 4096.0, 12 * 4096.0),
+        "all-reduce": Traffic(13, 12 * 4096.0 + 1024.0, 12 * 4096.0 + 1536.0),
         "collective-permute": Traffic(1, 40.0, 40.0),
         "reduce-scatter": Traffic(1, 2048.0, 1792.0),
     }

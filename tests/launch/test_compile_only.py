@@ -51,8 +51,10 @@ def test_what_does_not_fit_is_answered_with_what_would(tmp_path):
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is not installed")
-def test_a_tpu_program_compiles(tmp_path):
-    done, result = compile_only(tmp_path, "--topology=v5e:2x2", "--mesh=data:2,fsdp:2")
+@pytest.mark.parametrize("attention", ["einsum", "splash"])
+def test_a_tpu_program_compiles(tmp_path, attention):
+    kernel = [f"--attention={attention}", "--attention_dropout=0"]
+    done, result = compile_only(tmp_path, "--topology=v5e:2x2", "--mesh=data:2,fsdp:2", *kernel)
     assert done.returncode == 0, done.stderr
     assert result["fits"] and result["compiler"] == "libtpu"
     assert result["memory"] >= result["arguments"] > 0
@@ -72,6 +74,9 @@ MISTAKES = {
     "--accumulate=0": "flag --accumulate=0: 0 is not a positive integer",
     "--optimizer=sdg": "flag --optimizer=sdg: value should be one of",
     "--optimizer=row_lazy_adamw": "got a row-lazy optimiser with a tied decoder",
+    "--attention=ring": "flag --attention=ring: value should be one of",
+    "--attention=splash": "--attention_dropout=0 beside it, since a kernel drops no attention",
+    "--attention_dropout=1": "flag --attention_dropout=1.0: 1.0 is not a number in the range",
     "--remat=some": "flag --remat=some: value should be one of",
     "--dtype=int8": "flag --dtype=int8: value should be one of",
     "--scan_layers=maybe": "flag --scan_layers=maybe",
