@@ -11,7 +11,9 @@ a run is continued. All of them see one working directory (a network file system
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from bert_jax.training.sharding import BATCH
 
 # A process that is silent for so long is lost; the others then end. jax waits 100 s.
 HEARTBEAT_SECONDS = 15
+JOIN_SECONDS = 300
 _HOURS = 24 * 3600
 
 
@@ -57,10 +60,14 @@ def join_processes(
     if not found and given == (None, None, None):
         return
     if not found:
-        _check(coordinator, processes, process_id)
+        _await(*_check(coordinator, processes, process_id))
     try:
         jax.distributed.initialize(
-            coordinator, processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+            coordinator,
+            processes,
+            process_id,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            initialization_timeout=JOIN_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
@@ -70,7 +77,10 @@ def join_processes(
     _connect()
 
 
-def _check(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
+def _check(
+    coordinator: str | None, processes: int | None, process_id: int | None
+) -> tuple[str, int, bool]:
+    """Return host and port, and whether another process is to be there."""
     if coordinator is None or processes is None or process_id is None:
         raise UserError(
             f"got --coordinator={coordinator} --processes={processes} --process_id={process_id};"
@@ -84,6 +94,24 @@ def _check(coordinator: str | None, processes: int | None, process_id: int | Non
             f"got --process_id={process_id} of --processes={processes}; expected 0 to"
             f" {processes - 1}"
         )
+    return host, int(port), process_id > 0
+
+
+def _await(host: str, port: int, other: bool) -> None:
+    """Wait until process 0 can be reached: jax would end this process with a stack of C++."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    while other:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"got no answer from --coordinator={host}:{port} in {JOIN_SECONDS} s"
+                    f" ({error.strerror or error}); expected the address of process 0, started at"
+                    " about the same time"
+                ) from error
+            time.sleep(0.5)
 
 
 def _connect() -> None:
