@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bert_jax.data import corpus as corpus_module
+
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.document import Document
 from bert_jax.data.documents import Documents
@@ -361,8 +361,8 @@ def test_progress_adds_up(tmp_path):
 
 
 def test_pids_that_are_not_running():
-    assert corpus_module._is_running(str(os.getpid()))
-    assert not corpus_module._is_running("not a number")
+    assert is_running(str(os.getpid()))
+    assert not is_running("not a number")
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert not corpus_module._is_running(str(process.pid))
+    assert not is_running(str(process.pid))
