@@ -27,7 +27,7 @@ class BeamRun:
     """A Beam runner and its options.
 
     Example:
-        BeamRun("DirectRunner", ["--direct_num_workers=8", "--direct_running_mode=multi_processing"])
+        BeamRun("DirectRunner")
         BeamRun("FlinkRunner", ["--flink_master=host:8081", "--parallelism=64"])
     """
 

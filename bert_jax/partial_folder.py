@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bert_jax.errors import UserError
+
 
 @contextmanager
 def partial_folder(beside: Path) -> Iterator[Path]:
@@ -15,15 +17,21 @@ def partial_folder(beside: Path) -> Iterator[Path]:
     to keep it.
 
     Raises:
-        OSError: it cannot be made.
+        UserError: it cannot be made.
     """
     prefix = f".{beside.name}.partial-"
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    for stale in beside.parent.glob(f"{prefix}*"):
-        if not is_running(stale.name.removeprefix(prefix)):  # killed, could not tidy up
-            shutil.rmtree(stale, ignore_errors=True)
-    partial = beside.with_name(f"{prefix}{os.getpid()}")
-    partial.mkdir()
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        for stale in beside.parent.glob(f"{prefix}*"):
+            if not is_running(stale.name.removeprefix(prefix)):  # killed, could not tidy up
+                shutil.rmtree(stale, ignore_errors=True)
+        partial = beside.with_name(f"{prefix}{os.getpid()}")
+        partial.mkdir()
+    except OSError as error:
+        raise UserError(
+            f"got {str(beside)!r}, which cannot be made ({error.strerror}: {error.filename}); "
+            "expected a place where folders can be written"
+        ) from error
     try:
         yield partial
     finally:

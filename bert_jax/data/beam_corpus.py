@@ -118,8 +118,8 @@ def _tokenise_share(
         for index, document in enumerate(read()):
             tokenised = tokenise(document, tokenizer)
             arrays.write(tokenised.pieces, tokenised.sentence_lengths)
-            values = (getattr(tokenised, field.name) for field in fields(DocumentHead))
-            pickle.dump(_PlacedHead(*values, share=number, index=index), heads)
+            head = {field.name: getattr(tokenised, field.name) for field in fields(DocumentHead)}
+            pickle.dump(_PlacedHead(**head, share=number, index=index), heads)
 
 
 def _plan(selection: Selection, doctor: Doctor, work: Path, splits: Sequence[str]) -> None:

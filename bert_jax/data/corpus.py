@@ -128,8 +128,9 @@ def build_corpus(
     """Tokenise documents into a corpus at `data_dir`; do nothing where it is there already.
 
     The folder appears whole or not at all. Its content depends on the documents, the tokenizer and
-    the settings, not on the number of workers, nor on whether they are Beam's. Memory does not grow with the input, but for 8
-    bytes a document, and 8 a distinct line where `drop_duplicate_lines` asks for it.
+    the settings, not on the number of workers, nor on whether they are Beam's. Memory does not grow
+    with the input, but for 8 bytes a document, and 8 a distinct line where `drop_duplicate_lines`
+    asks for it.
 
     Args:
         documents: what `sources.open_source` gives, or any documents.
@@ -241,14 +242,7 @@ def _check_enough(doctor: Doctor, heldout_fraction: float) -> None:
 @contextmanager
 def _new_folder(data_dir: Path) -> Iterator[Path]:
     """Yield a folder that becomes `data_dir` if all goes well, and vanishes if not."""
-    with ExitStack() as stack:
-        try:
-            partial = stack.enter_context(partial_folder(data_dir))
-        except OSError as error:
-            raise UserError(
-                f"got data_dir {str(data_dir)!r}, which cannot be made ({error.strerror}: "
-                f"{error.filename}); expected a place where folders can be written"
-            ) from error
+    with partial_folder(data_dir) as partial:
         for split in SPLITS:
             (partial / "arrays" / split).mkdir(parents=True)
         yield partial

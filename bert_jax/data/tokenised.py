@@ -1,6 +1,6 @@
 """A document as pieces, and its head: all that must be known to choose documents for a corpus."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -86,10 +86,6 @@ class TokenisedDocument(DocumentHead):
     def record(self) -> bytes:
         """The document as it is stored (`example.encode_example`)."""
         return encode_example(self.name, self.pieces, self.sentence_lengths)
-
-    def head(self) -> DocumentHead:
-        """Return everything but the pieces."""
-        return DocumentHead(*(getattr(self, field.name) for field in fields(DocumentHead)))
 
     def without_lines(self, drop: np.ndarray) -> Self:
         """Return the document without the lines that `drop`, bool [l], marks."""
