@@ -6,6 +6,7 @@ a result or a user's mistake, it writes there, so that it arrives the same from 
 
 import contextlib
 import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -44,7 +45,10 @@ class BeamRun:
         try:
             made = beam.runners.create_runner(runner)
         except (ValueError, ImportError, AttributeError) as error:
-            raise UserError(f"got Beam runner {runner!r}: {_one_line(error)}") from error
+            raise UserError(
+                f"got Beam runner {runner!r}, which cannot be had: {_one_line(error, 100)}; "
+                "expected DirectRunner, FlinkRunner, SparkRunner, DataflowRunner or another"
+            ) from error
         expected = "expected --beam_options=--NAME=VALUE with an option of the runner"
         said = io.StringIO()
         try:
@@ -123,15 +127,20 @@ def _do(task: Task, work: Callable[[Any], None], folder: Path) -> None:
 
 
 def _import_beam() -> Any:
+    heard = logging.root.manager.disable
     try:
+        logging.disable(logging.WARNING)  # it warns of clients for Google's BigQuery, all the time
         import apache_beam
     except ImportError as error:
         raise UserError(
             f"got a Beam runner, but Beam cannot be imported ({error}); expected it installed: "
             "python3 -m pip install -c constraints.txt -e '.[beam]'"
         ) from error
+    finally:
+        logging.disable(heard)
     return apache_beam
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _one_line(error: BaseException, longest: int = 300) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= longest else f"{text[:longest].rsplit(' ', 1)[0]} …"

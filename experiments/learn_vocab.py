@@ -18,8 +18,8 @@ Counting the words takes longest; `--save_word_counts=FILE` keeps them and `--wo
 starts from them. 63 MB of text, 30,522 rows, 2 cores: 5 s, 0.3 GB (the first run compiles, 11 s
 more). docs/vocabulary.md has speed, memory and quality, measured.
 
-`--beam_runner=NAME` counts on Apache Beam's workers and finds the same; `--beam_options=--NAME=VALUE`
-are the runner's own (docs/corpus_at_scale.md).
+`--beam_runner=NAME` counts on Apache Beam's workers and finds the same; its own options are given
+by `--beam_options=--NAME=VALUE` (docs/corpus_at_scale.md).
 """
 
 import os

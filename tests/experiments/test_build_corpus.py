@@ -88,7 +88,7 @@ def test_beam_is_not_imported_without_its_flag(here):
     "flags, message",
     [
         (["--beam_options=--x=1"], "got --beam_options=--x=1 without --beam_runner; expected"),
-        (["--beam_runner=Nope"], "got Beam runner 'Nope': Unexpected pipeline runner: Nope."),
+        (["--beam_runner=Nope"], "got Beam runner 'Nope', which cannot be had"),
         (["--beam_runner=DirectRunner", "--workers=2"], "got --workers beside --beam_runner"),
         (["--beam_runner=DirectRunner", "--beam_options=--y=1"], "got Beam option --y, which"),
     ],
