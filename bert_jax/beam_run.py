@@ -61,9 +61,8 @@ class BeamRun:
             ) from error
         unknown = [option for option in options if not option.startswith("--")]
         if type(made).__name__ in _LOCAL_RUNNERS:  # others know more than Beam's Python side does
-            unknown += [
-                f"--{name}" for name in given.keys() - PipelineOptions([]).get_all_options()
-            ]
+            known = PipelineOptions([]).get_all_options()
+            unknown += sorted(f"--{name}" for name in given.keys() - known)
         if unknown:
             raise UserError(
                 f"got Beam option {unknown[0]}, which {runner} does not know; {expected}"
