@@ -8,6 +8,10 @@ documents is held out. Without --vocab a vocabulary is learned first. The corpus
 it saw, and stores it as `data_dir/result.json`. The same command again finds the corpus there and
 does nothing.
 
+`--beam_runner=DirectRunner` (FlinkRunner, SparkRunner, DataflowRunner, …) does the work on Apache
+Beam's workers and makes the same bytes; `--beam_options=--NAME=VALUE`, given any number of times,
+are the runner's own (docs/corpus_at_scale.md).
+
 How text files are laid out goes by their names, or by `--format`:
 
     text       a file is a document, blank lines part its paragraphs
@@ -30,10 +34,11 @@ import os
 import resource
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from absl import flags
 
+from bert_jax.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.sources import Source, open_source
@@ -41,7 +46,7 @@ from bert_jax.data.text_files import FORMATS, Format
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings
 from experiments import command
-from experiments.corpus_preparation import learn_from
+from experiments.corpus_preparation import learn_from, open_beam
 from experiments.progress import ProgressBar
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
@@ -51,6 +56,8 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder to make.", require
 _WORKERS = flags.DEFINE_integer(
     "workers", os.cpu_count() or 1, "Processes that tokenise.", lower_bound=1
 )
+_BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Build on the workers of this runner.")
+_BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
 _FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
 _TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
 _HELDOUT_FRACTION = flags.DEFINE_float("heldout_fraction", 0.05, "Share of documents held out.")
@@ -66,18 +73,26 @@ _SPLIT_CHINESE = flags.DEFINE_bool("split_chinese", True, "Chinese characters ar
 def main() -> None:
     """Build the corpus the flags describe and print the doctor's report."""
     data_dir = Path(_DATA_DIR.value)
+    beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
     source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
     reused = is_corpus(data_dir)
-    tokenizer = _tokenizer(source, data_dir)
-    report = _build(source, tokenizer, data_dir)
+    tokenizer = _tokenizer(source, data_dir, beam)
+    report = _build(source, tokenizer, data_dir, beam)
     if not (reused and (data_dir / "result.json").is_file()):
-        result = {**report.to_json(), "workers": _WORKERS.value, "peak_rss_bytes": _peak_rss()}
+        how: dict[str, Any]
+        if beam is None:
+            how = {"workers": _WORKERS.value, "peak_rss_bytes": _peak_rss()}
+        else:
+            how = {"beam_runner": beam.runner, "beam_options": beam.options}
+        result = {**report.to_json(), **how}
         command.write_json(data_dir / "result.json", result)
     title = f"{data_dir}: {'was built before' if reused else 'built'}"
     command.print_table(title, report.rows())
 
 
-def _build(source: Source, tokenizer: Tokenizer, data_dir: Path) -> CorpusReport:
+def _build(
+    source: Source, tokenizer: Tokenizer, data_dir: Path, beam: BeamRun | None
+) -> CorpusReport:
     with ProgressBar("tokenising", source.total_bytes) as bar:
         return build_corpus(
             source,
@@ -88,17 +103,18 @@ def _build(source: Source, tokenizer: Tokenizer, data_dir: Path) -> CorpusReport
             drop_duplicates=_DROP_DUPLICATES.value,
             drop_duplicate_lines=_DROP_DUPLICATE_LINES.value,
             progress=bar.advance,
+            beam=beam,
         )
 
 
-def _tokenizer(source: Source, data_dir: Path) -> Tokenizer:
+def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenizer:
     """The vocabulary that was given, that of the corpus that is there, or one that is learned."""
     how = _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
     if _VOCAB.value is not None:
         return Tokenizer.from_file(_VOCAB.value, *how)
     if is_corpus(data_dir):
         return Tokenizer(Corpus.open(data_dir).tokenizer.pieces, *how)
-    learned = learn_from(source, _VOCAB_SIZE.value, WordSettings(*how))
+    learned = learn_from(source, _VOCAB_SIZE.value, WordSettings(*how), beam, data_dir)
     return Tokenizer(learned.pieces, *how)
 
 

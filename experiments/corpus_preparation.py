@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bert_jax.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.sources import Source, open_source
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.text.word_counts import WordSettings, count_words
+from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
 from bert_jax.text.wordpiece_learner import LearnedVocabulary, learn_vocabulary
 from experiments.progress import ProgressBar
 
@@ -66,11 +67,23 @@ def prepare_corpus(
     return Corpus.open(workdir / "corpus")
 
 
-def learn_from(source: Source, vocab_size: int, settings: WordSettings) -> LearnedVocabulary:
-    """Learn a vocabulary of `vocab_size` pieces from all documents of `source`."""
+def learn_from(
+    source: Source,
+    vocab_size: int,
+    settings: WordSettings,
+    beam: BeamRun | None = None,
+    beside: Path = Path("vocab.txt"),
+) -> LearnedVocabulary:
+    """Learn a vocabulary of `vocab_size` pieces from all documents of `source`.
+
+    With `beam` its workers count the words, and put their sum in a folder `beside` that path.
+    """
     began = time.perf_counter()
-    with ProgressBar("counting words", source.total_bytes) as bar:
-        counts = count_words(texts_of(source, bar), settings)
+    if beam is not None:
+        counts = count_with_beam(beam, source, settings, beside)
+    else:
+        with ProgressBar("counting words", source.total_bytes) as bar:
+            counts = count_words(texts_of(source, bar), settings)
     counted = time.perf_counter()
     with ProgressBar("learning pieces", vocab_size) as bar:
         learned = learn_vocabulary(
@@ -80,8 +93,37 @@ def learn_from(source: Source, vocab_size: int, settings: WordSettings) -> Learn
     return learned
 
 
+def count_with_beam(
+    beam: BeamRun, source: Source | Sequence[Path], settings: WordSettings, beside: Path
+) -> WordCounts:
+    """Count the words of documents, or of files that are text, on Beam's workers."""
+    # Here and not above: importing Beam takes a second, which others need not pay.
+    from bert_jax.data.beam_counts import count_words_with_beam
+
+    return count_words_with_beam(beam, source, settings, beside)
+
+
+def open_beam(runner: str | None, options: Sequence[str], workers_given: bool) -> BeamRun | None:
+    """The Beam runner that --beam_runner and --beam_options name, if any.
+
+    Raises:
+        UserError: there is none such, or --workers was given, which is for work done here.
+    """
+    if runner is None and options:
+        raise UserError(
+            f"got --beam_options={options[0]} without --beam_runner; expected the runner's name, "
+            "such as --beam_runner=DirectRunner"
+        )
+    if runner is not None and workers_given:
+        raise UserError(
+            "got --workers beside --beam_runner; expected the runner's own way to say how many, "
+            "such as --beam_options=--direct_num_workers=2"
+        )
+    return None if runner is None else BeamRun(runner, options)
+
+
 def texts_of(source: Source, bar: ProgressBar) -> Iterator[str]:
     """The text of every document, moving `bar` on as they are read."""
     for document in source:
-        yield document.text if isinstance(document.text, str) else "\n".join(document.text)
+        yield document.whole_text
         bar.advance(document.source_bytes)

@@ -17,6 +17,9 @@ literature. `--min_gain` stops the first time the best gain is below it.
 Counting the words takes longest; `--save_word_counts=FILE` keeps them and `--word_counts=FILE`
 starts from them. 63 MB of text, 30,522 rows, 2 cores: 5 s, 0.3 GB (the first run compiles, 11 s
 more). docs/vocabulary.md has speed, memory and quality, measured.
+
+`--beam_runner=NAME` counts on Apache Beam's workers and finds the same; its own options are given
+by `--beam_options=--NAME=VALUE` (docs/corpus_at_scale.md).
 """
 
 import os
@@ -26,7 +29,8 @@ from typing import cast
 
 from absl import flags
 
-from bert_jax.data.sources import open_source
+from bert_jax.beam_run import BeamRun
+from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format, find_files, format_of
 from bert_jax.errors import UserError
 from bert_jax.text.word_counts import (
@@ -37,7 +41,7 @@ from bert_jax.text.word_counts import (
 )
 from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
 from experiments import command
-from experiments.corpus_preparation import texts_of
+from experiments.corpus_preparation import count_with_beam, open_beam, texts_of
 from experiments.gain_plot import gain_plot
 from experiments.progress import ProgressBar
 
@@ -63,14 +67,17 @@ _LOWERCASE = flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is unc
 _STRIP_ACCENTS = flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
 _SPLIT_CHINESE = flags.DEFINE_bool("split_chinese", True, "Chinese characters are words.")
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.")
+_BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Count on the workers of this runner.")
+_BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
 
 
 def main() -> None:
     """Count, learn, write, and print the record."""
     output = Path(_OUTPUT.value)
+    beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
     _check_writable(output)
     began = time.perf_counter()
-    counts = _counted()
+    counts = _counted(beam)
     seconds_counting = time.perf_counter() - began
     if _SAVE_WORD_COUNTS.value is not None:
         counts.save(_SAVE_WORD_COUNTS.value)
@@ -91,7 +98,7 @@ def main() -> None:
     command.print_table(str(output), shown)
 
 
-def _counted() -> WordCounts:
+def _counted(beam: BeamRun | None) -> WordCounts:
     if _WORD_COUNTS.value is not None:
         if _INPUT.present:
             raise UserError(
@@ -103,13 +110,20 @@ def _counted() -> WordCounts:
         bool(_LOWERCASE.value), _STRIP_ACCENTS.value, bool(_SPLIT_CHINESE.value)
     )
     files = _plain_files(_INPUT.value)
+    if beam is not None:
+        source = files if files is not None else _source()
+        return count_with_beam(beam, source, settings, Path(_OUTPUT.value))
     if files is not None:
         total = sum(file.stat().st_size for file in files)
         with ProgressBar("counting words", total) as bar:
             return count_words_in_files(files, settings, _WORKERS.value, bar.update)
-    source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
+    source = _source()
     with ProgressBar("counting words", source.total_bytes) as bar:
         return count_words(texts_of(source, bar), settings, _WORKERS.value)
+
+
+def _source() -> Source:
+    return open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
 
 
 def _plain_files(inputs: list[str]) -> list[Path] | None:

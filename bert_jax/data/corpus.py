@@ -10,26 +10,34 @@ A corpus is one folder, which `tfds.builder_from_directory` and `tfds.data_sourc
     arrays/train  arrays/heldout          the same pieces as flat arrays, to be mapped
 """
 
-import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bert_jax.beam_run import BeamRun
+from bert_jax.data.beam_corpus import write_with_beam
 from bert_jax.data.doctor import CorpusReport, Doctor
 from bert_jax.data.document import Document
 from bert_jax.data.documents import ArraysWriter, Documents, write_arrays
-from bert_jax.data.records import RecordWriter, read_records
-from bert_jax.data.selection import keep_documents, split_documents
+from bert_jax.data.records import (
+    RecordWriter,
+    Shard,
+    fingerprint,
+    read_records,
+    write_metadata,
+)
+from bert_jax.data.selection import Selection, select_documents
 from bert_jax.data.sources import Source
+from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
+from bert_jax.partial_folder import partial_folder
 from bert_jax.text.tokenizer import Tokenizer
 
 SPLITS = ("train", "heldout")
@@ -115,12 +123,14 @@ def build_corpus(
     drop_duplicates: bool = False,
     drop_duplicate_lines: bool = False,
     progress: Callable[[int], None] = lambda source_bytes: None,
+    beam: BeamRun | None = None,
 ) -> CorpusReport:
     """Tokenise documents into a corpus at `data_dir`; do nothing where it is there already.
 
-    The folder appears whole or not at all. Its records depend on the documents, the tokenizer and
-    the settings, not on the number of workers. Memory does not grow with the input, but for 8
-    bytes a document, and 8 a distinct line where `drop_duplicate_lines` asks for it.
+    The folder appears whole or not at all. Its content depends on the documents, the tokenizer and
+    the settings, not on the number of workers, nor on whether they are Beam's. Memory does not grow
+    with the input, but for 8 bytes a document, and 8 a distinct line where `drop_duplicate_lines`
+    asks for it.
 
     Args:
         documents: what `sources.open_source` gives, or any documents.
@@ -132,6 +142,7 @@ def build_corpus(
         drop_duplicates: whether documents whose text came before are left out.
         drop_duplicate_lines: whether lines that came before, in any document, are left out.
         progress: is called with the bytes of input each document took.
+        beam: tokenises and writes on Beam's workers instead; `documents` must be a `Source`.
 
     Raises:
         UserError: `data_dir` holds something else, or a corpus of another input, vocabulary or
@@ -141,6 +152,7 @@ def build_corpus(
     data_dir = Path(data_dir)
     if not 0 <= heldout_fraction < 1:
         raise UserError(f"got heldout_fraction={heldout_fraction}; expected 0 or more, less than 1")
+    selection = Selection(heldout_fraction, drop_duplicates, drop_duplicate_lines)
     settings = {
         "version": _VERSION,
         "input": documents.identity if isinstance(documents, Source) else None,
@@ -150,9 +162,7 @@ def build_corpus(
             "strip_accents": tokenizer.strip_accents,
             "split_chinese": tokenizer.split_chinese,
         },
-        "heldout_fraction": heldout_fraction,
-        "drop_duplicates": drop_duplicates,
-        "drop_duplicate_lines": drop_duplicate_lines,
+        **asdict(selection),
     }
     if is_corpus(data_dir):
         return _already_built(data_dir, settings)
@@ -161,42 +171,47 @@ def build_corpus(
             f"got data_dir {str(data_dir)!r}, which holds something else; expected a folder that "
             "is empty or not there yet"
         )
-    with _partial_folder(data_dir) as partial:
+    with _new_folder(data_dir) as partial:
         start = time.perf_counter()
         doctor = Doctor()
-        digest = hashlib.sha256(tokenizer.vocab_hash.encode())
-        kept = keep_documents(
-            tokenise_all(documents, tokenizer, workers),
-            doctor,
-            drop_duplicates=drop_duplicates,
-            drop_duplicate_lines=drop_duplicate_lines,
-            unk_id=tokenizer.unk_id,
-            progress=progress,
-        )
-        with RecordWriter(partial, SPLITS) as records, ExitStack() as stack:
-            arrays = {
-                split: stack.enter_context(
-                    ArraysWriter(_new_folder(partial / "arrays" / split), tokenizer.vocab_size)
-                )
-                for split in SPLITS
-            }
-            for split, document in split_documents(kept, heldout_fraction):
-                doctor.see_kept(split, document.sentence_lengths, document.unknown)
-                records.write(split, document.record)
-                arrays[split].write(document.pieces, document.sentence_lengths)
-                digest.update(split.encode() + document.sentence_lengths.tobytes())
-                digest.update(document.pieces.tobytes())
+        if beam is None:
+            tokenised = tokenise_all(documents, tokenizer, workers)
+            chosen = select_documents(tokenised, selection, doctor, progress)
+            shards = _write(chosen, tokenizer, partial)
+        else:
+            assert isinstance(documents, Source), "Beam's workers read shares of a Source"
+            shards = write_with_beam(
+                beam, documents, tokenizer, selection, doctor, progress, partial, SPLITS
+            )
         _check_enough(doctor, heldout_fraction)
+        write_metadata(partial, shards)
         tokenizer.save(partial / "vocab.txt")
         disk = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         report = doctor.report(disk, time.perf_counter() - start)
         content = {
-            "fingerprint": digest.hexdigest(),
+            "fingerprint": fingerprint(tokenizer.vocab_hash, shards),
             "settings": settings,
             "report": report.to_json(),
         }
         (partial / "corpus.json").write_text(json.dumps(content, indent=2) + "\n")
     return report
+
+
+def _write(
+    documents: Iterable[tuple[str, TokenisedDocument]], tokenizer: Tokenizer, folder: Path
+) -> dict[str, list[Shard]]:
+    """Write records and arrays of (split, document) in one pass; return what the shards hold."""
+    with RecordWriter(folder, SPLITS) as records, ExitStack() as stack:
+        arrays = {
+            split: stack.enter_context(
+                ArraysWriter(folder / "arrays" / split, tokenizer.vocab_size)
+            )
+            for split in SPLITS
+        }
+        for split, document in documents:
+            records.write(split, document)
+            arrays[split].write(document.pieces, document.sentence_lengths)
+    return records.shards
 
 
 def _already_built(data_dir: Path, settings: dict[str, Any]) -> CorpusReport:
@@ -225,22 +240,11 @@ def _check_enough(doctor: Doctor, heldout_fraction: float) -> None:
 
 
 @contextmanager
-def _partial_folder(data_dir: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `data_dir` if all goes well, and vanishes if not."""
-    prefix = f".{data_dir.name}.partial-"
-    try:
-        data_dir.parent.mkdir(parents=True, exist_ok=True)
-        for stale in data_dir.parent.glob(f"{prefix}*"):
-            if not _is_running(stale.name.removeprefix(prefix)):  # killed, could not tidy up
-                shutil.rmtree(stale, ignore_errors=True)
-        partial = data_dir.with_name(f"{prefix}{os.getpid()}")
-        partial.mkdir()
-    except OSError as error:
-        raise UserError(
-            f"got data_dir {str(data_dir)!r}, which cannot be made ({error.strerror}: "
-            f"{error.filename}); expected a place where folders can be written"
-        ) from error
-    try:
+def _new_folder(data_dir: Path) -> Iterator[Path]:
+    """Yield a folder that becomes `data_dir` if all goes well, and vanishes if not."""
+    with partial_folder(data_dir) as partial:
+        for split in SPLITS:
+            (partial / "arrays" / split).mkdir(parents=True)
         yield partial
         try:
             os.rename(partial, data_dir)
@@ -249,20 +253,3 @@ def _partial_folder(data_dir: Path) -> Iterator[Path]:
                 f"got data_dir {str(data_dir)!r}, where the finished corpus cannot be put "
                 f"({error.strerror}); expected a folder that is empty or not there yet"
             ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _new_folder(path: Path) -> Path:
-    path.mkdir(parents=True)
-    return path
-
-
-def _is_running(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax.data.seen import DuplicateCounter
-from bert_jax.data.tokenising import TokenisedDocument
+from bert_jax.data.tokenised import DocumentHead
 
 REPORT_LENGTHS = (128, 512)
 
@@ -144,7 +144,7 @@ class Doctor:
         """Count the lines of any number of documents by their hashes, uint64 [l]."""
         self.lines.add(hashes)
 
-    def see_input(self, document: TokenisedDocument) -> None:
+    def see_input(self, document: DocumentHead) -> None:
         """Count a document as it came in, but for its lines."""
         self.characters += document.characters
         self.bad_utf8_bytes += document.bad_bytes

@@ -24,6 +24,11 @@ class Document:
     bad_bytes: int = 0
     source_bytes: int = 0
 
+    @property
+    def whole_text(self) -> str:
+        """The text in one string, a sentence a line where the source says what a sentence is."""
+        return self.text if isinstance(self.text, str) else "\n".join(self.text)
+
 
 def decode(data: bytes) -> tuple[str, int]:
     """Decode UTF-8, replacing what is none by U+FFFD; return the text and how much was replaced.

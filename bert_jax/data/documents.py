@@ -125,6 +125,12 @@ class ArraysWriter:
         self._pieces.append(pieces)
         self._documents.append(np.array([self._sentences.length - 1]))
 
+    def extend(self, documents: Documents) -> None:
+        """Append all of these documents at once."""
+        self._documents.append(self._sentences.length - 1 + documents.document_starts[1:])
+        self._sentences.append(self._pieces.length + documents.sentence_starts[1:])
+        self._pieces.append(documents.pieces)
+
     def __enter__(self) -> "ArraysWriter":
         return self
 

@@ -1,37 +1,75 @@
 """Which documents a corpus keeps, and which split each belongs to."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from bert_jax.data.doctor import Doctor
-from bert_jax.data.example import encode_example
 from bert_jax.data.seen import SeenHashes
-from bert_jax.data.tokenising import TokenisedDocument
+from bert_jax.data.tokenised import DocumentHead
+
+Head = TypeVar("Head", bound=DocumentHead)  # with the pieces or without: what goes in comes out
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What decides which documents a corpus keeps, and where.
+
+    Attributes:
+        heldout_fraction: about this share of the documents is held out.
+        drop_duplicates: whether documents whose text came before are left out.
+        drop_duplicate_lines: whether lines that came before, in any document, are left out.
+    """
+
+    heldout_fraction: float = 0.05
+    drop_duplicates: bool = False
+    drop_duplicate_lines: bool = False
+
+
+def select_documents(
+    documents: Iterable[Head],
+    selection: Selection,
+    doctor: Doctor,
+    progress: Callable[[int], None] = lambda source_bytes: None,
+) -> Iterator[tuple[str, Head]]:
+    """Yield (split, document) of those that are kept, in the order they are stored.
+
+    The doctor sees them all, those that come in and those that are kept.
+    """
+    kept = keep_documents(
+        documents,
+        doctor,
+        drop_duplicates=selection.drop_duplicates,
+        drop_duplicate_lines=selection.drop_duplicate_lines,
+        progress=progress,
+    )
+    for split, document in split_documents(kept, selection.heldout_fraction):
+        doctor.see_kept(split, document.sentence_lengths, document.unknown)
+        yield split, document
 
 
 def keep_documents(
-    documents: Iterable[TokenisedDocument],
+    documents: Iterable[Head],
     doctor: Doctor,
     *,
     drop_duplicates: bool,
     drop_duplicate_lines: bool,
-    unk_id: int,
     progress: Callable[[int], None],
-) -> Iterator[TokenisedDocument]:
+) -> Iterator[Head]:
     """Show every document to the doctor and yield those with text, without repeats if so asked."""
     texts, lines = SeenHashes(), SeenHashes()
     for group in _grouped(documents):
         hashes = np.concatenate([document.line_hashes for document in group])
         doctor.see_lines(hashes)
-        with_text = [document for document in group if len(document.pieces)]
+        with_text = [document for document in group if document.num_pieces]
         content = np.array([document.content_hash for document in with_text], np.uint64)
         repeated = iter(texts.add(content))
         for document in group:
             progress(document.source_bytes)
             doctor.see_input(document)
-            if not len(document.pieces):
+            if not document.num_pieces:
                 doctor.empty_documents += 1
                 continue
             if next(repeated):
@@ -42,20 +80,20 @@ def keep_documents(
             if drop_duplicate_lines:
                 old = lines.add(document.line_hashes)
                 doctor.dropped_lines += int(old.sum())
-                document = without_lines(document, old, unk_id)
-                if not len(document.pieces):
+                document = document.without_lines(old)
+                if not document.num_pieces:
                     doctor.dropped_documents += 1
                     continue
             yield document
 
 
-def _grouped(documents: Iterable[TokenisedDocument]) -> Iterator[list[TokenisedDocument]]:
+def _grouped(documents: Iterable[Head]) -> Iterator[list[Head]]:
     # Looking hashes up costs the same for one as for hundreds.
-    group: list[TokenisedDocument] = []
+    group: list[Head] = []
     pieces = 0
     for document in documents:
         group.append(document)
-        pieces += len(document.pieces)
+        pieces += document.num_pieces
         if len(group) >= 256 or pieces >= 1 << 18:
             yield group
             group, pieces = [], 0
@@ -63,30 +101,9 @@ def _grouped(documents: Iterable[TokenisedDocument]) -> Iterator[list[TokenisedD
         yield group
 
 
-def without_lines(document: TokenisedDocument, drop: np.ndarray, unk_id: int) -> TokenisedDocument:
-    """Return the document without the lines that `drop`, bool [l], marks.
-
-    lines      |A TITLE|  |One day. He left.|        drop = [True, False]
-    sentences     -       |One day.| |He left.|
-    """
-    keep_sentence = np.repeat(~drop, document.line_sentences)
-    keep_piece = np.repeat(keep_sentence, document.sentence_lengths)
-    pieces = document.pieces[keep_piece]
-    lengths = document.sentence_lengths[keep_sentence]
-    return replace(
-        document,
-        pieces=pieces,
-        sentence_lengths=lengths,
-        line_hashes=document.line_hashes[~drop],
-        line_sentences=document.line_sentences[~drop],
-        unknown=int(np.count_nonzero(pieces == unk_id)),
-        record=encode_example(document.name, pieces, lengths),
-    )
-
-
 def split_documents(
-    documents: Iterable[TokenisedDocument], heldout_fraction: float
-) -> Iterator[tuple[str, TokenisedDocument]]:
+    documents: Iterable[Head], heldout_fraction: float
+) -> Iterator[tuple[str, Head]]:
     """Yield every document with its split: "heldout" for about `heldout_fraction` of them.
 
     The hash of the text decides, so copies stay together, and a text is on the same side in every
@@ -95,7 +112,7 @@ def split_documents(
     document is held out by right.
     """
     limit = heldout_fraction * 2.0**64
-    nearest: list[TokenisedDocument] = []  # copies of the train document with the smallest hash
+    nearest: list[Head] = []  # copies of the train document with the smallest hash
     waiting = heldout_fraction > 0
     for document in documents:
         if document.content_hash < limit:

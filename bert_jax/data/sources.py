@@ -3,12 +3,18 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from bert_jax.data.document import Document
 from bert_jax.data.python_docs import python_docs_identity, python_docs_size, read_python_docs
 from bert_jax.data.text_files import FORMATS, Format, find_files, read_documents
 from bert_jax.errors import UserError
+
+# A share is a file, or small files one after the other, up to about so many bytes.
+_SHARE_BYTES = 16 << 20
+_SHARE_RECORDS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -19,15 +25,16 @@ class Source:
         identity: one line that changes when the input does (paths, sizes and times of files;
             versions of packages and datasets).
         total_bytes: what the documents' `source_bytes` will add up to; None where unknown.
-        read: opens the documents anew.
+        shares: each opens part of the documents anew; all, in order, are the source. They can be
+            pickled, and opened on any machine that sees the same files.
     """
 
     identity: str
     total_bytes: int | None
-    read: Callable[[], Iterator[Document]]
+    shares: tuple[Callable[[], Iterator[Document]], ...]
 
     def __iter__(self) -> Iterator[Document]:
-        return self.read()
+        return chain.from_iterable(share() for share in self.shares)
 
 
 def open_source(
@@ -60,13 +67,15 @@ def open_source(
 
 def _open_one(name: str, text_format: Format, text_column: str | None) -> Source:
     if name == "python_docs":
-        return Source(python_docs_identity(), python_docs_size(), read_python_docs)
+        return Source(python_docs_identity(), python_docs_size(), (read_python_docs,))
     if name.startswith("tfds:"):
         # Here and not above: the import takes a second, which other inputs need not pay.
         from bert_jax.data.tfds_text import TfdsText
 
         dataset = TfdsText(name.removeprefix("tfds:"), text_column)
-        return Source(dataset.identity, None, dataset.__iter__)
+        starts = range(0, len(dataset), _SHARE_RECORDS)
+        shares = (partial(dataset.read, start, start + _SHARE_RECORDS) for start in starts)
+        return Source(dataset.identity, None, tuple(shares))
     files = find_files(name)
     stats = [file.stat() for file in files]
     listing = "\n".join(
@@ -77,8 +86,22 @@ def _open_one(name: str, text_format: Format, text_column: str | None) -> Source
     return Source(
         f"{len(files)} files, sha256 of names, sizes and times {digest}",
         sum(stat.st_size for stat in stats),
-        lambda: _read_files(files, text_format, text_column),
+        tuple(partial(_read_files, share, text_format, text_column) for share in shares_of(files)),
     )
+
+
+def shares_of(files: Sequence[Path]) -> list[list[Path]]:
+    """Part files, in order, into shares for the workers: small ones together, large ones alone."""
+    shares: list[list[Path]] = []
+    room = 0
+    for file in files:
+        size = file.stat().st_size
+        if not shares or size > room:
+            shares.append([])
+            room = _SHARE_BYTES
+        shares[-1].append(file)
+        room -= size
+    return shares
 
 
 def _read_files(files: list[Path], fmt: Format, column: str | None) -> Iterator[Document]:
@@ -94,5 +117,5 @@ def _joined(sources: list[Source]) -> Source:
     return Source(
         " + ".join(source.identity for source in sources),
         sum(known) if len(known) == len(sizes) else None,
-        lambda: (document for source in sources for document in source),
+        tuple(chain.from_iterable(source.shares for source in sources)),
     )

@@ -53,8 +53,15 @@ class TfdsText:
                 "one prepared as array_record (tfds build --file_format=array_record)"
             ) from error
 
-    def __iter__(self) -> Iterator[Document]:
-        for number in range(len(self._records)):
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TfdsText, (self.name, self.column)  # opened anew where it is unpickled
+
+    def read(self, start: int, stop: int) -> Iterator[Document]:
+        """Yield the documents of the records `start` to `stop`, as far as there are any."""
+        for number in range(start, min(stop, len(self))):
             value = self._records[number][self.column]
             text, bad_bytes = decode(value) if isinstance(value, bytes) else (str(value), 0)
             for start in range(0, max(1, len(text)), LONGEST_DOCUMENT):

@@ -6,57 +6,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import get_context
 
 import numpy as np
 
 from bert_jax.data.document import Document
-from bert_jax.data.example import encode_example
 from bert_jax.data.sentences import LONGEST_SENTENCE, paragraphs, split_paragraph
+from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
-
-
-@dataclass(frozen=True)
-class TokenisedDocument:
-    """One document as pieces, and what a corpus needs to know of it.
-
-        text       "A TITLE\\n\\nOne day. He left."
-        lines      |A TITLE|  |One day. He left.|        2 hashes, of 1 and 2 sentences
-        sentences  |A TITLE|  |One day.|  |He left.|     lengths 2 3 3
-        pieces     a title     one day .   he left .     8 ids
-
-    Attributes:
-        name: where it came from.
-        pieces: int32 [n], sentence after sentence, without special pieces.
-        sentence_lengths: int32 [s], pieces of every sentence, none of them zero.
-        line_hashes: uint64 [l], of the lines (paragraphs, where text is hard-wrapped).
-        line_sentences: int32 [l], sentences of every line.
-        content_hash: 64 bits of the whole text; the same for texts that differ in white space
-            between lines only.
-        characters: length of the text.
-        unknown: how many pieces are [UNK].
-        bad_bytes: how often its bytes were no UTF-8.
-        source_bytes: how much of its input it took.
-        record: the document as it is stored (`example.encode_example`).
-    """
-
-    name: str
-    pieces: np.ndarray
-    sentence_lengths: np.ndarray
-    line_hashes: np.ndarray
-    line_sentences: np.ndarray
-    content_hash: int
-    characters: int
-    unknown: int
-    bad_bytes: int
-    source_bytes: int
-    record: bytes
 
 
 def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
@@ -79,19 +41,33 @@ def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
     ids = np.frombuffer(b"".join(pieces), np.int32)
     digest = hashlib.blake2b(b"".join(hashes), digest_size=8).digest()
     lengths = np.array([len(sentence) // ids.itemsize for sentence in pieces], np.int32)
+    line_lengths = np.array(line_sentences, np.int32)
     return TokenisedDocument(
-        document.name,
-        ids,
-        lengths,
-        np.frombuffer(b"".join(hashes), np.uint64),
-        np.array(line_sentences, np.int32),
-        int.from_bytes(digest, "little"),
-        len(document.text) if isinstance(document.text, str) else sum(map(len, document.text)),
-        int(np.count_nonzero(ids == tokenizer.unk_id)),
-        document.bad_bytes,
-        document.source_bytes,
-        encode_example(document.name, ids, lengths),
+        name=document.name,
+        sentence_lengths=lengths,
+        line_hashes=np.frombuffer(b"".join(hashes), np.uint64),
+        line_sentences=line_lengths,
+        line_unknown=_count_by_line(ids == tokenizer.unk_id, lengths, line_lengths),
+        content_hash=int.from_bytes(digest, "little"),
+        characters=len(document.text)
+        if isinstance(document.text, str)
+        else sum(map(len, document.text)),
+        bad_bytes=document.bad_bytes,
+        source_bytes=document.source_bytes,
+        pieces=ids,
     )
+
+
+def _count_by_line(
+    marked: np.ndarray, sentence_lengths: np.ndarray, line_sentences: np.ndarray
+) -> np.ndarray:
+    """Count the marked pieces, bool [n], of every line: int32 [l]."""
+    if not marked.any():
+        return np.zeros(len(line_sentences), np.int32)
+    sentence_ends = np.concatenate([[0], np.cumsum(sentence_lengths)])
+    line_ends = sentence_ends[np.cumsum(line_sentences)]
+    before = np.concatenate([[0], np.cumsum(marked)])
+    return np.diff(before[line_ends], prepend=0).astype(np.int32)
 
 
 def _whole(line: str) -> list[str]:
@@ -162,4 +138,7 @@ def _start_worker(tokenizer: Tokenizer) -> None:
 
 
 def _work(batch: Sequence[Document]) -> list[TokenisedDocument]:
-    return [tokenise(document, _worker_tokenizer) for document in batch]
+    documents = [tokenise(document, _worker_tokenizer) for document in batch]
+    for document in documents:
+        _ = document.record  # encoded here, on every core, and sent along
+    return documents

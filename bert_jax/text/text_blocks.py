@@ -7,7 +7,7 @@ another character in UTF-8, however broken the text around it is.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bert_jax.errors import UserError
@@ -52,10 +52,15 @@ def blocks_of_texts(texts: Iterable[str], size: int = 1 << 21) -> Iterator[Block
         waiting.append(text)
         length += len(text) + 1
         if length >= size:
-            yield _block("\n".join(waiting).encode("utf-8", "surrogatepass"))
+            yield _block_of_texts(waiting)
             waiting, length = [], 0
     if waiting:
-        yield _block("\n".join(waiting).encode("utf-8", "surrogatepass"))
+        yield _block_of_texts(waiting)
+
+
+def _block_of_texts(texts: list[str]) -> Block:
+    block = _block("\n".join(texts).encode("utf-8", "surrogatepass"))
+    return replace(block, source_bytes=block.source_bytes - (len(texts) - 1))
 
 
 def _blocks_of_file(path: Path, size: int) -> Iterator[Block]:

@@ -146,7 +146,7 @@ def count_words(
         workers: threads; one a core by default, up to four. The result does not depend on it.
         progress: called now and then, from any thread, with the bytes read so far.
     """
-    return _count(blocks_of_texts(texts), settings or WordSettings(), workers, progress)
+    return count_words_in_blocks(blocks_of_texts(texts), settings, workers, progress)
 
 
 def count_words_in_files(
@@ -162,15 +162,17 @@ def count_words_in_files(
     Raises:
         UserError: a file cannot be read or is not text.
     """
-    return _count(blocks_of_files(paths), settings or WordSettings(), workers, progress)
+    return count_words_in_blocks(blocks_of_files(paths), settings, workers, progress)
 
 
-def _count(
+def count_words_in_blocks(
     blocks: Iterator[Block],
-    settings: WordSettings,
-    workers: int | None,
-    progress: Callable[[int], None] | None,
+    settings: WordSettings | None = None,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> WordCounts:
+    """Count the words of blocks. The arguments are those of `count_words`."""
+    settings = settings or WordSettings()
     lock = threading.Lock()
     source_bytes, invalid = 0, 0
 

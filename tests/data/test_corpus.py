@@ -12,7 +12,6 @@ import tensorflow_datasets as tfds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bert_jax.data import corpus as corpus_module
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.document import Document
 from bert_jax.data.documents import Documents
@@ -21,6 +20,7 @@ from bert_jax.data.records import record_features
 from bert_jax.data.sources import open_source
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
+from bert_jax.partial_folder import is_running
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -316,7 +316,7 @@ def test_large_vocabularies_need_wider_ids(tmp_path):
 
 
 def test_records_of_many_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr("bert_jax.data.records._SHARD_BYTES", 2000)
+    monkeypatch.setattr("bert_jax.data.records._SHARD_PIECES", 200)
     build_corpus(documents(60), TOKENIZER, tmp_path / "c", heldout_fraction=0)
     assert len(list((tmp_path / "c").glob("corpus-train.array_record-*"))) > 2
     builder = tfds.builder_from_directory(tmp_path / "c")
@@ -361,8 +361,8 @@ def test_progress_adds_up(tmp_path):
 
 
 def test_pids_that_are_not_running():
-    assert corpus_module._is_running(str(os.getpid()))
-    assert not corpus_module._is_running("not a number")
+    assert is_running(str(os.getpid()))
+    assert not is_running("not a number")
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert not corpus_module._is_running(str(process.pid))
+    assert not is_running(str(process.pid))

@@ -9,8 +9,8 @@ from bert_jax.data.corpus import Corpus
 from tests.text.vocabulary import small_tokenizer
 
 
-def run(*flags, cwd):
-    command = [sys.executable, "-W", "error", "-m", "experiments.build_corpus", *flags]
+def run(*flags, cwd, experiment="build_corpus"):
+    command = [sys.executable, "-W", "error", "-m", f"experiments.{experiment}", *flags]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
 
@@ -51,6 +51,56 @@ def test_without_a_vocabulary_one_is_learned(here):
     assert {"the", "cats", "[MASK]"} <= set(corpus.tokenizer.pieces)
     assert corpus.report.unk_rate == 0.0
     assert "was built before" in run(*flags, cwd=here).stdout
+
+
+def test_beam_makes_the_same_bytes_vocabulary_included(here):
+    pytest.importorskip("apache_beam")
+    options = "--beam_runner=DirectRunner", "--beam_options=--direct_num_workers=1"
+    for data_dir, flags in (("local", ["--workers=1"]), ("beam", options)):
+        done = run("--input=in", "--vocab_size=60", f"--data_dir={data_dir}", *flags, cwd=here)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "sentences" in done.stdout and "90 (3.0 a document)" in done.stdout
+    assert all_bytes(here / "local") == all_bytes(here / "beam")
+    result = json.loads((here / "beam" / "result.json").read_text())
+    assert result["documents"] == 30 and result["beam_runner"] == "DirectRunner"
+    assert result["beam_options"] == ["--direct_num_workers=1"]
+    assert sorted(path.name for path in here.iterdir()) == ["beam", "in", "local", "vocab.txt"]
+
+
+def all_bytes(folder):
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "result.json"
+    }
+    content = json.loads(files["corpus.json"])
+    del content["report"]["seconds"]
+    return files | {"corpus.json": content}
+
+
+def test_beam_is_not_imported_without_its_flag(here):
+    for name in ("build_corpus", "learn_vocab"):
+        program = f"import sys, experiments.{name}; sys.exit('apache_beam' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--beam_options=--x=1"], "got --beam_options=--x=1 without --beam_runner; expected"),
+        (["--beam_runner=Nope"], "got Beam runner 'Nope', which cannot be had"),
+        (["--beam_runner=DirectRunner", "--workers=2"], "got --workers beside --beam_runner"),
+        (["--beam_runner=DirectRunner", "--beam_options=--y=1"], "got Beam option --y, which"),
+    ],
+)
+@pytest.mark.parametrize("experiment", ["build_corpus", "learn_vocab"])
+def test_mistakes_about_beam_are_one_line_and_leave_nothing(here, experiment, flags, message):
+    pytest.importorskip("apache_beam")
+    output = "--data_dir=c" if experiment == "build_corpus" else "--output=v.txt"
+    done = run("--input=in", output, *flags, cwd=here, experiment=experiment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and message in done.stderr
+    assert sorted(path.name for path in here.iterdir()) == ["in", "vocab.txt"]
 
 
 @pytest.mark.parametrize(

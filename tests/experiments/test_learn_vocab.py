@@ -65,6 +65,20 @@ def test_writes_a_vocabulary_its_record_and_a_plot_and_reuses_the_counts(text, t
     assert again.read_text() == unpacked.read_text() == out.read_text()
 
 
+def test_beam_learns_the_same_vocabulary(text, tmp_path):
+    pytest.importorskip("apache_beam")
+    for name, flags in (("here", []), ("beam", ["--beam_runner=DirectRunner"])):
+        out = f"--output={tmp_path}/{name}.txt"
+        ran = learn(f"--input={text}", "--vocab_size=90", "--coverage=1", out, *flags)
+        assert (ran.returncode, ran.stderr) == (0, "")
+    assert (tmp_path / "here.txt").read_text() == (tmp_path / "beam.txt").read_text()
+    here, beam = (json.loads((tmp_path / f"{n}.txt.json").read_text()) for n in ("here", "beam"))
+    for record in (here, beam):
+        for measured in ("seconds_counting", "seconds_learning", "peak_rss_bytes"):
+            del record[measured]
+    assert here == beam
+
+
 def test_mistakes_are_one_line_and_leave_nothing_behind(text, tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "image.txt").write_bytes(b"\x89PNG\0\0")
