@@ -38,7 +38,7 @@ from typing import Any, cast
 
 from absl import flags
 
-from bert_jax.beam_run import BeamRun
+from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.sources import Source, open_source

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bert_jax.beam_run import BeamRun
+from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.sources import Source, open_source
 from bert_jax.errors import UserError

@@ -29,7 +29,7 @@ from typing import cast
 
 from absl import flags
 
-from bert_jax.beam_run import BeamRun
+from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format, find_files, format_of
 from bert_jax.errors import UserError

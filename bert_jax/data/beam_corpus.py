@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from bert_jax.beam_run import BeamRun
+from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.doctor import Doctor
 from bert_jax.data.document import Document
 from bert_jax.data.documents import ArraysWriter, Documents

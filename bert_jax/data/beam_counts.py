@@ -9,10 +9,10 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 
-from bert_jax.beam_run import BeamRun, Task, attempt
+from bert_jax.data.beam_run import BeamRun, Task, attempt
 from bert_jax.data.document import Document
+from bert_jax.data.partial_folder import partial_folder
 from bert_jax.data.sources import Source, shares_of
-from bert_jax.partial_folder import partial_folder
 from bert_jax.text.text_blocks import Block, blocks_of_files, blocks_of_texts
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words_in_blocks
 

@@ -20,11 +20,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bert_jax.beam_run import BeamRun
 from bert_jax.data.beam_corpus import write_with_beam
+from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.doctor import CorpusReport, Doctor
 from bert_jax.data.document import Document
 from bert_jax.data.documents import ArraysWriter, Documents, write_arrays
+from bert_jax.data.partial_folder import partial_folder
 from bert_jax.data.records import (
     RecordWriter,
     Shard,
@@ -37,7 +38,6 @@ from bert_jax.data.sources import Source
 from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
-from bert_jax.partial_folder import partial_folder
 from bert_jax.text.tokenizer import Tokenizer
 
 SPLITS = ("train", "heldout")

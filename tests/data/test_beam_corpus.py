@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bert_jax.beam_run import BeamRun
 from bert_jax.data import records, sources
+from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
@@ -196,7 +196,7 @@ def test_a_worker_that_fails_is_no_users_mistake_and_leaves_nothing(texts, tmp_p
 KILLED = """
 import os, signal, sys
 from functools import partial
-from bert_jax.beam_run import BeamRun
+from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import build_corpus
 from bert_jax.data.sources import Source, open_source
 from tests.text.vocabulary import small_tokenizer

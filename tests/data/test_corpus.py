@@ -16,11 +16,11 @@ from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.document import Document
 from bert_jax.data.documents import Documents
 from bert_jax.data.example import encode_example
+from bert_jax.data.partial_folder import is_running
 from bert_jax.data.records import record_features
 from bert_jax.data.sources import open_source
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
-from bert_jax.partial_folder import is_running
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
