@@ -4,10 +4,13 @@ r"""Compile the training step for machines you do not have, and say what it woul
     python -m launch.compile_only --topology=h100:8 --model=large --mesh=fsdp:8 --batch_size=256
 
 No accelerator is needed. For TPUs (v4, v5e, v5p, v6e) libtpu compiles the very program that
-`experiments.pretrain` runs (`pip install -e '.[tpu]'`, 400 MB); for GPUs (a100, h100) XLA's
-partitioner cuts it for as many devices, and memory is an estimate. It prints whether the step fits,
-what the devices send each other, and the least time a step can take: no schedule beats it, a real
-run takes longer. A step that does not fit is an answer, exit status 0, with a plan that would.
+`experiments.pretrain` runs (`pip install -e '.[tpu]'`, 400 MB). For GPUs (a100, h100) XLA's own
+compiler does, where it is installed (`'.[cuda]'`, 5 GB); without, the program is cut for as many
+devices and compiled for CPU: the collectives are those of any backend, memory is an estimate.
+
+It prints whether the step fits, what the devices send each other, and the least time a step can
+take: no schedule beats it, a real run takes longer. A step that does not fit is an answer, exit
+status 0, with a plan that would.
 """
 
 import dataclasses
