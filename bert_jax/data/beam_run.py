@@ -133,7 +133,7 @@ def _import_beam() -> Any:
     except ImportError as error:
         raise UserError(
             f"got a Beam runner, but Beam cannot be imported ({error}); expected it installed: "
-            "python3 -m pip install -c constraints.txt -e '.[beam]'"
+            "python3 -m pip install -c constraints-beam.txt -e '.[beam]'"
         ) from error
     finally:
         logging.disable(heard)
