@@ -3,7 +3,8 @@
     %all-reduce.5 = (f32[768]{0}, f32[768]{0}) all-reduce(…), replica_groups=[1,8]<=[8], …
     %while.2 = (…) while(…), body=%body.1, backend_config={"known_trip_count":{"n":"12"}…}
 
-A loop's body stands in the text once; what it sends is taken as often as the loop turns.
+A loop's body stands in the text once; what it sends is taken as often as the loop turns. Where the
+compiler does not say how often (that for TPUs), its condition does: `compare(i, 12), direction=LT`.
 """
 
 from __future__ import annotations
@@ -112,8 +113,7 @@ def _times_run(computations: Mapping[str, list[str]], entry: str) -> Counter[str
     def visit(name: str, factor: int) -> None:
         times[name] += factor
         for line in computations.get(name, ()):
-            turns = _TURNS.search(line) if " while(" in line else None
-            inner = factor * (int(turns[1]) if turns else 1)
+            inner = factor * (_turns(line, computations) if " while(" in line else 1)
             for role, called in _CALLED.findall(line):
                 if role != "to_apply" or " call(" in line:
                     visit(called, inner)
@@ -123,6 +123,24 @@ def _times_run(computations: Mapping[str, list[str]], entry: str) -> Counter[str
 
     visit(entry, 1)
     return times
+
+
+def _turns(line: str, computations: Mapping[str, list[str]]) -> int:
+    """How often the loop of this line turns; jax's loops count from 0 in steps of 1."""
+    stated = _TURNS.search(line)
+    if stated:
+        return int(stated[1])
+    called = dict(_CALLED.findall(line))
+    condition = "\n".join(computations[called["condition"]])
+    compared = re.search(
+        r"ROOT .* compare\((?:.*%)?[\w.\-]+, .*?%([\w.\-]+)\), direction=LT", condition
+    )
+    limit = compared and re.search(rf"%{re.escape(compared[1])} = .* constant\((\d+)\)", condition)
+    if limit:
+        return int(limit[1])
+    if any(_COLLECTIVE.search(each) for each in computations[called["body"]]):
+        raise ValueError(f"a loop that sends does not say how often it turns: {line.strip()}")
+    return 1
 
 
 def _bytes(shapes: str) -> float:

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -23,9 +24,20 @@ PROGRAM = """HloModule jit_step, is_scheduled=true
   ROOT %less = pred[] compare(%i, %n), direction=LT
 }
 
+%sends (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %all-to-all.1 = f32[8]{0:T(128)} all-to-all(%x), replica_groups={}, dimensions={0}
+}
+
+%until (p: (s32[], f32[8])) -> pred[] {
+  %constant.1.clone = s32[]{:T(128)} constant(24)
+  %i = s32[]{:T(128)} get-tuple-element(%p), index=0
+  ROOT %lt.1 = pred[]{:T(512)} compare(%i, %constant.1.clone), direction=LT, metadata={a="b"}
+}
+
 ENTRY %main (p: f32[1024]) -> f32[1024] {
   %while.1 = (s32[], f32[1024]{0}) while(%t), condition=%condition, body=%body, \
 backend_config={"known_trip_count":{"n":"12"}}
+  %while.2 = (s32[], f32[8]{0}) while(%u), condition=%until, body=%sends
   %all-gather-start = (bf16[128]{0}, bf16[512]{0}) all-gather-start(%y), \
 replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
   %all-gather-done = bf16[512]{0} all-gather-done(%all-gather-start)
@@ -42,6 +54,7 @@ def test_every_kind_is_counted_as_often_as_it_runs():
     assert read_collectives(PROGRAM, devices=8) == {
         "all-gather": Traffic(1, 1024.0, 768.0),
         "all-reduce": Traffic(13, 12 * 4096.0 + 1024.0, 12 * 4096.0 + 1536.0),
+        "all-to-all": Traffic(24, 24 * 32.0, 24 * 28.0),
         "collective-permute": Traffic(1, 40.0, 40.0),
         "reduce-scatter": Traffic(1, 2048.0, 1792.0),
     }
@@ -57,3 +70,9 @@ def test_a_gradient_over_four_devices_is_one_all_reduce_of_its_size():
     size = 64 * 32 * 4.0
     traffic = read_collectives(step.lower(w, x).compile().as_text(), devices=4)
     assert traffic == {"all-reduce": Traffic(1, size, 2 * 3 / 4 * size)}
+
+
+def test_a_loop_that_sends_and_does_not_say_how_often_is_no_figure():
+    program = PROGRAM.replace("constant(24)", "parameter(1)")
+    with pytest.raises(ValueError, match="a loop that sends does not say how often it turns"):
+        read_collectives(program, devices=8)
