@@ -83,7 +83,7 @@ CASES = {
     "--distributed": "got no connection between the processes",
     "--attention=flash": "flag --attention=flash: value should be one of <auto|einsum|fused",
     "--attention=splash": "expected --attention_dropout=0 beside it",
-    "--attention_dropout=1": "flag --attention_dropout=1.0: 1.0 is not a number in the range",
+    "--attention_dropout=1": "flag --attention_dropout=1: 1.0 is not a number in the range",
     "--attention=fused": "got --attention=fused for a model with attention_probs_dropout_prob=0.1",
     "--remat=some": "flag --remat=some: value should be one of <none|products|layers>",
     "--keep=0": "flag --keep=0",

@@ -76,7 +76,7 @@ MISTAKES = {
     "--optimizer=row_lazy_adamw": "got a row-lazy optimiser with a tied decoder",
     "--attention=ring": "flag --attention=ring: value should be one of",
     "--attention=splash": "--attention_dropout=0 beside it, since a kernel drops no attention",
-    "--attention_dropout=1": "flag --attention_dropout=1.0: 1.0 is not a number in the range",
+    "--attention_dropout=1": "flag --attention_dropout=1: 1.0 is not a number in the range",
     "--remat=some": "flag --remat=some: value should be one of",
     "--dtype=int8": "flag --dtype=int8: value should be one of",
     "--scan_layers=maybe": "flag --scan_layers=maybe",
