@@ -69,10 +69,10 @@ def write_with_beam(
     work = folder / "work"
     for name in ("shares", "plan", "written"):
         (work / name).mkdir(parents=True)
-    tokenise_one = partial(_tokenise_share, tokenizer=tokenizer, folder=work / "shares")
+    tokenise_one = partial(_tokenise_share, tokenizer=tokenizer, work=work)
     with _watch(work / "shares", len(source.shares), source.total_bytes or 0, progress):
         beam.for_each(tokenise_one, list(enumerate(source.shares)), work)
-    _plan(selection, doctor, work, splits)
+    _plan(len(source.shares), selection, doctor, work, splits)
     planned = {split: sorted((work / "plan").glob(f"{split}-*")) for split in splits}
     write_one = partial(_write_shard, vocab_size=tokenizer.vocab_size, work=work)
     beam.for_each(write_one, [plan.name for split in splits for plan in planned[split]], work)
@@ -106,12 +106,16 @@ class _PlacedHead(DocumentHead):
         return replace(super().without_lines(drop), kept=self.sentences_without(drop))
 
 
+def _share(work: Path, number: int) -> Path:
+    return work / "shares" / f"{number:06d}"
+
+
 def _tokenise_share(
-    task: tuple[int, Callable[[], Iterator[Document]]], tokenizer: Tokenizer, folder: Path
+    task: tuple[int, Callable[[], Iterator[Document]]], tokenizer: Tokenizer, work: Path
 ) -> None:
     number, read = task
     with (
-        _whole_folder(folder / f"{number:06d}") as share,
+        _whole_folder(_share(work, number)) as share,
         ArraysWriter(share, tokenizer.vocab_size) as arrays,
         (share / "heads").open("wb") as heads,
     ):
@@ -122,9 +126,13 @@ def _tokenise_share(
             pickle.dump(_PlacedHead(**head, share=number, index=index), heads)
 
 
-def _plan(selection: Selection, doctor: Doctor, work: Path, splits: Sequence[str]) -> None:
+def _plan(
+    shares: int, selection: Selection, doctor: Doctor, work: Path, splits: Sequence[str]
+) -> None:
     """Write, for every shard, which documents it holds: (share, index, name, kept) each."""
-    heads = chain.from_iterable(map(_unpickle, sorted((work / "shares").glob("*/heads"))))
+    # By number, not by a glob: workers that died may have left unfinished folders beside them.
+    files = (_share(work, number) / "heads" for number in range(shares))
+    heads = chain.from_iterable(map(_unpickle, files))
     numbers = {split: ShardNumbers() for split in splits}
     plans: dict[str, BinaryIO] = {}
     with ExitStack() as stack:
@@ -140,7 +148,7 @@ def _plan(selection: Selection, doctor: Doctor, work: Path, splits: Sequence[str
 def _write_shard(name: str, vocab_size: int, work: Path) -> None:
     with _whole_folder(work / "written" / name) as written:
         records = ShardWriter(written / "records")
-        load = lru_cache(8)(lambda share: Documents.load(work / "shares" / f"{share:06d}"))
+        load = lru_cache(8)(lambda share: Documents.load(_share(work, share)))
         with ArraysWriter(written, vocab_size) as arrays:
             for share, index, document, kept in _unpickle(work / "plan" / name):
                 pieces, lengths = _pieces_of(load(share), index)

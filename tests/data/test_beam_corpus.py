@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def texts(tmp_path, monkeypatch):
 
 
 class Unreliable:
-    """A runner that does tasks in any order, and some of them twice."""
+    """A runner that does tasks in any order, some of them twice, and whose workers die."""
 
     def __init__(self, seed=0):
         self.random = random.Random(seed)
@@ -71,6 +72,9 @@ class Unreliable:
         self.random.shuffle(tasks)
         for task in tasks:
             pickle.loads(pickle.dumps(work))(pickle.loads(pickle.dumps(task)))
+        for made in [*folder.glob("shares/0*"), *folder.glob("written/t*")]:
+            left_behind = made.with_name(f".{made.name}.{self.random.random()}")
+            shutil.copytree(made, left_behind)
 
 
 @pytest.mark.parametrize("drop_lines", [False, True])
