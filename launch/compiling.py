@@ -118,15 +118,16 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         step: Any = run.train_step  # from jax.jit, which its type does not say
         compiled = step.lower(run.abstract_state, _batch(plan, mesh)).compile()
     except jax.errors.JaxRuntimeError as error:
-        used = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm", str(error))
-        if "RESOURCE_EXHAUSTED" not in str(error) or not used:
+        lacking = out_of_memory(str(error))
+        if lacking is None:
             raise
+        used, memory_of = lacking
         return Compiled(
             fits=False,
-            memory=_bytes(used[1], used[2]),
+            memory=used,
             collectives={},
             seconds=time.perf_counter() - began,
-            **(said | {"memory_of": _bytes(used[3], used[4])}),
+            **(said | {"memory_of": memory_of}),
         )
     analysis = compiled.memory_analysis()
     memory = (
@@ -251,6 +252,19 @@ def _bytes_a_device(tree: Any) -> float:
             for leaf in leaves
         )
     )
+
+
+def out_of_memory(message: str) -> tuple[float, float] | None:
+    """Bytes that libtpu found to be needed, at least, and those there are; None: another error."""
+    size = r"([\d.]+)([KMGT])"
+    for words in (
+        rf"\({size}\) exceeds available HBM \({size}\)",
+        rf"Used {size} of {size} hbm",
+    ):
+        said = re.search(words, message)
+        if said and "RESOURCE_EXHAUSTED" in message:
+            return _bytes(said[1], said[2]), _bytes(said[3], said[4])
+    return None
 
 
 def _bytes(number: str, unit: str) -> float:

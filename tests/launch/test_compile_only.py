@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from launch.compiling import out_of_memory
 from tests.experiments.runs import REPOSITORY
 
 SMALL = ("--model=tiny", "--vocab_size=1000", "--length=32", "--batch_size=16")
@@ -59,6 +60,26 @@ def test_a_tpu_program_compiles(tmp_path, attention):
     assert result["fits"] and result["compiler"] == "libtpu"
     assert result["memory"] >= result["arguments"] > 0
     assert result["bytes_sent_a_device"] > 0
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total"
+            " memory required for HLO temporaries (25.50G) exceeds available HBM (15.75G). HLO",
+            (25.5 * 2**30, 15.75 * 2**30),
+        ),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 19.50G of 512.0M hbm.",
+            (19.5 * 2**30, 2**29),
+        ),
+        ("INTERNAL: (1.00G) exceeds available HBM (1.00G)", None),
+        ("RESOURCE_EXHAUSTED: no port is left", None),
+    ],
+)
+def test_what_libtpu_says_of_memory_is_read(message, expected):
+    assert out_of_memory(message) == expected
 
 
 MISTAKES = {
