@@ -40,6 +40,10 @@ ACTIVATION_NAMES = (
 )
 
 
+# The published sizes, each a constructor of `BertConfig`.
+PRESETS = ("tiny", "mini", "small", "medium", "base", "large")
+
+
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
     """Sizes and choices of one BERT. The defaults are BERT-base, uncased, as published.

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh
 
-from bert_jax.config import BertConfig
+from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
@@ -277,15 +277,14 @@ def _phases(text: str) -> list[Phase]:
 
 
 def _model_config(name: str, vocab_size: int, phases: list[Phase]) -> BertConfig:
-    presets = ("tiny", "mini", "small", "medium", "base", "large")
-    if name in presets:
+    if name in PRESETS:
         config = getattr(BertConfig, name)(vocab_size=vocab_size)
     elif name.endswith(".json"):
         config = BertConfig.from_json(name)
         config = dataclasses.replace(config, vocab_size=vocab_size)
     else:
         raise UserError(
-            f"got --model={name}; expected a config.json or one of {', '.join(presets)}"
+            f"got --model={name}; expected a config.json or one of {', '.join(PRESETS)}"
         )
     if FLAGS.untied:
         config = config.replace(tie_word_embeddings=False)

@@ -20,7 +20,7 @@ import jax
 from absl import flags
 
 from bert_jax.analysis.flops import RowShape, training_flops
-from bert_jax.config import BertConfig
+from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
@@ -33,11 +33,9 @@ from launch.compiling import Compiled, Plan, compile_plan, what_would_fit
 from launch.least_time import LeastTime, least_time
 from launch.machines import GIB, Topology, parse_topology
 
-_PRESETS = ("tiny", "mini", "small", "medium", "base", "large")
-
 FLAGS = flags.FLAGS
 flags.DEFINE_string("topology", "v5e:2x4", "KIND:SHAPE, as in v5e:16x16, v5p:2x2x1 or h100:8.")
-flags.DEFINE_string("model", "base", f"{', '.join(_PRESETS)}, or a config.json.")
+flags.DEFINE_string("model", "base", f"{', '.join(PRESETS)}, or a config.json.")
 flags.DEFINE_integer("vocab_size", 30522, "Pieces of the vocabulary.", lower_bound=1)
 flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
 flags.DEFINE_integer("batch_size", 256, "Rows of the global batch.", lower_bound=1)
@@ -68,7 +66,7 @@ def main() -> None:
     if not compiled.fits and FLAGS.suggest:
         fitting = what_would_fit(topology, plan)
     result = _result(topology, plan, compiled, bound, flops)
-    result["would_fit"] = _flags_of(fitting) if fitting else None
+    result["would_fit"] = _flags_of(fitting[0]) if fitting else None
     if FLAGS.json:
         try:
             command.write_json(FLAGS.json, result)
@@ -81,13 +79,13 @@ def main() -> None:
 
 
 def _plan() -> Plan:
-    if FLAGS.model in _PRESETS:
+    if FLAGS.model in PRESETS:
         config = getattr(BertConfig, FLAGS.model)(vocab_size=FLAGS.vocab_size)
     elif FLAGS.model.endswith(".json"):
         config = BertConfig.from_json(FLAGS.model).replace(vocab_size=FLAGS.vocab_size)
     else:
         raise UserError(
-            f"got --model={FLAGS.model}; expected a config.json or one of {', '.join(_PRESETS)}"
+            f"got --model={FLAGS.model}; expected a config.json or one of {', '.join(PRESETS)}"
         )
     if FLAGS.attention_dropout is not None:
         config = config.replace(attention_probs_dropout_prob=FLAGS.attention_dropout)

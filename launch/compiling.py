@@ -145,23 +145,22 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
     )
 
 
-def what_would_fit(topology: Topology, plan: Plan) -> Plan | None:
-    """The first plan that fits, trying rematerialisation first, then microbatches, then
-    sharded parameters.
+def what_would_fit(topology: Topology, plan: Plan) -> tuple[Plan, Compiled] | None:
+    """The first plan that fits, and what it compiles to.
 
-    All compute the same loss. None: nothing helps, and the model wants more devices.
+    Tries rematerialisation first, then microbatches, then sharded parameters. All compute the same
+    loss. None: nothing helps, and the model wants more devices.
     """
     ways = create_mesh_sizes(topology, plan.mesh)
     sharded = {"fsdp": ways["data"] * ways["fsdp"], "tensor": ways["tensor"]}
-    recomputed = replace(plan, remat="layers")
-    if recomputed != plan and compile_plan(topology, recomputed).fits:
-        return recomputed
     for mesh in [plan.mesh] + ([sharded] if ways["data"] > 1 else []):
         accumulate = plan.accumulate
         while plan.batch_size % (accumulate * ways["data"] * ways["fsdp"]) == 0:
-            tried = replace(recomputed, mesh=mesh, accumulate=accumulate)
-            if tried not in (plan, recomputed) and compile_plan(topology, tried).fits:
-                return tried
+            tried = replace(plan, mesh=mesh, accumulate=accumulate, remat="layers")
+            if tried != plan:
+                compiled = compile_plan(topology, tried)
+                if compiled.fits:
+                    return tried, compiled
             accumulate *= 2
     return None
 

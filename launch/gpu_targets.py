@@ -1,7 +1,7 @@
 """What XLA's compiler wants to know of a GPU that is not there, as text of its `GpuTargetConfig`.
 
-Figures: NVIDIA's tuning guides of Ampere and Hopper, section "occupancy" and "memory", and what
-`cudaGetDeviceProperties` says of an A100 SXM 80 GB and an H100 SXM 80 GB.
+Figures of the A100 SXM 80 GB and the H100 SXM 80 GB, held against the target configurations that
+XLA keeps of them (https://github.com/openxla/xla, xla/backends/gpu/target_config/specs).
 """
 
 from dataclasses import dataclass

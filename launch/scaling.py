@@ -7,7 +7,8 @@ billion words; nine tenths with rows of 128 tokens, one tenth with 512) for ever
 `launch.compile_only`'s code, and prints docs/scaling.md's tables: what a device holds and sends,
 what bounds a step, how many cores feed it, hours for the whole recipe and how much of it a day
 buys. Steps are larger than 256 rows where machines are, and fewer, so that the tokens are the
-same. What is compiled is kept: the same command goes on where it was stopped. Needs '.[tpu]'.
+same. What is compiled is kept: the same command goes on where it was stopped. Needs '.[tpu]', and
+'.[cuda]' for the figures of GPUs to be their compiler's own.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ import jax
 from absl import flags
 
 from bert_jax.analysis.flops import RowShape, training_flops
-from bert_jax.config import BertConfig
+from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
 from experiments import command
@@ -88,14 +89,19 @@ def main() -> None:
     """Compile what is not there yet, then print."""
     jax.config.update("jax_platforms", "cpu")
     for model in FLAGS.models:
-        if model not in ("tiny", "mini", "small", "medium", "base", "large"):
-            raise UserError(f"got --models={model}; expected presets such as base and large")
+        if model not in PRESETS:
+            raise UserError(f"got --models={model}; expected some of {', '.join(PRESETS)}")
     topologies = {name: parse_topology(name) for name in FLAGS.topologies}
     for name, topology in topologies.items():
         if topology.kind not in _TOKENS_A_DEVICE:
             raise UserError(f"got --topologies={name}; expected v5e and h100 machines")
     workdir = Path(FLAGS.workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"got --workdir={workdir}, which cannot be made ({error.strerror}); expected a folder"
+        ) from error
     text = ""
     for model in FLAGS.models:
         plans = {
@@ -119,9 +125,7 @@ def _cell(workdir: Path, name: str, topology: Topology, model: str, length: int)
     plan = Plan(config, {"data": -1}, batch_size, length, predictions, optimizer=optimizer)
     compiled = compile_plan(topology, plan)
     if not compiled.fits:
-        fitting = what_would_fit(topology, plan)
-        if fitting is not None:
-            plan, compiled = fitting, compile_plan(topology, fitting)
+        plan, compiled = what_would_fit(topology, plan) or (plan, compiled)
     flops = training_flops(config, RowShape(length, predictions, 1))
     least = least_time(topology, compiled, flops * batch_size)
     mesh = ",".join(f"{axis}:{size}" for axis, size in compiled.mesh.items() if size != 1)

@@ -1,10 +1,12 @@
 """Who may look at whom: the attention mask, and the instance ids it is made of.
 
-instance ids   1 1 2 0       1 1 . .     rows are queries, columns keys
-                          ->     1 1 . .
-                                 . . 1 .
-                                 1 1 1 .      0 is padding: nobody looks at it, and what it
-                                              sees itself does not matter
+instance ids         mask: rows are queries, columns keys
+
+                     1 1 . .
+1 1 2 0       ->     1 1 . .
+                     . . 1 .
+                     1 1 1 .     0 is padding: nobody looks at it, and what it sees itself
+                                 does not matter
 """
 
 import dataclasses

@@ -57,6 +57,19 @@ def same_shape(name: str, got: jax.Array, wanted_name: str, wanted: jax.Array) -
         )
 
 
+def drops_nothing(kernel: str, rate: float, seed: jax.Array | None) -> None:
+    """Check that no attention weights are to be dropped, which kernels do not do.
+
+    Raises:
+        UserError: they are: there is a seed.
+    """
+    if seed is not None:
+        raise UserError(
+            f"got attention_probs_dropout_prob={rate} with {kernel} attention, which drops no"
+            " attention weights; expected 0, or einsum attention"
+        )
+
+
 def as_allowed(mask: Any, rows: int, length: int) -> Allowed | None:
     """Turn an attention mask into what attention weights are masked with.
 

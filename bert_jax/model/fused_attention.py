@@ -7,8 +7,8 @@ trains; without dropout, and wherever nothing is dropped, results are those of `
 
 import jax
 
-from bert_jax.errors import UserError
 from bert_jax.model.allowed import Allowed
+from bert_jax.model.checks import drops_nothing
 
 
 def attend(
@@ -26,10 +26,6 @@ def attend(
     Raises:
         UserError: attention weights are to be dropped.
     """
-    if seed is not None:
-        raise UserError(
-            f"got attention_probs_dropout_prob={rate} with fused attention, which drops no"
-            " attention weights; expected 0, or einsum attention"
-        )
+    drops_nothing("fused", rate, seed)
     mask = None if allowed is None else allowed.mask
     return jax.nn.dot_product_attention(query, key, value, mask=mask)

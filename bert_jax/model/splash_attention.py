@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
 from bert_jax.errors import UserError
 from bert_jax.model.allowed import Allowed
+from bert_jax.model.checks import drops_nothing
 
 _LANES = 128  # a block is a multiple of a TPU's vector registers
 _LONGEST_BLOCK = 512
@@ -47,11 +47,7 @@ def attend(
     Raises:
         UserError: attention weights are to be dropped, or a mask that is not made of instance ids.
     """
-    if seed is not None:
-        raise UserError(
-            f"got attention_probs_dropout_prob={rate} with splash attention, which drops no"
-            " attention weights; expected 0, or einsum attention"
-        )
+    drops_nothing("splash", rate, seed)
     rows, length = query.shape[:2]
     if allowed is None:
         ids = jnp.ones((rows, length), jnp.int32)
@@ -69,6 +65,9 @@ def attend(
 def _attend_within(
     query: jax.Array, key: jax.Array, value: jax.Array, ids: jax.Array, *, interpret: bool
 ) -> jax.Array:
+    # Here and not above: experimental, wanted on TPUs only, and slow to import.
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
     length, heads = query.shape[1:3]
     padded = _LANES * math.ceil(length / _LANES)
     block = math.gcd(padded, _LONGEST_BLOCK)

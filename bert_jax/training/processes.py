@@ -60,7 +60,9 @@ def join_processes(
     if not found and given == (None, None, None):
         return
     if not found:
-        _await(*_check(coordinator, processes, process_id))
+        host, port = _checked(coordinator, processes, process_id)
+        if process_id:
+            _await(host, port)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -77,10 +79,10 @@ def join_processes(
     _connect()
 
 
-def _check(
+def _checked(
     coordinator: str | None, processes: int | None, process_id: int | None
-) -> tuple[str, int, bool]:
-    """Return host and port, and whether another process is to be there."""
+) -> tuple[str, int]:
+    """Return host and port of process 0."""
     if coordinator is None or processes is None or process_id is None:
         raise UserError(
             f"got --coordinator={coordinator} --processes={processes} --process_id={process_id};"
@@ -94,13 +96,13 @@ def _check(
             f"got --process_id={process_id} of --processes={processes}; expected 0 to"
             f" {processes - 1}"
         )
-    return host, int(port), process_id > 0
+    return host, int(port)
 
 
-def _await(host: str, port: int, other: bool) -> None:
+def _await(host: str, port: int) -> None:
     """Wait until process 0 can be reached: jax would end this process with a stack of C++."""
     deadline = time.monotonic() + JOIN_SECONDS
-    while other:
+    while True:
         try:
             socket.create_connection((host, port), timeout=5).close()
             return

@@ -24,7 +24,7 @@ import optax
 from absl import flags
 
 from bert_jax.analysis.audit_log import AuditLog
-from bert_jax.config import BertConfig
+from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.model.parameters import token_table
 from bert_jax.training.assembly import assemble_pretrainer
@@ -33,8 +33,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
 from experiments import command
 
-_PRESETS = ("tiny", "mini", "small", "medium", "base", "large")
-_MODEL = flags.DEFINE_enum("model", "tiny", _PRESETS, "size of the model")
+_MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "size of the model")
 _VOCAB = flags.DEFINE_integer("vocab_size", 8192, "V, rows of the token table", lower_bound=8)
 _BATCH = flags.DEFINE_integer("batch_size", 64, "B, rows of the batch", lower_bound=1)
 _LENGTH = flags.DEFINE_integer("length", 128, "L, tokens of a row", lower_bound=8)

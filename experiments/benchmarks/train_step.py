@@ -27,7 +27,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from bert_jax.config import BertConfig
+from bert_jax.config import PRESETS, BertConfig
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.cpu_memory import keep_freed_memory
@@ -35,8 +35,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
 from experiments import command
 
-_PRESETS = ("tiny", "mini", "small", "medium", "base", "large")
-_MODEL = flags.DEFINE_enum("model", "base", _PRESETS, "size of the model")
+_MODEL = flags.DEFINE_enum("model", "base", PRESETS, "size of the model")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "rows a step", lower_bound=1)
 _LENGTH = flags.DEFINE_integer("length", 128, "tokens a row", lower_bound=8)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "compute dtype")

@@ -44,7 +44,7 @@ def outputs_and_gradient(products, instances, mask):
 def assert_equal(products, instances, mask):
     hidden, gradient = outputs_and_gradient(products, instances, mask)
     expected, expected_gradient = outputs_and_gradient(PLAIN, instances, mask)
-    np.testing.assert_allclose(hidden, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(hidden, expected, rtol=1e-5, atol=1e-6)
     for g, e in zip(gradient, expected_gradient, strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-5, atol=1e-5 * np.abs(e).max() + 1e-6)
 
