@@ -18,19 +18,20 @@ if [ "$(cat .venv/bert_jax.installed 2>/dev/null || true)" = "$wanted" ]; then
     exit 0
 fi
 
-uv() {
-    if command -v uv >/dev/null; then command uv "$@"; else .uv/bin/python -m uv "$@"; fi
-}
-if ! command -v uv >/dev/null && ! [ -x .uv/bin/python ]; then
-    python3 -m venv .uv || { # Debian's Python comes without ensurepip
-        rm -rf .uv
-        python3 -m pip install --quiet --target .uv/virtualenv virtualenv
-        PYTHONPATH=.uv/virtualenv python3 -m virtualenv --quiet .uv
-    }
-    .uv/bin/python -m pip install --quiet uv
+uv=(uv)
+if ! command -v uv >/dev/null; then
+    uv=(.uv/bin/python -m uv)
+    if ! [ -x .uv/bin/python ]; then
+        python3 -m venv .uv || { # Debian's Python comes without ensurepip
+            rm -rf .uv
+            python3 -m pip install --quiet --target .uv/virtualenv virtualenv
+            PYTHONPATH=.uv/virtualenv python3 -m virtualenv --quiet .uv
+        }
+        .uv/bin/python -m pip install --quiet uv
+    fi
 fi
 
-uv venv --quiet --clear --python "$(cat .python-version)" .venv
-uv pip install --quiet --python .venv/bin/python -c constraints.txt -e ".${extras:+[$extras]}"
+"${uv[@]}" venv --quiet --clear --python "$(cat .python-version)" .venv
+"${uv[@]}" pip install --quiet --python .venv/bin/python -c constraints.txt -e ".${extras:+[$extras]}"
 echo "$wanted" >.venv/bert_jax.installed
 echo "setup.sh: .venv is ready, $(.venv/bin/python --version)"
