@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import select
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,8 +29,19 @@ def run(main: Callable[..., None], takes: str = "") -> None:
         takes: what these are, for people; empty where there are none.
 
     Exit status: 0 when `main` returns, 2 for a user's mistake (an unknown or ill-formed flag, a
-    `UserError`), 130 after Ctrl-C. Any other exception is a bug and keeps its traceback.
+    `UserError`), 130 after Ctrl-C, 141 where who read what is printed has gone (`… | head`). Any
+    other exception is a bug and keeps its traceback.
     """
+    try:
+        _run(main, takes)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        sys.exit(141)
+
+
+def _run(main: Callable[..., None], takes: str) -> None:
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
         print(_help())
         return
@@ -46,6 +58,16 @@ def run(main: Callable[..., None], takes: str = "") -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _reader_has_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads; what it still holds is then dropped."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are always reported
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _help() -> str:
