@@ -38,20 +38,24 @@ from jax.sharding import Mesh
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
-from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
 from bert_jax.tasks.rate_factors import Rates
 from bert_jax.tasks.task import Task
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.training.checkpoints import load_json, load_params
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.preemption import StopRequest
 from bert_jax.training.sharding import create_mesh, parse_mesh
 from experiments import command
 from experiments.finetune_report import write_report
-from experiments.finetune_seed import PreparedParts, RunSettings, mean_and_deviation, run_seed
+from experiments.finetune_seed import (
+    PreparedParts,
+    RunSettings,
+    mean_and_deviation,
+    predictions_file,
+    run_seed,
+)
 from experiments.task_data import DataFlags, TaskData, class_weights, read_task
 from experiments.workdir import prepared_workdir
 
@@ -145,7 +149,7 @@ def main() -> None:
                     return
                 results.append(result)
             found.append((point, results))
-    _finish(workdir, parts, runs, found, time.perf_counter() - began)
+    _finish(workdir, parts, found, time.perf_counter() - began)
 
 
 def _pretrained() -> Pretrained:
@@ -276,7 +280,6 @@ def _name(point: Point) -> str:
 def _finish(
     workdir: Path,
     parts: PreparedParts,
-    runs: _Runs,
     found: list[tuple[Point, list[dict[str, Any]]]],
     seconds: float,
 ) -> None:
@@ -312,30 +315,19 @@ def _finish(
         "checkpoint": str(checkpoint),
         "examples": {part: len(examples) for part, examples in parts.examples.items()},
     }
-    predictions = _write_predictions(workdir, parts, runs.of(point), checkpoint, point)
+    predictions = {
+        part: _copy_predictions(checkpoint.parent, workdir, part) for part in parts.measured
+    }
     write_report(workdir, parts.task, predictions, result, _curves(workdir / _name(point), results))
     command.write_json(workdir / "result.json", result)
     command.print_table(f"Fine-tuning in {workdir}", _shown(result))
 
 
-def _write_predictions(
-    workdir: Path, parts: PreparedParts, run: Finetuner, checkpoint: Path, point: Point
-) -> dict[str, list[dict[str, Any]]]:
-    params = load_params(checkpoint)
-    settings = load_json(checkpoint, "head")["settings"]
-    chosen = {k: v for k, v in settings.items() if k != "task"}
-    task = dataclasses.replace(parts.task, **chosen)  # type: ignore[type-var]
-    rows_a_batch = -(-max(_value(point, "batch_size") // 2, 1) // run.mesh.size) * run.mesh.size
-    written = {}
-    for part, examples in parts.examples.items():
-        if part == "train":
-            continue
-        prepared = parts.prepared[part]
-        rows = packed_rows(prepared.features, rows_a_batch)
-        logits = run.predict(params, prepared.features, rows)
-        written[part] = list(task.predictions(examples, prepared, logits))
-        command.write_json_lines(workdir / f"predictions_{part}.jsonl", written[part])
-    return written
+def _copy_predictions(seed_directory: Path, workdir: Path, part: str) -> list[dict[str, Any]]:
+    content = predictions_file(seed_directory, part).read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in content.splitlines()]
+    command.write_json_lines(predictions_file(workdir, part), rows)
+    return rows
 
 
 def _curves(directory: Path, results: list[dict[str, Any]]) -> dict[str, list[dict[str, float]]]:

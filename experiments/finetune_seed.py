@@ -51,6 +51,15 @@ class PreparedParts:
     examples: dict[str, list[Any]]
     prepared: dict[str, Any]
 
+    @property
+    def measured(self) -> list[str]:
+        """The parts that are not trained on: "dev", "test"."""
+        return [part for part in self.prepared if part != "train"]
+
+    def scores(self, task: Task, part: str, logits: np.ndarray) -> dict[str, float]:
+        """The scores of `task` for what was said of a part."""
+        return task.scores(self.examples[part], self.prepared[part], logits)
+
 
 def run_seed(
     run: Finetuner,
@@ -64,8 +73,11 @@ def run_seed(
 ) -> dict[str, Any] | None:
     """Train with one seed in `directory`, from where an earlier call stopped.
 
+    Writes result.json, what the best parameters say of each part (`predictions_dev.jsonl` …), and
+    these parameters (`best/`).
+
     Returns:
-        What `directory/result.json` holds; None where told to stop, after saving.
+        What result.json holds; None where told to stop, after saving.
     """
     finished = directory / "result.json"
     if finished.exists():
@@ -101,7 +113,8 @@ def run_seed(
     else:
         state = checkpoints.restore(run.abstract_state)
         print(f"continuing {directory} from step {start}", file=sys.stderr)
-    dev_rows = packed_rows(parts.prepared["dev"].features, _eval_rows(run, settings))
+    predict = _Predictor(run, parts, settings)
+    at_best = (-1, np.empty(0))  # step and logits of the best evaluation seen
     training, evaluating, tokens = time.perf_counter(), 0.0, 0
     with ExitStack() as stack:
         stack.callback(checkpoints.close)
@@ -113,12 +126,15 @@ def run_seed(
         history = [line[main_score] for line in read_metrics(directory / "heldout.jsonl")]
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
-            nonlocal evaluating
+            nonlocal evaluating, at_best
             evaluating -= time.perf_counter()
-            scores = _measure(run, parts, state.params, "dev", dev_rows)[1]
+            logits = predict("dev", state.params)
+            scores = parts.scores(_calibrated(parts, logits), "dev", logits)
             evaluating += time.perf_counter()
             figures = {f"dev_{name}": value for name, value in scores.items()}
             history.append(figures[main_score])
+            if history[-1] == max(history):
+                at_best = step, logits
             writer.write_heldout(step, figures)
             return figures
 
@@ -158,15 +174,14 @@ def run_seed(
         params = checkpoints.restore(run.abstract_state, best).params
     for step in range(start or 0, reached):
         tokens += int(batches.rows(step).spans(parts.prepared["train"].features)[1].sum())
-    task, scores = _measure(run, parts, params, "dev", dev_rows)
-    measured = {"dev": scores}
-    for part in parts.prepared:
-        if part not in ("train", "dev"):
-            rows = packed_rows(parts.prepared[part].features, _eval_rows(run, settings))
-            logits = run.predict(params, parts.prepared[part].features, rows)
-            measured[part] = task.scores(parts.examples[part], parts.prepared[part], logits)
+    logits = {"dev": at_best[1] if at_best[0] == best else predict("dev", params)}
+    logits |= {part: predict(part, params) for part in parts.measured if part != "dev"}
+    task = _calibrated(parts, logits["dev"])
+    for part in parts.measured:
+        rows = task.predictions(parts.examples[part], parts.prepared[part], logits[part])
+        command.write_json_lines(predictions_file(directory, part), rows)
     result = {
-        "scores": measured,
+        "scores": {part: parts.scores(task, part, logits[part]) for part in parts.measured},
         "seed": seed,
         "steps": reached,
         "best_step": best,
@@ -182,24 +197,36 @@ def run_seed(
     return result
 
 
-def _measure(
-    run: Finetuner, parts: PreparedParts, params: Any, part: str, rows: list[Any]
-) -> tuple[Task, dict[str, float]]:
-    """The task with what is chosen on this part, and its scores there."""
-    prepared, examples = parts.prepared[part], parts.examples[part]
-    logits = run.predict(params, prepared.features, rows)
-    task = parts.task.calibrated(examples, prepared, logits)
-    return task, task.scores(examples, prepared, logits)
+class _Predictor:
+    """`predict(part, params)`: logits of a part, whose sequences are packed into rows once."""
+
+    def __init__(self, run: Finetuner, parts: PreparedParts, settings: RunSettings) -> None:
+        ways = run.mesh.size
+        size = -(-max(settings.batch_size // 2, 1) // ways) * ways
+        self._run, self._prepared = run, parts.prepared
+        self._rows = {p: packed_rows(parts.prepared[p].features, size) for p in parts.measured}
+
+    def __call__(self, part: str, params: Any) -> np.ndarray:
+        return self._run.predict(params, self._prepared[part].features, self._rows[part])
+
+
+def predictions_file(directory: Path, part: str) -> Path:
+    """Where what was said of a part lies, in the directory of a seed or of all."""
+    return directory / f"predictions_{part}.jsonl"
+
+
+def _calibrated(parts: PreparedParts, logits: np.ndarray) -> Task:
+    """The task with what is chosen on the development part."""
+    return parts.task.calibrated(parts.examples["dev"], parts.prepared["dev"], logits)
 
 
 def _main_score(parts: PreparedParts) -> str:
     """The name of the score that models are chosen by."""
-    prepared = parts.prepared["dev"]
-    features = prepared.features
+    features = parts.prepared["dev"].features
     columns = parts.task.head.scores or len(parts.task.labels)
     length = len(features.ids) if parts.task.head.per_token else len(features)
     nothing = np.zeros((length, columns), np.float32)
-    return next(iter(parts.task.scores(parts.examples["dev"], prepared, nothing)))
+    return next(iter(parts.scores(parts.task, "dev", nothing)))
 
 
 def _keep_best(directory: Path, params: Any, pretrained: Pretrained, task: Task) -> None:
@@ -218,11 +245,6 @@ def _keep_best(directory: Path, params: Any, pretrained: Pretrained, task: Task)
 def _tokenizer(pretrained: Pretrained) -> Any:
     assert pretrained.tokenizer is not None  # checked when the checkpoint was read
     return pretrained.tokenizer
-
-
-def _eval_rows(run: Finetuner, settings: RunSettings) -> int:
-    ways = run.mesh.size
-    return -(-max(settings.batch_size // 2, 1) // ways) * ways
 
 
 def _patience_is_out(history: list[float], patience: int) -> bool:
