@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from bert_jax.config import BertConfig
 from bert_jax.data.rows import empty_batch
 from bert_jax.errors import UserError
-from bert_jax.model.products import PLAIN
+from bert_jax.model.backend import products_for
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.optimizers import create_optimizer
@@ -88,7 +88,7 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
     Raises:
         UserError: no compiler for the topology, or a plan that does not fit the mesh.
     """
-    mesh = _mesh(topology, plan.mesh)
+    mesh, platform = _mesh(topology, plan.mesh), topology.device.platform
     began = time.perf_counter()
     rate = warmup_polynomial(1e-4, 1000, 100)
     run = assemble_pretrainer(
@@ -103,7 +103,9 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         accumulate=plan.accumulate,
         remat=plan.remat,
         row_lazy=plan.optimizer == "row_lazy_adamw",
-        products=with_attention(PLAIN, plan.attention, plan.config, mesh, topology.device.platform),
+        products=with_attention(
+            products_for(platform), plan.attention, plan.config, mesh, platform
+        ),
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params))
     arguments = _bytes_a_device((run.abstract_state, _batch(plan, mesh)))

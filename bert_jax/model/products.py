@@ -1,8 +1,8 @@
 """The three matrix products BERT spends its time in, as values.
 
-A module computes with the `Products` it was given. `PLAIN` is einsum and leaves everything to the
-compiler, as TPU and GPU want it; what a CPU needs beyond that is in `cpu_products.py` and nowhere
-else. `backend.py` chooses.
+A module computes with the `Products` it was given. `PLAIN` is einsum, left to automatic
+differentiation, forward mode too. The backward pass of attention that all backends take is in
+`einsum_attention.py`, what a CPU needs beyond that in `cpu_products.py`; `backend.py` chooses.
 """
 
 import dataclasses
