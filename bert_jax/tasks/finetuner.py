@@ -176,7 +176,8 @@ def assemble_finetuner(
     ) -> tuple[jax.Array, Metrics]:
         logits = forward(join_frozen(trained, kept), batch, nnx.Rngs(dropout=key))
         figures = means(head.sums(logits, batch, unit_size, weights))
-        return figures["loss"], figures
+        share = jnp.mean(batch["share"]) if "share" in batch else 1.0
+        return figures["loss"] * share, figures
 
     def train_step(
         state: TrainState, batch: Batch, rates: jax.Array, key: jax.Array

@@ -82,13 +82,24 @@ def sequence_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch
 
 
 def token_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch:
-    """`labels` [B, L] of tokens, with `weights` [B, L] 0 at tokens without one."""
+    """`labels` [B, L] of tokens, with `weights` [B, L] 0 at tokens without one.
+
+    `share` [B], the same in each row, is how many labels there are for one that so many sequences
+    have on average: where sequences of a batch are of about one length, batches of short ones have
+    few. A batch's mean loss times its share gives every label of an epoch the same weight.
+    """
     del unit_size
     source, place = token_places(features, rows)
     labels = np.full((len(rows.sequences), rows.length), NO_LABEL, np.int32)
     labels.reshape(-1)[place] = features.labels[source]
     present = labels != NO_LABEL
-    return {"labels": np.where(present, labels, 0), "weights": present.astype(np.float32)}
+    average = np.count_nonzero(features.labels != NO_LABEL) / len(features)
+    share = present.sum() / max(average * rows.sequences.size, 1e-9)
+    return {
+        "labels": np.where(present, labels, 0),
+        "weights": present.astype(np.float32),
+        "share": np.full(len(labels), share, np.float32),
+    }
 
 
 def span_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
 from bert_jax.tasks.batches import TrainingBatches, packed_rows, sorted_rows
-from bert_jax.tasks.features import Features
+from bert_jax.tasks.features import NO_LABEL, Features
 from bert_jax.tasks.layout import (
     Rows,
     choice_labels,
@@ -55,6 +55,7 @@ def test_labels_by_hand():
     labelled = token_labels(features_of_lengths([3, 4, 2], tags), rows)
     assert labelled["labels"].tolist() == [[8, 0, 0, 5, 0, 0], [0, 6, 7, 0, 0, 0]]
     assert labelled["weights"].tolist() == [[1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 0]]
+    assert labelled["share"].tolist() == [0.75, 0.75]  # 4 labels, where 4 places have 4 / 3 each
     spans = np.array([[1, 2], [0, 0], [1, 1]], np.int32)
     labelled = span_labels(features_of_lengths([3, 4, 2], spans), rows)
     assert labelled["first_labels"].tolist() == [[1, 3], [0, 0]]
@@ -111,6 +112,28 @@ def test_an_epoch_has_every_unit_once_and_any_step_can_be_made_alone(lengths, ba
     for name, array in batches()[last].items():
         np.testing.assert_array_equal(array, run[last][name])
     assert run[0]["weights"].sum() == (run.rows(0).sequences >= 0).sum()
+
+
+@given(LENGTHS, st.integers(1, 7), st.integers(0, 3))
+@settings(deadline=None)
+def test_every_label_of_an_epoch_weighs_the_same_whatever_batch_it_is_in(lengths, batch_size, seed):
+    tokens = sum(lengths)
+    labels = np.random.default_rng(seed).integers(NO_LABEL, 2, tokens).astype(np.int32)
+    run = TrainingBatches(
+        features_of_lengths(lengths, labels), token_labels, seed=seed, epochs=1,
+        batch_size=batch_size, pad_id=0,
+    )  # fmt: skip
+    average = (labels != NO_LABEL).sum() / len(lengths)
+    seen = 0
+    for batch in (run[step] for step in range(len(run))):
+        count = batch["weights"].sum()
+        seen += count
+        if count:  # of the batch's mean each label is 1 / count, and of the gradient:
+            np.testing.assert_allclose(
+                batch["share"] / count, 1 / (average * batch_size), rtol=1e-5
+            )
+        assert batch["share"].shape == (batch_size,)
+    assert seen == (labels != NO_LABEL).sum()
 
 
 def test_choices_of_a_question_stay_together():

@@ -47,6 +47,23 @@ def learned(name):
     return run_steps(task, examples, 120, batch_size=16 if name == "qa" else 10)  # windows
 
 
+def test_a_batch_with_half_its_share_of_labels_has_half_the_gradient():
+    task, examples = TASKS["tagging"]
+    features = task.prepare(examples, TOKENIZER).features
+    batches = TrainingBatches(
+        features, task.head.lay_labels, seed=0, epochs=1, batch_size=10, pad_id=0
+    )
+    run = finetuner(task, 10)
+    step = run.train_step(0, optax.constant_schedule(0.0), 1)
+    norms = []
+    for factor in (1, 0.5):
+        batch = batches[0] | {"share": batches[0]["share"] * np.float32(factor)}
+        _, metrics = step(run.initial_state(0), put_batch(batch, run.mesh))
+        norms.append(float(metrics["gradient_norm"]))
+    assert batches[0]["share"].tolist() == [1.0] * 10  # all examples there are
+    np.testing.assert_allclose(norms[1], norms[0] / 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_head_learns_ten_examples_by_heart(name):
     task, examples = TASKS[name]
