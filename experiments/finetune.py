@@ -13,8 +13,8 @@ it stopped, bit for bit; more seeds or grid points are added to what is there. I
     checkpoints/   the best seed's          predictions_dev.jsonl, predictions_test.jsonl
     result.json    scores: mean, std, and per seed           report.html     look at this
 
-On 2 cores without an accelerator, all-MiniLM-L6-v2 took 109 s a seed for 4,274 sentences of ATIS
-(two epochs) and 300 s for 2,186 questions of SQuAD (one); docs/finetuning.md has scores and times
+On 2 cores without an accelerator, all-MiniLM-L6-v2 took 116 s a seed for 4,274 sentences of ATIS
+(two epochs) and 336 s for 2,186 questions of SQuAD (one); docs/finetuning.md has scores and times
 beside those of transformers.
 """
 
