@@ -9,7 +9,7 @@ JSON), tagging (CoNLL columns, CoNLL-U), multiple_choice (JSON lines), and by na
 glue/wnli, squad, squad/v2.0. Any file may also be tfds:NAME:SPLIT. The same command continues where
 it stopped, bit for bit; more seeds or grid points are added to what is there. In the workdir:
 
-    config.json    what was asked for       seed0/ …        curves, and the best parameters of each
+    config.json    what was asked for       seed0/ …  curves, predictions, best parameters
     checkpoints/   the best seed's          predictions_dev.jsonl, predictions_test.jsonl
     result.json    scores: mean, std, and per seed           report.html     look at this
 

@@ -4,6 +4,7 @@ Left to automatic differentiation, the gradient of the scores is fp32, as the so
 the products with query and key that it enters: in a bf16 model those run at a fraction of the speed
 and move twice the memory, N·L numbers a token. Here it is rounded first, as the weights are before
 they meet the values; and of the forward pass the weights are kept once, in the model's precision.
+On a CPU the products of automatic differentiation also miss XLA's fast path (`cpu_products.py`).
 
 `attend` computes what `products.attend` says. Like every function with a backward pass of its own
 it refuses forward-mode differentiation (`jax.jvp`); `products.PLAIN` allows it.

@@ -175,9 +175,12 @@ def assemble_finetuner(
         trained: Parameters, kept: Parameters, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         logits = forward(join_frozen(trained, kept), batch, nnx.Rngs(dropout=key))
-        figures = means(head.sums(logits, batch, unit_size, weights))
-        share = jnp.mean(batch["share"]) if "share" in batch else 1.0
-        return figures["loss"] * share, figures
+        sums = head.sums(logits, batch, unit_size, weights)
+        figures = means(sums)
+        if "share" not in batch:
+            return figures["loss"], figures
+        # Not the mean over class weights, whose sum differs from batch to batch by more than share.
+        return sums["nats"] / jnp.maximum(sums["count"], 1.0) * jnp.mean(batch["share"]), figures
 
     def train_step(
         state: TrainState, batch: Batch, rates: jax.Array, key: jax.Array

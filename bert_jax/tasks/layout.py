@@ -86,7 +86,7 @@ def token_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch:
 
     `share` [B], the same in each row, is how many labels there are for one that so many sequences
     have on average: where sequences of a batch are of about one length, batches of short ones have
-    few. A batch's mean loss times its share gives every label of an epoch the same weight.
+    few. The mean over a batch's labels times its share gives each of an epoch the same weight.
     """
     del unit_size
     source, place = token_places(features, rows)

@@ -47,21 +47,40 @@ def learned(name):
     return run_steps(task, examples, 120, batch_size=16 if name == "qa" else 10)  # windows
 
 
-def test_a_batch_with_half_its_share_of_labels_has_half_the_gradient():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_gradients_of_a_taggers_batches_add_up_to_that_of_all_its_words(weighted):
     task, examples = TASKS["tagging"]
     features = task.prepare(examples, TOKENIZER).features
-    batches = TrainingBatches(
-        features, task.head.lay_labels, seed=0, epochs=1, batch_size=10, pad_id=0
-    )
-    run = finetuner(task, 10)
-    step = run.train_step(0, optax.constant_schedule(0.0), 1)
-    norms = []
-    for factor in (1, 0.5):
-        batch = batches[0] | {"share": batches[0]["share"] * np.float32(factor)}
-        _, metrics = step(run.initial_state(0), put_batch(batch, run.mesh))
-        norms.append(float(metrics["gradient_norm"]))
-    assert batches[0]["share"].tolist() == [1.0] * 10  # all examples there are
-    np.testing.assert_allclose(norms[1], norms[0] / 2, rtol=1e-5)
+    weights = np.linspace(0.5, 2.0, len(task.labels)) if weighted else None
+
+    def change(size):
+        """What one step of SGD from the same start does for each batch, added up."""
+        run = finetuner(
+            task, size, optimizer="sgd", weight_decay=0.0, clip_norm=0.0, dropout=0.0,
+            class_weights=weights,
+        )  # fmt: skip
+        batches = TrainingBatches(
+            features,
+            task.head.lay_labels,
+            seed=0,
+            epochs=1,
+            batch_size=size,
+            pad_id=0,
+            lengths=(24,),
+        )
+        step = run.train_step(0, optax.constant_schedule(1.0), 1)
+        start = jax.device_get(run.initial_state(0).params)
+        total = jax.tree.map(np.zeros_like, start)
+        for number in range(len(batches)):
+            state, _ = step(run.initial_state(0), put_batch(batches[number], run.mesh))
+            moved = jax.tree.map(np.subtract, jax.device_get(state.params), start)
+            total = jax.tree.map(np.add, total, moved)
+        return total
+
+    whole, parts = change(10), change(4)  # 4 + 4 + 2 of the ten sentences
+    for mine, all_at_once in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
+        scale = max(np.abs(all_at_once).max(), 1e-3)
+        np.testing.assert_allclose(mine * 4 / 10 / scale, all_at_once / scale, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", TASKS)
