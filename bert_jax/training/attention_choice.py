@@ -1,10 +1,11 @@
 """Which attention a run computes with: named by its user, or chosen by backend and length.
 
     einsum   everywhere; the only one that drops attention weights, as BERT was published
-    fused    `jax.nn.dot_product_attention`: cuDNN's kernel on a GPU
+    fused    `jax.nn.dot_product_attention`: on an NVIDIA GPU cuDNN's kernel
     splash   a Pallas kernel, on a TPU
     auto     where weights are dropped, einsum; else on a TPU splash for rows of 512 and more, on
-             a GPU fused in bfloat16, for which cuDNN has kernels; else einsum
+             an NVIDIA GPU fused where cuDNN has a kernel (bfloat16, rows of even length); else
+             einsum
 
 What grows with the square of the length, N·L numbers a token, outweighs the 2·D + F of a layer's
 other activations from about 512 on, where BERT-base has 6,144 beside 4,608: there a kernel that
@@ -15,7 +16,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from bert_jax.config import BertConfig
@@ -60,12 +60,17 @@ def with_attention(
     splash: Attend = functools.partial(
         splash_attention.attend, place=over_rows_and_heads(mesh, config.num_attention_heads)
     )
+    # A plan for GPUs may be compiled for CPU devices, and AMD's are GPUs too.
+    nvidia = mesh.devices.flat[0].device_kind.startswith("NVIDIA")
+    fused: Attend = functools.partial(
+        fused_attention.attend, implementation="cudnn" if nvidia else "xla"
+    )
     if choice == "fused":
-        return dataclasses.replace(products, attend=fused_attention.attend)
+        return dataclasses.replace(products, attend=fused)
     if choice == "splash":
         return dataclasses.replace(products, attend=splash)
-    if choice == "auto" and backend != "cpu":
-        kernel = splash if backend == "tpu" else fused_attention.attend
+    if choice == "auto" and (backend == "tpu" or nvidia):
+        kernel = splash if backend == "tpu" else fused
         return dataclasses.replace(products, attend=_chosen(backend, kernel, products.attend))
     return products
 
@@ -83,7 +88,7 @@ def _chosen(backend: str, kernel: Attend, einsum: Attend) -> Attend:
             describable = allowed is None or allowed.instance_ids is not None
             suits = describable and query.shape[1] >= _SPLASH_FROM
         else:
-            suits = query.dtype == jnp.bfloat16
+            suits = fused_attention.has_kernel(query)
         chosen = kernel if suits and seed is None else einsum
         return chosen(query, key, value, allowed, rate, seed)
 

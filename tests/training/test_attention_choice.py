@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,12 @@ from bert_jax.training.sharding import create_mesh, over_rows_and_heads, path_na
 from tests.training.examples import batches, tiny_config
 
 ONE = create_mesh({"data": 1}, jax.devices()[:1])
+# What a choice reads of a mesh, of devices this machine lacks.
+NVIDIA, AMD = (
+    SimpleNamespace(devices=np.array([SimpleNamespace(device_kind=kind)]), shape={"tensor": 1})
+    for kind in ("NVIDIA H100 80GB HBM3", "AMD Instinct MI300X")
+)
+MESHES = {"cpu": ONE, "tpu": ONE, "gpu": NVIDIA, "amd gpu": AMD}
 
 
 def one_step(axes, attend, remat="none"):
@@ -70,9 +77,9 @@ class Recorder:
         self.products = dataclasses.replace(PLAIN, attend=self.attend("einsum"))
 
     def attend(self, name):
-        def attend(query, key, value, allowed, rate, seed, **choices):
+        def attend(query, key, value, allowed, rate, seed, implementation="", **choices):
             del key, value, allowed, rate, seed, choices
-            self.called.append(name)
+            self.called.append(f"{name} {implementation}".strip())
             return query
 
         return attend
@@ -91,8 +98,10 @@ ANY = Allowed(jnp.ones((1, 1, 4, 4), bool), None)
         ("tpu", 512, "float32", within_instances(jnp.ones((1, 4), bool)), None, "splash"),
         ("tpu", 512, "bfloat16", ANY, None, "einsum"),
         ("tpu", 512, "bfloat16", None, SEED, "einsum"),
-        ("gpu", 128, "bfloat16", ANY, None, "fused"),
+        ("gpu", 128, "bfloat16", ANY, None, "fused cudnn"),
+        ("gpu", 127, "bfloat16", ANY, None, "einsum"),
         ("gpu", 512, "float32", None, None, "einsum"),
+        ("amd gpu", 128, "bfloat16", ANY, None, "einsum"),
         ("gpu", 512, "bfloat16", None, SEED, "einsum"),
     ],
 )
@@ -100,20 +109,32 @@ def test_auto_takes_a_kernel_where_nothing_is_dropped_and_it_pays(
     monkeypatch, backend, length, dtype, allowed, seed, expected
 ):
     recorder = Recorder(monkeypatch)
-    products = with_attention(recorder.products, "auto", tiny_config(), ONE, backend)
+    mesh = MESHES[backend]
+    backend = backend.removeprefix("amd ")
+    products = with_attention(recorder.products, "auto", tiny_config(), mesh, backend)
     states = jnp.zeros((1, length, 2, 8), dtype)
     products.attend(states, states, states, allowed, 0.1, seed)
     assert recorder.called == [expected]
 
 
-@pytest.mark.parametrize("choice", ["einsum", "fused", "splash"])
-def test_a_named_attention_is_the_one_that_computes(monkeypatch, choice):
+@pytest.mark.parametrize(
+    ("choice", "backend", "expected"),
+    [
+        ("einsum", "gpu", "einsum"),
+        ("fused", "tpu", "fused xla"),
+        ("fused", "gpu", "fused cudnn"),
+        ("fused", "amd gpu", "fused xla"),
+        ("splash", "tpu", "splash"),
+    ],
+)
+def test_a_named_attention_is_the_one_that_computes(monkeypatch, choice, backend, expected):
     recorder = Recorder(monkeypatch)
     config = tiny_config(attention_probs_dropout_prob=0.0)
-    products = with_attention(recorder.products, choice, config, ONE, "tpu")
+    mesh = MESHES[backend]
+    products = with_attention(recorder.products, choice, config, mesh, backend.removeprefix("amd "))
     states = jnp.zeros((1, 8, 2, 8))
     products.attend(states, states, states, None, 0.0, None)
-    assert recorder.called == [choice]
+    assert recorder.called == [expected]
 
 
 @pytest.mark.parametrize(
