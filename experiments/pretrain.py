@@ -32,7 +32,7 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
-from bert_jax.model.backend import default_products
+from bert_jax.model.backend import default_products, scans_layers
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
@@ -97,11 +97,11 @@ flags.DEFINE_float("weight_decay", 0.01, "Of matrices and tables.", lower_bound=
 flags.DEFINE_float("clip_norm", 1.0, "Largest gradient norm; 0 clips nothing.", lower_bound=0.0)
 flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
-flags.DEFINE_bool("scan_layers", None, "Loop over layers; by default everywhere but on CPU.")
+flags.DEFINE_bool("scan_layers", None, "Loop over layers: compiles faster. By default on TPUs.")
 flags.DEFINE_enum(
     "attention", "auto", list(ATTENTIONS),
-    "einsum; fused: cuDNN's kernel on a GPU; splash: a Pallas kernel on a TPU. The kernels drop no"
-    " attention weights. auto: a kernel where none are dropped and it pays.",
+    "einsum; fused: cuDNN's kernel on NVIDIA GPUs; splash: a Pallas kernel on a TPU. The kernels"
+    " drop no attention weights. auto: a kernel where none are dropped and it pays.",
 )  # fmt: skip
 flags.DEFINE_float("attention_dropout", None, "Instead of the model's, of weights.", 0.0, 0.9)
 flags.DEFINE_enum(
@@ -304,8 +304,8 @@ def _warmup_steps() -> int:
 
 
 def _scan_layers() -> bool:
-    on_cpu = jax.default_backend() == "cpu"  # where unrolled layers run up to twice as fast
-    return not on_cpu if FLAGS.scan_layers is None else FLAGS.scan_layers
+    given: bool | None = FLAGS.scan_layers
+    return scans_layers(jax.default_backend()) if given is None else given
 
 
 def _check_continues(checkpoints: Checkpoints, config: BertConfig, corpus: Corpus) -> None:

@@ -23,6 +23,7 @@ from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
+from bert_jax.model.backend import scans_layers
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.optimizers import OPTIMIZERS
@@ -44,7 +45,7 @@ flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default all devices on 
 flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("optimizer", "adamw", list(OPTIMIZERS), "How gradients become updates.")
 flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What the model computes in.")
-flags.DEFINE_bool("scan_layers", True, "Loop over layers: compiles several times faster.")
+flags.DEFINE_bool("scan_layers", None, "Loop over layers; as pretrain, by default for TPUs.")
 flags.DEFINE_enum(
     "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
 )
@@ -58,7 +59,7 @@ def main() -> None:
     """Compile, count, print."""
     jax.config.update("jax_platforms", "cpu")  # nothing runs; a TPU of this machine stays free
     topology = parse_topology(FLAGS.topology)
-    plan = _plan()
+    plan = _plan(topology)
     compiled = compile_plan(topology, plan)
     flops = training_flops(plan.config, RowShape(plan.length, plan.predictions, plan.instances))
     bound = least_time(topology, compiled, flops * plan.batch_size)
@@ -78,7 +79,8 @@ def main() -> None:
     command.print_table(f"{FLAGS.model} on {FLAGS.topology}", _shown(result, compiled))
 
 
-def _plan() -> Plan:
+def _plan(topology: Topology) -> Plan:
+    scan: bool | None = FLAGS.scan_layers
     if FLAGS.model in PRESETS:
         config = getattr(BertConfig, FLAGS.model)(vocab_size=FLAGS.vocab_size)
     elif FLAGS.model.endswith(".json"):
@@ -104,7 +106,7 @@ def _plan() -> Plan:
         FLAGS.dtype,
         FLAGS.optimizer,
         FLAGS.accumulate,
-        FLAGS.scan_layers,
+        scans_layers(topology.device.platform) if scan is None else scan,
         FLAGS.remat,
         FLAGS.attention,
     )

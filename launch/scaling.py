@@ -22,6 +22,7 @@ from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
+from bert_jax.model.backend import scans_layers
 from experiments import command
 from launch.collectives import total_sent
 from launch.compiling import Plan, compile_plan, what_would_fit
@@ -122,7 +123,10 @@ def _cell(workdir: Path, name: str, topology: Topology, model: str, length: int)
     batch_size = topology.count * _TOKENS_A_DEVICE[topology.kind] // length
     predictions = default_max_predictions(length)
     optimizer = "adamw" if batch_size <= 2048 else "lamb"
-    plan = Plan(config, {"data": -1}, batch_size, length, predictions, optimizer=optimizer)
+    plan = Plan(
+        config, {"data": -1}, batch_size, length, predictions, optimizer=optimizer,
+        scan_layers=scans_layers(topology.device.platform),
+    )  # fmt: skip
     compiled = compile_plan(topology, plan)
     if not compiled.fits:
         plan, compiled = what_would_fit(topology, plan) or (plan, compiled)

@@ -43,10 +43,9 @@ def _attend_forward(
     rate: float,
     seed: jax.Array | None,
 ) -> tuple[jax.Array, _Residuals]:
-    weights = attention_weights(query, key, allowed)
-    dropped = dropout(weights, rate, seed).astype(value.dtype)
-    mixed = jnp.einsum("BNLM,BMNH->BLNH", dropped, value)
-    return mixed, (query, key, value, weights.astype(value.dtype), mixed, seed)
+    weights = attention_weights(query, key, allowed).astype(value.dtype)
+    mixed = jnp.einsum("BNLM,BMNH->BLNH", dropout(weights, rate, seed), value)
+    return mixed, (query, key, value, weights, mixed, seed)
 
 
 def _attend_backward(

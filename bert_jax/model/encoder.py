@@ -1,6 +1,7 @@
 """The encoder: post-LayerNorm transformer layers, unrolled or scanned."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from bert_jax.model.attention import SelfAttention
 from bert_jax.model.dropout import dropout, dropout_seed
 from bert_jax.model.layers import Dense, LayerNorm
 from bert_jax.model.products import Products
-from bert_jax.model.rematerialisation import rematerialised
+from bert_jax.model.rematerialisation import recomputed, rematerialised
 
 
 class FeedForward(nnx.Module):
@@ -29,7 +30,7 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map x [..., D] to [..., D]."""
-        return self.down(self.activation(self.up(x)))
+        return self.down(recomputed(self.activation)(self.up(x)))
 
 
 class EncoderLayer(nnx.Module):
@@ -61,9 +62,16 @@ class EncoderLayer(nnx.Module):
         return self._add(x, y, self.feed_forward_norm, rngs)
 
     def _add(self, x: jax.Array, y: jax.Array, norm: LayerNorm, rngs: nnx.Rngs | None) -> jax.Array:
-        # In fp32 whatever the compute dtype: XLA fuses all of it into one pass.
-        y = dropout(y.astype(jnp.float32), self.rate, dropout_seed(rngs, self.rate))
-        return norm(x.astype(jnp.float32) + y).astype(x.dtype)
+        add = recomputed(functools.partial(_normalised_sum, rate=self.rate))
+        return add(x, y, norm, dropout_seed(rngs, self.rate))
+
+
+def _normalised_sum(
+    x: jax.Array, y: jax.Array, norm: LayerNorm, seed: jax.Array | None, *, rate: float
+) -> jax.Array:
+    # In fp32 whatever the compute dtype: XLA fuses all of it into one pass.
+    y = dropout(y.astype(jnp.float32), rate, seed)
+    return norm(x.astype(jnp.float32) + y).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +89,8 @@ class Encoder(nnx.Module):
     Unrolled, `layers` is a list of `EncoderLayer`; scanned, it is one `EncoderLayer` whose
     parameters have a leading layer axis. Both start from the same numbers for the same `rngs`
     and compute the same function; `layer_layout.py` goes from one form to the other. Scanning
-    compiles many times faster; on CPU it runs up to twice slower. `remat` is what the backward
-    pass computes again; see `rematerialisation.py`.
+    compiles faster and runs slower, on CPU up to twice. `remat` is what the backward pass computes
+    again; see `rematerialisation.py`.
     """
 
     def __init__(

@@ -2,7 +2,8 @@
 
 A module computes with the `Products` it was given. `PLAIN` is einsum, left to automatic
 differentiation, forward mode too. The backward pass of attention that all backends take is in
-`einsum_attention.py`, what a CPU needs beyond that in `cpu_products.py`; `backend.py` chooses.
+`einsum_attention.py`, accelerators' of the decoder in `rounded_decoder.py`, what a CPU needs beyond
+that in `cpu_products.py`; `backend.py` chooses.
 """
 
 import dataclasses

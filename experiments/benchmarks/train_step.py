@@ -5,8 +5,9 @@
 One step: masked LM + next sentence, dropout 0.1, gradients, clipping, AdamW with decay on matrices
 only; ours is the very step `experiments.pretrain` compiles. PEERS is an environment with torch and
 transformers; without the flag only ours runs. The two take turns, round by round, so that whatever
-else the machine does falls on both. Prints a table with medians, processor time and the ratio of
-the rounds (least to most), and writes `--workdir/result.json`.
+else the machine does falls on both. Both run on the GPU where there is one. Prints a table with
+medians, processor time, a GPU's memory and the ratio of the rounds (least to most), and writes
+`--workdir/result.json`.
 
 Like `experiments.pretrain`, our side has malloc keep the memory that a step frees. On Linux,
 `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` before the command lets both sides' memory come in huge
@@ -27,9 +28,12 @@ import numpy as np
 import optax
 from absl import flags
 
+from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.errors import UserError
+from bert_jax.model.backend import default_products, scans_layers
 from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.attention_choice import ATTENTIONS, with_attention
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
@@ -42,7 +46,12 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "compute
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "turns each side takes", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 2, "steps a turn", lower_bound=1)
 _PEER = flags.DEFINE_string("peer_python", None, "a Python with torch and transformers")
-_SCAN = flags.DEFINE_boolean("scan_layers", False, "scan over layers instead of unrolling them")
+_SCAN = flags.DEFINE_boolean("scan_layers", None, "loop over layers; by default on TPUs")
+_ATTENTION = flags.DEFINE_enum("attention", "auto", ATTENTIONS, "as pretrain's flag of this name")
+_DROPOUT = flags.DEFINE_float(
+    "attention_dropout", 0.1, "of attention weights, on both sides", 0.0, 0.9
+)
+_COMPILE = flags.DEFINE_boolean("peer_compile", False, "the other side with torch.compile")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/train_step", "where result.json goes")
 
 
@@ -72,6 +81,8 @@ def make_step(
     """Build our model and return a function that takes one step and returns its milliseconds."""
     mesh = create_mesh({"data": 1}, jax.devices()[:1])
     rate = optax.constant_schedule(1e-4)
+    backend = jax.default_backend()
+    products = with_attention(default_products(), _ATTENTION.value, config, mesh, backend)
     pretrainer = assemble_pretrainer(
         config,
         mesh,
@@ -81,6 +92,7 @@ def make_step(
         batch_size=rows,
         dtype=dtype,
         scan_layers=scan_layers,
+        products=products,
     )
     state = pretrainer.initial_state()
     batch = put_batch(make_batch(config, rows, length, predictions_of(length)), mesh)
@@ -141,9 +153,10 @@ def main() -> None:
     """Run both sides in turns and report."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()  # as experiments.pretrain does
-    config = getattr(BertConfig, _MODEL.value)()
+    config = getattr(BertConfig, _MODEL.value)(attention_probs_dropout_prob=_DROPOUT.value)
     rows, length = _BATCH_SIZE.value, _LENGTH.value
-    ours = make_step(config, rows, length, _DTYPE.value, _SCAN.value)
+    scan = scans_layers(jax.default_backend()) if _SCAN.value is None else _SCAN.value
+    ours = make_step(config, rows, length, _DTYPE.value, scan)
     peer = None
     if _PEER.value:
         job = {
@@ -152,6 +165,7 @@ def main() -> None:
             "length": length,
             "predictions": predictions_of(length),
             "dtype": _DTYPE.value,
+            "compile": _COMPILE.value,
         }
         peer = Peer(_PEER.value, job)
     our_rounds, peer_rounds = [], []
@@ -159,20 +173,27 @@ def main() -> None:
         our_rounds.append([ours() for _ in range(_STEPS.value)])
         if peer:
             peer_rounds.append(peer.steps(_STEPS.value))
+    device = jax.devices()[0]
+    flops = training_flops(config, RowShape(length, predictions_of(length))) * rows
     result: dict[str, Any] = {
         "model": _MODEL.value,
         "dtype": _DTYPE.value,
         "batch_size": rows,
         "length": length,
+        "attention": _ATTENTION.value,
+        "attention_dropout": _DROPOUT.value,
+        "scan_layers": scan,
         "jax": jax.__version__,
-        "backend": jax.default_backend(),
+        "device": device.device_kind,
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
-        **_summary("ours", our_rounds, rows * length),
+        **_summary("ours", our_rounds, rows * length, flops),
     }
+    if memory := device.memory_stats():  # a CPU has none
+        result["ours_gib"] = memory["peak_bytes_in_use"] / 2**30
     if peer:
         peer.close()
         result.update(peer.versions)
-        result.update(_summary("peer", peer_rounds, rows * length))
+        result.update(_summary("peer", peer_rounds, rows * length, flops))
         ratios = [
             _median(theirs, 0) / _median(mine, 0)
             for mine, theirs in zip(our_rounds, peer_rounds, strict=True)
@@ -192,11 +213,14 @@ def predictions_of(length: int) -> int:
     return -(-15 * length // 400) * 4
 
 
-def _summary(name: str, rounds: list[list[tuple[float, float]]], tokens: int) -> dict[str, float]:
+def _summary(
+    name: str, rounds: list[list[tuple[float, float]]], tokens: int, flops: int
+) -> dict[str, float]:
     steps = [step for turn in rounds for step in turn]
     return {
         f"{name}_ms": _median(steps, 0),
         f"{name}_tokens_per_second": tokens / _median(steps, 0) * 1e3,
+        f"{name}_teraflops": flops / _median(steps, 0) / 1e9,
         f"{name}_processor_ms": _median(steps, 1),
     }
 

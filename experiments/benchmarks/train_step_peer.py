@@ -3,12 +3,13 @@
 Started by the benchmark with the Python that has torch and transformers (`--peer_python`); needs
 nothing of bert_jax. Arguments: one JSON object. Standard input: a number of steps a line; standard
 output: for each of those steps its milliseconds of the clock and of the processor, as one JSON list
-a line, so that the two sides can take turns.
+a line, so that the two sides can take turns. Runs on the GPU where torch sees one.
 """
 
 import json
 import sys
 import time
+from typing import Any
 
 import torch
 import transformers
@@ -18,8 +19,9 @@ def main() -> None:
     """Build the model of the JSON object in argv, then time steps as asked."""
     job = json.loads(sys.argv[1])
     torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     config = transformers.BertConfig(**job["config"])
-    model = transformers.BertForPreTraining(config).train()
+    model: Any = transformers.BertForPreTraining(config).train().to(device)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -40,12 +42,14 @@ def main() -> None:
         "labels": labels,
         "next_sentence_label": torch.randint(0, 2, (rows,)),
     }
+    inputs = {name: array.to(device) for name, array in inputs.items()}
+    run = torch.compile(model) if job["compile"] else model
     half = job["dtype"] == "bfloat16"
 
     def step() -> tuple[float, float]:
         wall, processor = time.perf_counter(), time.process_time()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss = model(**inputs).loss
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            loss = run(**inputs).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -53,8 +57,11 @@ def main() -> None:
         loss.item()
         return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - processor)
 
-    step()
-    print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__}))
+    for _ in range(3 if job["compile"] else 1):
+        step()
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    gib = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
+    print(json.dumps({**versions, **({"peer_gib": gib} if gib else {})}))
     sys.stdout.flush()
     for line in sys.stdin:
         print(json.dumps([step() for _ in range(int(line))]))

@@ -16,13 +16,32 @@ def test_hand_set_logits():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31 - 1))
-def test_equals_the_one_hot_definition(seed):
+def test_loss_and_gradient_equal_those_of_the_one_hot_definition(seed):
     draw = np.random.default_rng(seed)
-    logits, weights = draw.normal(size=(6, 5)) * 4, draw.integers(0, 2, 6).astype(np.float32)
-    labels = draw.integers(0, 5, 6)
-    nats, _ = weighted_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(weights))
-    expected = -(np.eye(5)[labels] * jax.nn.log_softmax(logits)).sum(-1) @ weights
-    np.testing.assert_allclose(nats, expected, rtol=1e-5)
+    logits = jnp.asarray(draw.normal(size=(6, 5)) * 4, jnp.float32)
+    weights = jnp.asarray(draw.integers(0, 3, 6), jnp.float32)
+    labels = jnp.asarray(draw.integers(0, 5, 6))
+
+    def ours(logits, weights):
+        return weighted_cross_entropy(logits, labels, weights)[0]
+
+    def one_hot(logits, weights):
+        return -jnp.sum(jnp.eye(5)[labels] * jax.nn.log_softmax(logits), axis=-1) @ weights
+
+    np.testing.assert_allclose(ours(logits, weights), one_hot(logits, weights), rtol=1e-5)
+    for got, expected in zip(
+        jax.grad(ours, (0, 1))(logits, weights), jax.grad(one_hot, (0, 1))(logits, weights),
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_by_hand():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
+    gradient = jax.grad(
+        lambda logits: weighted_cross_entropy(logits, jnp.array([0, 1]), jnp.array([1.0, 2.0]))[0]
+    )(logits)
+    np.testing.assert_allclose(gradient, [[-0.5, 0.25, 0.25], [0.2, -1.8, 1.6]], atol=1e-6)
 
 
 def test_bfloat16_logits_are_summed_in_float32():

@@ -1,9 +1,13 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from bert_jax.errors import UserError
+from bert_jax.model.encoder import EncoderLayer
+from bert_jax.model.products import PLAIN
 from bert_jax.model.rematerialisation import REMATERIALISATIONS, rematerialised
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.sharding import create_mesh, put_batch
@@ -31,6 +35,17 @@ def test_the_gradient_is_the_same_and_the_memory_less():
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), params, expected
         )
         assert size < 0.9 * most
+
+
+def test_a_layer_keeps_nothing_wide_but_the_results_of_its_products():
+    """Of B · L · F numbers two arrays, before and after the activation, in the compute dtype."""
+    config = tiny_config(hidden_size=16, intermediate_size=56)
+    layer = EncoderLayer(config, nnx.Rngs(0), PLAIN)
+    states = jnp.ones((3, 5, 16), jnp.bfloat16)
+    _, backward = jax.vjp(lambda layer, x: layer(x, rngs=nnx.Rngs(dropout=0)), layer, states)
+    kept = [leaf for leaf in jax.tree.leaves(backward) if leaf.shape[:2] == (3, 5)]
+    assert [leaf.shape[-1] for leaf in kept].count(56) == 2
+    assert {leaf.dtype for leaf in kept} == {jnp.dtype("bfloat16")}
 
 
 def test_another_choice_is_refused():
