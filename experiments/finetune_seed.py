@@ -25,6 +25,7 @@ from bert_jax.training.checkpoints import Checkpoints, save_params
 from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
 from bert_jax.training.metrics import MetricsWriter, read_metrics
 from bert_jax.training.schedules import warmup_polynomial
+from bert_jax.training.sharding import batch_ways
 from bert_jax.training.state import TrainState
 from experiments import command
 from experiments.progress import ProgressBar
@@ -92,6 +93,7 @@ def run_seed(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         pad_id=0,
+        ways=batch_ways(run.mesh),
     )
     steps = len(batches)
     warmup = settings.warmup * steps if settings.warmup < 1 else settings.warmup
@@ -188,6 +190,7 @@ def run_seed(
         "seconds": time.perf_counter() - began,
         "tokens_per_second": tokens / seconds if tokens else None,
         "real_token_fraction": batches.real_token_fraction(),
+        "packed": batches.packed,
         "row_lengths": list(batches.lengths),
         "compiled_shapes": run.compiled_shapes(),
     }

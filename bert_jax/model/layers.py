@@ -1,16 +1,18 @@
 """Dense and LayerNorm: the two modules everything after the embeddings is built of."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer, truncated_normal
 
 from bert_jax.model.products import Products
 
 
 def normal_table(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> nnx.Param:
     """Draw a parameter from BERT's truncated normal: nothing beyond two deviations."""
-    draw = jax.nn.initializers.truncated_normal(deviation)
-    return nnx.Param(draw(rngs.params(), shape, jnp.float32))
+    return nnx.Param(truncated_normal(deviation)(rngs.params(), shape, jnp.float32))
 
 
 class Dense(nnx.Module):
@@ -19,16 +21,23 @@ class Dense(nnx.Module):
     Args:
         inputs: width in.
         outputs: width out.
-        deviation: of the truncated normal the kernel [in, out] is drawn from; the bias [out]
-            starts at zero.
+        deviation: of what the kernel [in, out] is drawn from; the bias [out] starts at zero.
         rngs: where the kernel's randomness comes from.
         products: how to multiply.
+        draw: the initializer of a deviation; BERT's truncated normal unless said otherwise.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, deviation: float, *, rngs: nnx.Rngs, products: Products
+        self,
+        inputs: int,
+        outputs: int,
+        deviation: float,
+        *,
+        rngs: nnx.Rngs,
+        products: Products,
+        draw: Callable[[float], Initializer] = truncated_normal,
     ):
-        self.kernel = normal_table(rngs, (inputs, outputs), deviation)
+        self.kernel = nnx.Param(draw(deviation)(rngs.params(), (inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32))
         self.products = products
 

@@ -1,4 +1,4 @@
-"""Batches of real tokens: sorted inside windows for training, packed for evaluation.
+"""Batches of real tokens: packed or sorted by length for training, packed for evaluation.
 
 A training batch is a pure function of (features, seed, step), as in `bert_jax.data.loader`.
 """
@@ -17,10 +17,25 @@ from bert_jax.tasks.lengths import choose_lengths, length_for
 
 _ORDER_STREAM = 11
 _WINDOW_BATCHES = 100
+_REAL_ENOUGH = 0.9  # of all places, for packing
+_LENGTH_STEP = 8  # the length of packed rows is a multiple of this
+_ROW_STEPS = 16  # their number one of the multiples of this part of it: few shapes
 
 
 class TrainingBatches:
-    """Every unit once an epoch, `batch_size` units a batch, units of about one length together.
+    """Every unit once an epoch, `batch_size` units a batch, few places without a token.
+
+    Packed, a batch is units that chance put together, in the fewest rows of one length; batches
+    differ by a few rows, so that there are few shapes:
+
+    ```
+    all units, shuffled      7 3 9 2   8 1 5 6    in batches of 4
+    rows of 10 tokens        9 . | 7 3 | 2 .      8 1 . | 6 . | 5 . .
+    ```
+
+    Sorted, it is units of about one length, each in a row of its own. That is for units of several
+    sequences, and for few long sequences a batch, of which packing would leave a tenth of the
+    places empty. What is learned in few epochs can be worse: batches are less alike.
 
     ```
     all units, shuffled      7 3 9 2 | 8 1 5 6    windows of 100 batches (here of 2)
@@ -40,6 +55,7 @@ class TrainingBatches:
         epochs: int,
         batch_size: int,
         pad_id: int,
+        ways: int = 1,
         lengths: tuple[int, ...] | None = None,
     ) -> None:
         """Describe the run.
@@ -51,7 +67,10 @@ class TrainingBatches:
             epochs: how often each unit is met.
             batch_size: units (sequences, or questions with all their choices) of a batch.
             pad_id: of the vocabulary.
-            lengths: the lengths rows may have; None chooses few that waste little.
+            ways: packed rows are filled up to a multiple of this, the ways a mesh cuts a batch.
+                Which units a batch has does not depend on it.
+            lengths: sort, into rows of these lengths; None packs where that wastes little, and
+                else chooses few lengths that do.
 
         Raises:
             UserError: nothing to train on.
@@ -62,12 +81,19 @@ class TrainingBatches:
                 " expected at least 1 of each"
             )
         self.batch_size = batch_size
-        self.lengths = lengths or choose_lengths(features.unit_lengths, batch_size)
         self._features, self._layout, self._pad_id = features, label_layout, pad_id
-        self._seed, self._epochs = seed, epochs
+        self._seed, self._epochs, self._ways = seed, epochs, ways
         self._units = len(features.unit_starts) - 1
         self.steps_per_epoch = -(-self._units // batch_size)
         self._planned: tuple[int, list[np.ndarray]] | None = None
+        longest, shortest = int(features.lengths.max()), int(features.lengths.min())
+        self.lengths: tuple[int, ...] = (-(-longest // _LENGTH_STEP) * _LENGTH_STEP,)
+        self._places = min(batch_size, self.lengths[0] // max(shortest, 1))
+        rows = batch_size * features.lengths.mean() / self.lengths[0]
+        self._row_step = max(int(rows / _ROW_STEPS), 1)
+        self.packed = lengths is None and features.unit_size == 1 and self._packs_well()
+        if not self.packed:
+            self.lengths = lengths or choose_lengths(features.unit_lengths, batch_size)
 
     def __len__(self) -> int:
         return self._epochs * self.steps_per_epoch
@@ -89,29 +115,30 @@ class TrainingBatches:
         epoch, place = divmod(step, self.steps_per_epoch)
         planned = self._planned
         if planned is None or planned[0] != epoch:
-            planned = self._planned = epoch, self._plan(epoch)
+            plan = self._shuffled(epoch) if self.packed else self._sorted(epoch)
+            planned = self._planned = epoch, plan
         units = planned[1][place]
-        size = self._features.unit_size
-        sequences = np.full((self.batch_size, size), NO_SEQUENCE, np.int64)
-        begins = self._features.unit_starts[units]
-        counts = self._features.unit_starts[units + 1] - begins
-        number = np.arange(size)
-        sequences[: len(units)] = np.where(
-            number < counts[:, None], begins[:, None] + number, NO_SEQUENCE
-        )
-        longest = int(self._features.unit_lengths[units].max())
-        return Rows(sequences.reshape(-1, 1), length_for(longest, self.lengths))
+        return self._packed(units, self._ways) if self.packed else self._one_a_row(units)
 
     def real_token_fraction(self) -> float:
         """Share of all positions of all batches that hold a token."""
+        return self._real(self.rows(step) for step in range(len(self)))
+
+    def _packs_well(self) -> bool:
+        return self._real(self._packed(units, 1) for units in self._shuffled(0)) >= _REAL_ENOUGH
+
+    def _real(self, batches: Iterator[Rows]) -> float:
         real = places = 0
-        for step in range(len(self)):
-            rows = self.rows(step)
+        for rows in batches:
             real += int(rows.spans(self._features)[1].sum())
             places += len(rows.sequences) * rows.length
         return real / places
 
-    def _plan(self, epoch: int) -> list[np.ndarray]:
+    def _shuffled(self, epoch: int) -> list[np.ndarray]:
+        order = shuffled(stream_key(_ORDER_STREAM, self._seed, epoch, 0), self._units)
+        return [order[i : i + self.batch_size] for i in range(0, self._units, self.batch_size)]
+
+    def _sorted(self, epoch: int) -> list[np.ndarray]:
         order = shuffled(stream_key(_ORDER_STREAM, self._seed, epoch, 0), self._units)
         lengths = self._features.unit_lengths
         window = _WINDOW_BATCHES * self.batch_size
@@ -124,6 +151,23 @@ class TrainingBatches:
             ]
         chosen = shuffled(stream_key(_ORDER_STREAM, self._seed, epoch, 1), len(batches))
         return [batches[i] for i in chosen]
+
+    def _packed(self, units: np.ndarray, ways: int) -> Rows:
+        step = -(-self._row_step // ways) * ways
+        sequences = _pack(self._features, units, self.lengths[0], self._places, step)
+        return Rows(sequences, self.lengths[0], self.batch_size)
+
+    def _one_a_row(self, units: np.ndarray) -> Rows:
+        size = self._features.unit_size
+        sequences = np.full((self.batch_size, size), NO_SEQUENCE, np.int64)
+        begins = self._features.unit_starts[units]
+        counts = self._features.unit_starts[units + 1] - begins
+        number = np.arange(size)
+        sequences[: len(units)] = np.where(
+            number < counts[:, None], begins[:, None] + number, NO_SEQUENCE
+        )
+        longest = int(self._features.unit_lengths[units].max())
+        return Rows(sequences.reshape(-1, 1), length_for(longest, self.lengths))
 
 
 def packed_rows(features: Features, batch_rows: int, step: int = 64) -> list[Rows]:
@@ -138,19 +182,26 @@ def packed_rows(features: Features, batch_rows: int, step: int = 64) -> list[Row
         step: the length of rows is a multiple of this. Their places for sequences are a power of
             two in number, so that other sequences of about these lengths have the same shape.
     """
-    lengths = features.lengths
-    order = np.argsort(-lengths, kind="stable")
-    length = -(-int(lengths.max()) // step) * step
-    row_of = np.empty(len(lengths), np.int64)
-    row_of[order] = first_fit(lengths[order], length, length)
+    length = -(-int(features.lengths.max()) // step) * step
+    table = _pack(features, np.arange(len(features)), length, 1, batch_rows)
+    places = 1 << (table.shape[1] - 1).bit_length()
+    table = np.pad(table, ((0, 0), (0, places - table.shape[1])), constant_values=NO_SEQUENCE)
+    return [Rows(table[i : i + batch_rows], length) for i in range(0, len(table), batch_rows)]
+
+
+def _pack(
+    features: Features, chosen: np.ndarray, length: int, places: int, multiple: int
+) -> np.ndarray:
+    """First-fit, the longest first, into a multiple of so many rows of at least so many places."""
+    order = chosen[np.argsort(-features.lengths[chosen], kind="stable")]
+    row_of = first_fit(features.lengths[order], length, length)
     counts = np.bincount(row_of)
     by_row = np.argsort(row_of, kind="stable")
-    slots = np.arange(len(by_row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    total = -(-len(counts) // batch_rows) * batch_rows
-    places = 1 << (int(counts.max()) - 1).bit_length()
-    sequences = np.full((total, places), NO_SEQUENCE, np.int64)
-    sequences[row_of[by_row], slots] = by_row
-    return [Rows(sequences[i : i + batch_rows], length) for i in range(0, total, batch_rows)]
+    slots = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = -(-len(counts) // multiple) * multiple
+    sequences = np.full((rows, max(places, int(counts.max()))), NO_SEQUENCE, np.int64)
+    sequences[row_of[by_row], slots] = order[by_row]
+    return sequences
 
 
 def sorted_rows(features: Features, batch_rows: int, lengths: tuple[int, ...]) -> list[Rows]:

@@ -30,6 +30,8 @@ class Rows:
     """int64 [B, I], `NO_SEQUENCE` where there is none; sequences stand before empty places."""
     length: int
     """L."""
+    full: int = 0
+    """How many sequences a full batch has, where it is fewer than there are places."""
 
     def spans(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Where each sequence begins in its row, and its length: two int64 [B, I]."""
@@ -84,9 +86,9 @@ def sequence_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch
 def token_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch:
     """`labels` [B, L] of tokens, with `weights` [B, L] 0 at tokens without one.
 
-    `share` [B], the same in each row, is how many labels there are for one that so many sequences
-    have on average: where sequences of a batch are of about one length, batches of short ones have
-    few. The mean over a batch's labels times its share gives each of an epoch the same weight.
+    `share` [B], the same in each row, is how many labels there are for one that a full batch has on
+    average: batches of short sequences have few. The mean over a batch's labels times its share
+    gives each of an epoch the same weight.
     """
     del unit_size
     source, place = token_places(features, rows)
@@ -94,7 +96,7 @@ def token_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch:
     labels.reshape(-1)[place] = features.labels[source]
     present = labels != NO_LABEL
     average = np.count_nonzero(features.labels != NO_LABEL) / len(features)
-    share = present.sum() / max(average * rows.sequences.size, 1e-9)
+    share = present.sum() / max(average * (rows.full or rows.sequences.size), 1e-9)
     return {
         "labels": np.where(present, labels, 0),
         "weights": present.astype(np.float32),

@@ -92,15 +92,22 @@ def test_what_goes_in_comes_out_in_order(lengths, batch_rows, packed):
         assert len({r.length for r in rows}) == 1
 
 
-@given(LENGTHS, st.integers(1, 7), st.integers(0, 3))
+# Rows of these lengths; None leaves it to the batches whether to pack.
+ROW_LENGTHS = st.sampled_from([None, (12, 20)])
+
+
+@given(LENGTHS, st.integers(1, 7), st.integers(0, 3), ROW_LENGTHS)
 @settings(deadline=None)
-def test_an_epoch_has_every_unit_once_and_any_step_can_be_made_alone(lengths, batch_size, seed):
+def test_an_epoch_has_every_unit_once_and_any_step_can_be_made_alone(
+    lengths, batch_size, seed, row_lengths
+):
     features = features_of_lengths(lengths)
 
     def batches():
         return TrainingBatches(
-            features, sequence_labels, seed=seed, epochs=2, batch_size=batch_size, pad_id=0
-        )
+            features, sequence_labels, seed=seed, epochs=2, batch_size=batch_size, pad_id=0,
+            lengths=row_lengths,
+        )  # fmt: skip
 
     run = batches()
     seen = [run.rows(step).sequences for step in range(len(run))]
@@ -114,14 +121,16 @@ def test_an_epoch_has_every_unit_once_and_any_step_can_be_made_alone(lengths, ba
     assert run[0]["weights"].sum() == (run.rows(0).sequences >= 0).sum()
 
 
-@given(LENGTHS, st.integers(1, 7), st.integers(0, 3))
+@given(LENGTHS, st.integers(1, 7), st.integers(0, 3), ROW_LENGTHS)
 @settings(deadline=None)
-def test_every_label_of_an_epoch_weighs_the_same_whatever_batch_it_is_in(lengths, batch_size, seed):
+def test_every_label_of_an_epoch_weighs_the_same_whatever_batch_it_is_in(
+    lengths, batch_size, seed, row_lengths
+):
     tokens = sum(lengths)
     labels = np.random.default_rng(seed).integers(NO_LABEL, 2, tokens).astype(np.int32)
     run = TrainingBatches(
         features_of_lengths(lengths, labels), token_labels, seed=seed, epochs=1,
-        batch_size=batch_size, pad_id=0,
+        batch_size=batch_size, pad_id=0, lengths=row_lengths,
     )  # fmt: skip
     average = (labels != NO_LABEL).sum() / len(lengths)
     seen = 0
@@ -132,7 +141,7 @@ def test_every_label_of_an_epoch_weighs_the_same_whatever_batch_it_is_in(lengths
             np.testing.assert_allclose(
                 batch["share"] / count, 1 / (average * batch_size), rtol=1e-5
             )
-        assert batch["share"].shape == (batch_size,)
+        assert batch["share"].shape == (len(batch["input_ids"]),)
     assert seen == (labels != NO_LABEL).sum()
 
 
@@ -155,14 +164,63 @@ def test_other_seeds_and_epochs_have_another_order():
     assert len(orders) == 4
 
 
-def test_real_text_lengths_waste_little_in_few_shapes():
-    lengths = np.clip(np.random.default_rng(0).gamma(6, 4.5, 8000).astype(int) + 3, 4, 128)
+def real_text_lengths(count):
+    lengths = np.random.default_rng(0).gamma(6, 4.5, count).astype(int) + 3
+    return np.clip(lengths, 4, 128).tolist()
+
+
+def shapes(run):
+    return {run[step]["input_ids"].shape for step in range(len(run))}
+
+
+@pytest.mark.parametrize(("batch_size", "epochs"), [(32, 3), (512, 9)])
+def test_real_text_is_packed_and_wastes_little_in_few_shapes(batch_size, epochs):
     run = TrainingBatches(
-        features_of_lengths(lengths.tolist()), sequence_labels, seed=0, epochs=3, batch_size=32,
-        pad_id=0,
+        features_of_lengths(real_text_lengths(100 * batch_size)), sequence_labels, seed=0,
+        epochs=epochs, batch_size=batch_size, pad_id=0,
     )  # fmt: skip
+    assert run.packed
     assert run.real_token_fraction() >= 0.92
-    assert len({run.rows(step).length for step in range(len(run))}) <= len(run.lengths) <= 12
+    assert len(shapes(run)) <= 7
+
+
+def test_sorted_real_text_wastes_little_in_few_shapes():
+    features = features_of_lengths(real_text_lengths(8000))
+    run = TrainingBatches(
+        features, sequence_labels, seed=0, epochs=3, batch_size=32, pad_id=0,
+        lengths=choose_lengths(features.lengths, 32),
+    )  # fmt: skip
+    assert not run.packed
+    assert run.real_token_fraction() >= 0.92
+    assert len(shapes(run)) <= len(run.lengths) <= 12
+
+
+def test_few_long_sequences_a_batch_are_sorted_since_packing_leaves_holes():
+    lengths = np.random.default_rng(0).integers(60, 129, 400).tolist()
+    run = TrainingBatches(
+        features_of_lengths(lengths), sequence_labels, seed=0, epochs=1, batch_size=8, pad_id=0
+    )
+    assert not run.packed and run.real_token_fraction() >= 0.9
+
+
+@given(LENGTHS, st.integers(2, 8))
+@settings(deadline=None)
+def test_how_many_devices_there_are_changes_nothing_but_empty_rows(lengths, ways):
+    features = features_of_lengths(lengths)
+    one, many = (
+        TrainingBatches(
+            features, sequence_labels, seed=0, epochs=1, batch_size=8, pad_id=0, ways=count
+        )
+        for count in (1, ways)
+    )
+    assert one.packed == many.packed
+    for step in range(len(one)):
+        for name, array in one[step].items():
+            more = many[step][name]
+            np.testing.assert_array_equal(more[: len(array)], array)
+            assert not more[len(array) :].any()
+        if one.packed:
+            assert len(many[step]["input_ids"]) % ways == 0
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(1, 4))
