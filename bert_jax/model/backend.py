@@ -7,9 +7,10 @@ import jax
 from bert_jax.model import einsum_attention, rounded_decoder
 from bert_jax.model.cpu_products import CPU
 from bert_jax.model.products import PLAIN, Products
+from bert_jax.model.rematerialisation import recomputed
 
 _ACCELERATOR = dataclasses.replace(
-    PLAIN, attend=einsum_attention.attend, decode=rounded_decoder.decode
+    PLAIN, attend=einsum_attention.attend, decode=rounded_decoder.decode, between=recomputed
 )
 
 

@@ -15,7 +15,7 @@ from bert_jax.model.attention import SelfAttention
 from bert_jax.model.dropout import dropout, dropout_seed
 from bert_jax.model.layers import Dense, LayerNorm
 from bert_jax.model.products import Products
-from bert_jax.model.rematerialisation import recomputed, rematerialised
+from bert_jax.model.rematerialisation import rematerialised
 
 
 class FeedForward(nnx.Module):
@@ -27,10 +27,11 @@ class FeedForward(nnx.Module):
         self.up = Dense(width, wide, deviation, rngs=rngs, products=products)
         self.down = Dense(wide, width, deviation, rngs=rngs, products=products)
         self.activation = ACTIVATIONS[config.hidden_act]
+        self.between = products.between
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map x [..., D] to [..., D]."""
-        return self.down(recomputed(self.activation)(self.up(x)))
+        return self.down(self.between(self.activation)(self.up(x)))
 
 
 class EncoderLayer(nnx.Module):
@@ -45,6 +46,7 @@ class EncoderLayer(nnx.Module):
         self.feed_forward = FeedForward(config, rngs, products)
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.rate = config.hidden_dropout_prob
+        self.between = products.between
 
     def __call__(
         self, x: jax.Array, allowed: Allowed | None = None, *, rngs: nnx.Rngs | None = None
@@ -62,7 +64,7 @@ class EncoderLayer(nnx.Module):
         return self._add(x, y, self.feed_forward_norm, rngs)
 
     def _add(self, x: jax.Array, y: jax.Array, norm: LayerNorm, rngs: nnx.Rngs | None) -> jax.Array:
-        add = recomputed(functools.partial(_normalised_sum, rate=self.rate))
+        add = self.between(functools.partial(_normalised_sum, rate=self.rate))
         return add(x, y, norm, dropout_seed(rngs, self.rate))
 
 

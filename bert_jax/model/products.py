@@ -84,13 +84,28 @@ Attend = Callable[
 ]
 
 
+Function = Callable[..., jax.Array]
+
+
+def kept(function: Function) -> Function:
+    """Return `function` as it is: its backward pass keeps whatever it needs."""
+    return function
+
+
 @dataclasses.dataclass(frozen=True)
 class Products:
-    """One way to compute the three products; the functions above say what each must do."""
+    """One way to compute the three products; the functions above say what each must do.
+
+    Attributes:
+        between: what is done to the functions that stand between two products of a layer, which
+            are activation, and dropout with residual and LayerNorm: `kept`, or
+            `rematerialisation.recomputed`.
+    """
 
     dense: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     attend: Attend
     decode: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    between: Callable[[Function], Function] = kept
 
 
 PLAIN = Products(dense, attend, decode)

@@ -5,9 +5,10 @@
                maps among it): little time, and no array that grows with L squared
     layers     keeps each layer's input only: about a third more time, least memory
 
-What stands between two products (`recomputed`: activation, dropout, residual, LayerNorm) is
-computed again whatever the choice. Its inputs are kept for the products anyway, and reading them
-costs less time than writing and reading what it would keep in fp32.
+What stands between two products (activation, and dropout with residual and LayerNorm) is computed
+again on accelerators whatever the choice (`recomputed`, `backend.py`). Its inputs are kept for the
+products anyway, and reading them takes less time there than writing and reading what it would keep
+in fp32; on a CPU it takes more.
 
 The numbers are the same: dropout's masks are functions of a seed (`dropout.py`), so that a layer
 computed again drops the same elements. Chen et al. 2016 (https://arxiv.org/abs/1604.06174).

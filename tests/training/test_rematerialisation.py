@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from flax import nnx
 
 from bert_jax.errors import UserError
+from bert_jax.model.backend import products_for
 from bert_jax.model.encoder import EncoderLayer
 from bert_jax.model.products import PLAIN
 from bert_jax.model.rematerialisation import REMATERIALISATIONS, rematerialised
@@ -37,10 +40,11 @@ def test_the_gradient_is_the_same_and_the_memory_less():
         assert size < 0.9 * most
 
 
-def test_a_layer_keeps_nothing_wide_but_the_results_of_its_products():
+def test_a_layer_on_an_accelerator_keeps_nothing_wide_but_the_results_of_its_products():
     """Of B · L · F numbers two arrays, before and after the activation, in the compute dtype."""
+    products = dataclasses.replace(products_for("gpu"), attend=PLAIN.attend)
     config = tiny_config(hidden_size=16, intermediate_size=56)
-    layer = EncoderLayer(config, nnx.Rngs(0), PLAIN)
+    layer = EncoderLayer(config, nnx.Rngs(0), products)
     states = jnp.ones((3, 5, 16), jnp.bfloat16)
     _, backward = jax.vjp(lambda layer, x: layer(x, rngs=nnx.Rngs(dropout=0)), layer, states)
     kept = [leaf for leaf in jax.tree.leaves(backward) if leaf.shape[:2] == (3, 5)]
