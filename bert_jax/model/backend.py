@@ -32,6 +32,7 @@ def scans_layers(backend: str) -> bool:
     """Return whether a loop over layers, which compiles faster, suits training on a backend.
 
     It keeps what each layer leaves for the backward pass in arrays of all layers, written and read
-    once more. On a CPU unrolled layers run up to twice as fast, on a H100 by docs/devices.md.
+    once more. On a CPU unrolled layers run up to twice as fast; on a H100 they are part of what
+    took a third off the step (docs/results.md). On a TPU nobody has timed either.
     """
     return backend == "tpu"

@@ -1,6 +1,6 @@
 """What the backward pass keeps of each encoder layer, and what it computes again.
 
-    none       keeps the results of all products: fastest, and most memory
+    none       keeps the results of all products, on a CPU all that it needs: fastest, most memory
     products   keeps the results of products with parameters, computes the rest again (attention
                maps among it): little time, and no array that grows with L squared
     layers     keeps each layer's input only: about a third more time, least memory
@@ -8,7 +8,7 @@
 What stands between two products (activation, and dropout with residual and LayerNorm) is computed
 again on accelerators whatever the choice (`recomputed`, `backend.py`). Its inputs are kept for the
 products anyway, and reading them takes less time there than writing and reading what it would keep
-in fp32; on a CPU it takes more.
+in fp32; on a CPU it saved none.
 
 The numbers are the same: dropout's masks are functions of a seed (`dropout.py`), so that a layer
 computed again drops the same elements. Chen et al. 2016 (https://arxiv.org/abs/1604.06174).

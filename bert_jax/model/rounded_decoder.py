@@ -2,7 +2,9 @@
 
 The logits are fp32, and so is their gradient, P·V numbers a row. Left to automatic differentiation
 a bf16 model multiplies it in fp32, and the largest array of the step is written and read at twice
-the width. Here it is rounded before it meets the table and the hidden states, which are bf16.
+the width. Here it is rounded before it meets the table and the hidden states, which are bf16. The
+table's gradient is bf16 too, as automatic differentiation has it and as devices send it to each
+other; a CPU's is fp32 (`cpu_products.py`).
 
 `decode` computes what `products.decode` says, and refuses forward-mode differentiation.
 """

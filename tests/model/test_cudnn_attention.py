@@ -55,7 +55,7 @@ def distance(got, expected):
 
 @on_nvidia
 @pytest.mark.parametrize("mask", MASKS)
-def test_it_rounds_no_more_than_einsum_does_at_real_tokens_and_in_gradients(mask):
+def test_it_rounds_as_einsum_does_at_real_tokens_and_in_gradients(mask):
     with jax.default_matmul_precision("highest"):
         exact, _ = run(PLAIN, MASKS[mask], jnp.float32)
     einsum, program = run(PLAIN, MASKS[mask], jnp.bfloat16)

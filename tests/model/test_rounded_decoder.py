@@ -13,7 +13,7 @@ def gradients(decode, hidden, table, bias):
     return jax.grad(total, (0, 1, 2))(hidden, table, bias)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 5e-3)])
 def test_logits_are_the_same_and_gradients_round_as_the_model_does(dtype, tolerance):
     draw = np.random.default_rng(0)
     hidden = jnp.asarray(draw.normal(size=(3, 4, 8)), dtype)
