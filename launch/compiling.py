@@ -20,6 +20,7 @@ from bert_jax.config import BertConfig
 from bert_jax.data.rows import empty_batch
 from bert_jax.errors import UserError
 from bert_jax.model.backend import products_for
+from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.optimizers import create_optimizer
@@ -150,19 +151,21 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
 def what_would_fit(topology: Topology, plan: Plan) -> tuple[Plan, Compiled] | None:
     """The first plan that fits, and what it compiles to.
 
-    Tries rematerialisation first, then microbatches, then sharded parameters. All compute the same
-    loss. None: nothing helps, and the model wants more devices.
+    Tries rematerialisation first, the cheaper kind before the other, then microbatches, then
+    sharded parameters. All compute the same loss. None: nothing helps, and the model wants more
+    devices.
     """
     ways = create_mesh_sizes(topology, plan.mesh)
     sharded = {"fsdp": ways["data"] * ways["fsdp"], "tensor": ways["tensor"]}
     for mesh in [plan.mesh] + ([sharded] if ways["data"] > 1 else []):
         accumulate = plan.accumulate
         while plan.batch_size % (accumulate * ways["data"] * ways["fsdp"]) == 0:
-            tried = replace(plan, mesh=mesh, accumulate=accumulate, remat="layers")
-            if tried != plan:
-                compiled = compile_plan(topology, tried)
-                if compiled.fits:
-                    return tried, compiled
+            for remat in REMATERIALISATIONS[max(1, REMATERIALISATIONS.index(plan.remat)) :]:
+                tried = replace(plan, mesh=mesh, accumulate=accumulate, remat=remat)
+                if tried != plan:
+                    compiled = compile_plan(topology, tried)
+                    if compiled.fits:
+                        return tried, compiled
             accumulate *= 2
     return None
 

@@ -41,13 +41,15 @@ def test_gpus_fit_and_send_a_gradient(tmp_path):
     assert "yes: " in done.stdout and "tokens a second at most" in done.stdout
 
 
-def test_what_does_not_fit_is_answered_with_what_would(tmp_path):
-    # State and gradients of 40 million pieces, 100 GB, on every device; or a quarter of it.
-    flags = ("--topology=h100:4", "--vocab_size=40000000", "--batch_size=4")
+@pytest.mark.parametrize(("given", "suggested"), [("none", "products"), ("layers", "layers")])
+def test_what_does_not_fit_is_answered_with_what_would(tmp_path, given, suggested):
+    # State and gradients of 40 million pieces, 100 GB, on every device; or a quarter of it. The
+    # cheaper rematerialisation comes first, but never one that keeps more than what was given.
+    flags = ("--topology=h100:4", "--vocab_size=40000000", "--batch_size=4", f"--remat={given}")
     done, result = compile_only(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     assert not result["fits"] and result["memory"] > result["memory_of"]
-    assert result["would_fit"] == "--mesh=fsdp:4 --accumulate=1 --remat=layers"
+    assert result["would_fit"] == f"--mesh=fsdp:4 --accumulate=1 --remat={suggested}"
     assert "no: " in done.stdout
 
 
