@@ -45,6 +45,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.probes import ProbeResult, linear_probe
+from bert_jax.cli import command
+from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
@@ -53,19 +55,18 @@ from bert_jax.data.masking import Masking
 from bert_jax.data.rows import Batch
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.parameters import merge_model, split_model
+from bert_jax.parameters import merge_model, split_model
+from bert_jax.progress import ProgressBar
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.evaluation import ratio_interval, unigram_entropy, wilson_interval
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
 from bert_jax.training.steps import create_eval_step, create_train_step
-from experiments import command
-from experiments.ablated_parts import VARIANTS, Variant
-from experiments.corpus_preparation import prepare_corpus
-from experiments.interval_plot import Interval, interval_plot
-from experiments.progress import ProgressBar
-from experiments.workdir import prepared_workdir
+
+from .ablated_parts import VARIANTS, Variant
+from .corpus_preparation import prepare_corpus
+from .interval_plot import Interval, interval_plot
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/ablations", "Holds everything the experiment makes.")

@@ -39,22 +39,23 @@ from rich.table import Table
 
 from bert_jax.analysis.audit_log import AuditLog
 from bert_jax.analysis.updates import ABSENT_SEEN, ABSENT_UNSEEN, INPUT, LABEL_SEEN, LABEL_UNSEEN
+from bert_jax.cli import command
+from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import token_table
+from bert_jax.parameters import token_table
+from bert_jax.progress import ProgressBar
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
-from experiments import command
-from experiments.corpus_preparation import prepare_corpus
-from experiments.line_plot import line_plot
-from experiments.progress import ProgressBar
-from experiments.workdir import prepared_workdir
+
+from .corpus_preparation import prepare_corpus
+from .line_plot import line_plot
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/audit", "Holds everything the experiment makes.")

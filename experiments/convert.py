@@ -22,13 +22,13 @@ from collections.abc import Callable
 import jax
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
-from experiments import command
 
 _FROM = flags.DEFINE_string("from", None, "The checkpoint to read: a path, or a name on the hub.")
 _TO = flags.DEFINE_string("to", None, "The directory to write.")

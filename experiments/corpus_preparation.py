@@ -11,10 +11,10 @@ from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.sources import Source, open_source
 from bert_jax.errors import UserError
+from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
 from bert_jax.text.wordpiece_learner import LearnedVocabulary, learn_vocabulary
-from experiments.progress import ProgressBar
 
 
 def prepare_corpus(

@@ -25,6 +25,7 @@ from typing import Any, cast
 
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
@@ -49,7 +50,6 @@ from bert_jax.tables.vocabulary_surgery import (
     with_size,
 )
 from bert_jax.text.tokenizer import Tokenizer
-from experiments import command
 
 _INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
 _OUTPUT = flags.DEFINE_string("output", None, "What to write; the suffix says in which form.")

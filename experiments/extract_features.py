@@ -25,12 +25,12 @@ from typing import IO, cast
 import jax.numpy as jnp
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.feature_files import check_suffix, write_features
 from bert_jax.inference.features import POOLINGS, FeatureExtractor, Features, Pooling
-from experiments import command
-from experiments.progress import ProgressBar
+from bert_jax.progress import ProgressBar
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
 _INPUT = flags.DEFINE_string("input", None, "A UTF-8 text file; - for standard input.")

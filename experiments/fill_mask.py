@@ -22,10 +22,10 @@ from absl import flags
 from rich.console import Console
 from rich.markup import escape
 
+from bert_jax.cli import command
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import Fills, MaskFiller
-from experiments import command
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
 _BEST = flags.DEFINE_integer("best", 5, "How many pieces to show for each mask.", lower_bound=1)

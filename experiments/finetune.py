@@ -35,6 +35,8 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
+from bert_jax.cli import command
+from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
@@ -48,17 +50,16 @@ from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.preemption import StopRequest
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from experiments import command
-from experiments.finetune_report import write_report
-from experiments.finetune_seed import (
+
+from .finetune_report import write_report
+from .finetune_seed import (
     PreparedParts,
     RunSettings,
     mean_and_deviation,
     predictions_file,
     run_seed,
 )
-from experiments.task_data import DataFlags, TaskData, class_weights, read_task
-from experiments.workdir import prepared_workdir
+from .task_data import DataFlags, TaskData, class_weights, read_task
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/finetune", "Holds everything the run makes.")

@@ -15,7 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax.cli import command
 from bert_jax.convert.contents import Pretrained
+from bert_jax.progress import ProgressBar
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.finetuner import Finetuner
 from bert_jax.tasks.saved_task import head_item
@@ -27,8 +29,6 @@ from bert_jax.training.metrics import MetricsWriter, read_metrics
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import batch_ways
 from bert_jax.training.state import TrainState
-from experiments import command
-from experiments.progress import ProgressBar
 
 
 @dataclass(frozen=True)

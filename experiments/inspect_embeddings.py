@@ -30,11 +30,12 @@ from bert_jax.analysis.representation import PART_NAMES
 from bert_jax.analysis.similarity import read_scored_pairs
 from bert_jax.analysis.vocabulary_parts import PARTS
 from bert_jax.analysis.words import read_word_groups
+from bert_jax.cli import command
+from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.errors import UserError
-from experiments import command
-from experiments.inspection.inspected import Inspected, open_inspected
-from experiments.inspection.run_audit import read_audit
-from experiments.workdir import prepared_workdir
+
+from .inspection.inspected import Inspected, open_inspected
+from .inspection.run_audit import read_audit
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "What to look into.")
@@ -77,7 +78,7 @@ def main() -> None:
             " its own"
         )
     plotly_script()  # where it is missing, that is said here: the next line needs it
-    from experiments.inspection.plan import Questions, look
+    from .inspection.plan import Questions, look
 
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     with prepared_workdir(FLAGS.workdir, settings, may_change=_SETTINGS) as workdir:

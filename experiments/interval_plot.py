@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from experiments.line_plot import round_steps
+from .line_plot import round_steps
 
 _NAMES, _PANEL, _GAP, _ROW, _TOP, _BOTTOM = 130, 170, 24, 22, 54, 30
 

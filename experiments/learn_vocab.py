@@ -29,10 +29,12 @@ from typing import cast
 
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format, find_files, format_of
 from bert_jax.errors import UserError
+from bert_jax.progress import ProgressBar
 from bert_jax.text.word_counts import (
     WordCounts,
     WordSettings,
@@ -40,10 +42,9 @@ from bert_jax.text.word_counts import (
     count_words_in_files,
 )
 from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
-from experiments import command
-from experiments.corpus_preparation import count_with_beam, open_beam, texts_of
-from experiments.gain_plot import gain_plot
-from experiments.progress import ProgressBar
+
+from .corpus_preparation import count_with_beam, open_beam, texts_of
+from .gain_plot import gain_plot
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted, special ones included.")

@@ -22,9 +22,11 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.convert.ours import find_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
+from bert_jax.progress import ProgressBar
 from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.choice_files import ChoiceQuestion
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
@@ -37,8 +39,6 @@ from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.checkpoints import has_item, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.sharding import create_mesh
-from experiments import command
-from experiments.progress import ProgressBar
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")

@@ -27,6 +27,8 @@ import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh
 
+from bert_jax.cli import command
+from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
@@ -51,12 +53,11 @@ from bert_jax.training.processes import (
 )
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from experiments import command
-from experiments.corpus_preparation import prepare_corpus
-from experiments.given_tables import GivenTables, chosen_parts, given_tables
-from experiments.neighbour_table import print_neighbours
-from experiments.pretrain_loop import Aside, train_to_the_end
-from experiments.workdir import prepared_workdir
+
+from .corpus_preparation import prepare_corpus
+from .given_tables import GivenTables, chosen_parts, given_tables
+from .neighbour_table import print_neighbours
+from .pretrain_loop import Aside, train_to_the_end
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/pretrain", "Holds everything the run makes.")

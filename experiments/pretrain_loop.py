@@ -15,7 +15,8 @@ import numpy as np
 
 from bert_jax.analysis.audit_log import AuditLog
 from bert_jax.data.loader import Batches, HeldoutBatches
-from bert_jax.model.parameters import token_table
+from bert_jax.parameters import token_table
+from bert_jax.progress import ProgressBar
 from bert_jax.training.assembly import Pretrainer
 from bert_jax.training.checkpoints import Checkpoints
 from bert_jax.training.evaluation import Evaluation, evaluate
@@ -25,7 +26,6 @@ from bert_jax.training.preemption import StopRequest
 from bert_jax.training.processes import is_first, stop_together
 from bert_jax.training.profiling import Profile
 from bert_jax.training.state import TrainState
-from experiments.progress import ProgressBar
 
 
 @dataclasses.dataclass(frozen=True)

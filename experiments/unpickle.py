@@ -15,10 +15,10 @@ from typing import Any
 
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.convert.files import new_directory
 from bert_jax.convert.huggingface import PICKLES, WEIGHTS
 from bert_jax.errors import UserError
-from experiments import command
 
 _FROM = flags.DEFINE_string("from", None, "A directory with pytorch_model.bin.")
 _TO = flags.DEFINE_string("to", None, "The directory to write.")

@@ -20,6 +20,7 @@ import jax
 from absl import flags
 
 from bert_jax.analysis.flops import RowShape, training_flops
+from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
@@ -28,11 +29,11 @@ from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import parse_mesh
-from experiments import command
-from launch.collectives import total_sent
-from launch.compiling import Compiled, Plan, compile_plan, what_would_fit
-from launch.least_time import LeastTime, least_time
-from launch.machines import GIB, Topology, parse_topology
+
+from .collectives import total_sent
+from .compiling import Compiled, Plan, compile_plan, what_would_fit
+from .least_time import LeastTime, least_time
+from .machines import GIB, Topology, parse_topology
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("topology", "v5e:2x4", "KIND:SHAPE, as in v5e:16x16, v5p:2x2x1 or h100:8.")

@@ -26,9 +26,10 @@ from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import BATCH, create_mesh
-from launch.collectives import Traffic, read_collectives
-from launch.gpu_targets import gpu_target
-from launch.machines import GIB, GPUS_A_HOST, Topology
+
+from .collectives import Traffic, read_collectives
+from .gpu_targets import gpu_target
+from .machines import GIB, GPUS_A_HOST, Topology
 
 
 @dataclass(frozen=True)

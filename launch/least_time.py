@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from launch.collectives import total_sent
-from launch.compiling import Compiled
-from launch.machines import Topology
+from .collectives import total_sent
+from .compiling import Compiled
+from .machines import Topology
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,16 @@ import jax
 from absl import flags
 
 from bert_jax.analysis.flops import RowShape, training_flops
+from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
 from bert_jax.model.backend import scans_layers
-from experiments import command
-from launch.collectives import total_sent
-from launch.compiling import Plan, compile_plan, what_would_fit
-from launch.least_time import least_time
-from launch.machines import GIB, Topology, parse_topology
+
+from .collectives import total_sent
+from .compiling import Plan, compile_plan, what_would_fit
+from .least_time import least_time
+from .machines import GIB, Topology, parse_topology
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/scaling", "Holds what was compiled, and the table.")

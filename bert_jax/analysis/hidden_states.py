@@ -14,7 +14,7 @@ from bert_jax.model.allowed import within_instances
 from bert_jax.model.backend import default_products
 from bert_jax.model.embeddings import Embeddings
 from bert_jax.model.encoder import Encoder
-from bert_jax.model.parameters import Parameters, abstract_params, merge_model
+from bert_jax.parameters import Parameters, abstract_params, merge_model
 from bert_jax.text.tokenizer import Encoding
 
 _BATCH_TOKENS = 4096

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.model.parameters import token_table
+from bert_jax.parameters import token_table
 from bert_jax.training.state import TrainState
 
 INPUT, LABEL_SEEN, LABEL_UNSEEN, ABSENT_SEEN, ABSENT_UNSEEN = range(5)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bert_jax.errors import UserError
 from bert_jax.model.bert import Bert, BertForPretraining
-from bert_jax.model.parameters import Parameters
 from bert_jax.model.tasks import (
     BertForMultipleChoice,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
 )
+from bert_jax.parameters import Parameters
 
 # Parts beside embeddings and encoder. The first architecture that has just the parts of a
 # checkpoint is what it is where nothing says so; a classifier alone does not tell what it is for.

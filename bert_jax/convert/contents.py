@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from bert_jax.config import BertConfig
-from bert_jax.model.parameters import Parameters
+from bert_jax.parameters import Parameters
 from bert_jax.text.tokenizer import Tokenizer
 
 

@@ -15,7 +15,7 @@ from bert_jax.convert.safetensors_files import INDEX, SafetensorsFile, write_saf
 from bert_jax.convert.tokenizer_files import read_tokenizer, write_tokenizer
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import Parameters
+from bert_jax.parameters import Parameters
 
 WEIGHTS = "model.safetensors"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")

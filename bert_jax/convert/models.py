@@ -17,8 +17,14 @@ from bert_jax.convert.architectures import CLASSES, architecture_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
 from bert_jax.model.bert import Bert
-from bert_jax.model.layer_layout import stack_layers, unstack_layers
-from bert_jax.model.parameters import Parameters, abstract_params, merge_model, split_model
+from bert_jax.parameters import (
+    Parameters,
+    abstract_params,
+    merge_model,
+    split_model,
+    stack_layers,
+    unstack_layers,
+)
 from bert_jax.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("bert_jax")

@@ -25,7 +25,7 @@ from bert_jax.convert.names import (
     their_name,
 )
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import Parameters
+from bert_jax.parameters import Parameters
 
 _FLOATS = (np.float32, np.float16, np.float64, ml_dtypes.bfloat16)
 EVERYTHING = re.compile("")

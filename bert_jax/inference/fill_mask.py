@@ -16,7 +16,7 @@ from bert_jax.convert.models import fit
 from bert_jax.errors import UserError
 from bert_jax.inference.text_batches import in_windows, text_batches
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.parameters import merge_model
+from bert_jax.parameters import merge_model
 from bert_jax.text.tokenizer import Encoding
 
 

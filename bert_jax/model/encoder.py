@@ -90,7 +90,7 @@ class Encoder(nnx.Module):
 
     Unrolled, `layers` is a list of `EncoderLayer`; scanned, it is one `EncoderLayer` whose
     parameters have a leading layer axis. Both start from the same numbers for the same `rngs`
-    and compute the same function; `layer_layout.py` goes from one form to the other. Scanning
+    and compute the same function; `bert_jax.parameters` goes from one form to the other. Scanning
     compiles faster and runs slower, on CPU up to twice. `remat` is what the backward pass computes
     again; see `rematerialisation.py`.
     """

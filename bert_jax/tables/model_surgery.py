@@ -15,7 +15,7 @@ import numpy as np
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import Parameters
+from bert_jax.parameters import Parameters
 from bert_jax.tables.row_surgery import PositionRule, resized_positions, resized_segments
 from bert_jax.tables.vocabulary_surgery import NewRows, VocabularyReport, plan_vocabulary_move
 from bert_jax.text.tokenizer import Tokenizer

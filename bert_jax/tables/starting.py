@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import Parameters
+from bert_jax.parameters import Parameters
 from bert_jax.tables.embedding_tables import PARTS, EmbeddingTables
 
 

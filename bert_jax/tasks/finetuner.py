@@ -17,8 +17,7 @@ from jax.sharding import PartitionSpec as P
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.errors import UserError
-from bert_jax.model.layer_layout import stack_layers
-from bert_jax.model.parameters import Parameters, abstract_params, merge_model
+from bert_jax.parameters import Parameters, abstract_params, merge_model, stack_layers
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Batch, Head, means
 from bert_jax.tasks.layout import Rows, collect_sequences, collect_tokens, lay_out

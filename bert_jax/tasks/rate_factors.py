@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import Parameters
+from bert_jax.parameters import Parameters
 from bert_jax.training.sharding import path_name
 
 

@@ -17,8 +17,8 @@ from bert_jax.analysis.updates import audited, begin_audit
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.parameters import Parameters, abstract_params, split_model
 from bert_jax.model.products import Products
+from bert_jax.parameters import Parameters, abstract_params, split_model
 from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import Parameters
+from bert_jax.parameters import Parameters
 
 
 def split_frozen(params: Parameters, frozen: Sequence[str]) -> tuple[Parameters, Parameters]:

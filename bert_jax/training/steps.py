@@ -12,8 +12,7 @@ import optax
 from flax import nnx
 
 from bert_jax.model.bert import PretrainingOutput
-from bert_jax.model.layer_layout import stack_layers
-from bert_jax.model.parameters import Parameters, merge_model, token_table, with_token_table
+from bert_jax.parameters import Parameters, merge_model, stack_layers, token_table, with_token_table
 from bert_jax.training.freezing import join_frozen, split_frozen
 from bert_jax.training.losses import Batch, means, pretraining_sums
 from bert_jax.training.row_lazy import gather_rows, touched_rows

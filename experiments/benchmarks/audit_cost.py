@@ -24,14 +24,14 @@ import optax
 from absl import flags
 
 from bert_jax.analysis.audit_log import AuditLog
+from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
-from bert_jax.model.parameters import token_table
+from bert_jax.parameters import token_table
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
-from experiments import command
 
 _MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "size of the model")
 _VOCAB = flags.DEFINE_integer("vocab_size", 8192, "V, rows of the token table", lower_bound=8)

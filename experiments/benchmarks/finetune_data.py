@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bert_jax.cli import command
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.tasks.lines import numbered_lines
 from bert_jax.tasks.tables import read_table
 from bert_jax.tasks.tagged_files import read_columns, read_conllu
-from experiments import command
 
 _SEED = 0
 _PARTS = ("train", "dev", "test")

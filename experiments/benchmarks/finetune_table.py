@@ -22,15 +22,16 @@ import jax
 import numpy as np
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.errors import UserError
 from bert_jax.tasks.entities import entity_f1
 from bert_jax.tasks.scores import score
 from bert_jax.tasks.squad_files import read_squad
 from bert_jax.tasks.squad_scores import squad_scores
 from bert_jax.tasks.tables import read_table
-from experiments import command
-from experiments.benchmarks.finetune_data import RECIPES, Recipe, finetune_flags, write_tasks
-from experiments.finetune_seed import mean_and_deviation
+
+from ..finetune_seed import mean_and_deviation
+from .finetune_data import RECIPES, Recipe, finetune_flags, write_tasks
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The pretrained model, a directory.")
 _PEER = flags.DEFINE_string("peer_python", None, "A Python with torch and transformers.")

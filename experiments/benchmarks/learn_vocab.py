@@ -19,8 +19,8 @@ from pathlib import Path
 
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.data.text_files import find_files
-from experiments import command
 
 _INPUT = flags.DEFINE_string("input", None, "A folder of text files.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted.")

@@ -14,11 +14,11 @@ import time
 import numpy as np
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.text.word_counts import WordCounts
 from bert_jax.text.wordpiece_compiled import learn_merges
 from bert_jax.text.wordpiece_inventory import cut_into_characters
 from bert_jax.text.wordpiece_reference import learn_merges_reference
-from experiments import command
 
 _WORD_COUNTS = flags.DEFINE_string("word_counts", None, "Saved word counts.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Pieces to learn, characters included.")

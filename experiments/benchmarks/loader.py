@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
 from bert_jax.data.instances import plan_instances
@@ -32,7 +33,6 @@ from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.data.masking import Masking, Vocabulary
 from bert_jax.data.packing import pack_instances
 from bert_jax.data.rows import Batch
-from experiments import command
 
 _CORPUS = flags.DEFINE_string("corpus", None, "folder made by build_corpus; none: made-up text")
 _SENTENCES = flags.DEFINE_integer("sentences", 1_000_000, "made-up sentences", lower_bound=100)

@@ -32,10 +32,10 @@ import numpy as np
 import optax
 from absl import flags
 
+from bert_jax.cli import command
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import adamw
 from bert_jax.training.row_lazy import put_rows, row_lazy_adamw, touched_rows
-from experiments import command
 
 _ROWS = flags.DEFINE_integer("rows", 120_000, "V, rows of the table", lower_bound=2)
 _WIDTH = flags.DEFINE_integer("width", 768, "D, width of the table", lower_bound=1)

@@ -29,6 +29,7 @@ import optax
 from absl import flags
 
 from bert_jax.analysis.flops import RowShape, training_flops
+from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.backend import default_products, scans_layers
@@ -37,7 +38,6 @@ from bert_jax.training.attention_choice import ATTENTIONS, with_attention
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
-from experiments import command
 
 _MODEL = flags.DEFINE_enum("model", "base", PRESETS, "size of the model")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "rows a step", lower_bound=1)

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
+from bert_jax.cli import command
 from bert_jax.data.document import Document
 from bert_jax.data.sources import Source, open_source
 from bert_jax.text.compiled import entry, int64
@@ -36,7 +37,6 @@ from bert_jax.text.wordpiece_learner import SPECIAL_PIECES, learn_vocabulary
 from bert_jax.text.wordpiece_merge import empty_scratch, merge, start_text
 from bert_jax.text.wordpiece_pruning import greedy_pieces
 from bert_jax.text.wordpiece_text import grown_pairs, lay_out
-from experiments import command
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is.")
 _SIZES = flags.DEFINE_multi_integer("vocab_size", [8192, 30522], "Rows; may be repeated.")

@@ -27,12 +27,12 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from bert_jax.cli import command
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
 from bert_jax.tables.vocabulary_surgery import NewRows, length_weights, move_vocabulary
 from bert_jax.text.spelling import Speller
 from bert_jax.text.tokenizer import Tokenizer
-from experiments import command
 
 _INPUT = flags.DEFINE_string("input", None, "A trained model or its tables.", required=True)
 _HIDDEN = flags.DEFINE_integer("hidden", 2000, "Pieces to hide.", lower_bound=10)

@@ -21,8 +21,9 @@ from bert_jax.analysis.sentences import sentence_agreement
 from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement
 from bert_jax.analysis.spectrum import Spectrum, spectrum_of
 from bert_jax.analysis.words import split_words
-from experiments.inspection.finding import Finding, agreement_numbers
-from experiments.inspection.inspected import Inspected
+
+from .finding import Finding, agreement_numbers
+from .inspected import Inspected
 
 _CONTEXT = 32  # positions a word is read in
 _CONTEXTUALITY_WORDS = 200

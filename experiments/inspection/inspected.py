@@ -14,12 +14,12 @@ from bert_jax.convert.pretrained import Pretrained, load_pretrained
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
+from bert_jax.progress import ProgressBar
 from bert_jax.tables.array_files import is_whole_model
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.orbax_tables import is_orbax_tables
 from bert_jax.tables.storage import load_tables
 from bert_jax.text.tokenizer import Tokenizer
-from experiments.progress import ProgressBar
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,9 @@ from bert_jax.analysis.report.token_sections import (
 from bert_jax.analysis.words import Words as SplitWords
 from bert_jax.analysis.words import split_words
 from bert_jax.errors import UserError
-from experiments.inspection.finding import Finding, rounded
-from experiments.inspection.inspected import Inspected
+
+from .finding import Finding, rounded
+from .inspected import Inspected
 
 _SHOWN_NEIGHBOURS = 8
 _EXAMPLE_RANKS = (50, 100, 170, 260, 370, 500)  # common words, but no mere grammar

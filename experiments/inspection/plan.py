@@ -10,11 +10,12 @@ from bert_jax.analysis.hidden_states import HiddenStates
 from bert_jax.analysis.report.page import Section
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.errors import UserError
-from experiments.inspection import agreement, neighbours, tables, training
-from experiments.inspection.finding import Finding
-from experiments.inspection.inspected import Inspected
-from experiments.inspection.run_audit import read_audit
-from experiments.progress import ProgressBar
+from bert_jax.progress import ProgressBar
+
+from . import agreement, neighbours, tables, training
+from .finding import Finding
+from .inspected import Inspected
+from .run_audit import read_audit
 
 _SECOND_TEXT = "he likes playing"  # with the default first text: the paper's example
 

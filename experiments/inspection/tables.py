@@ -19,8 +19,9 @@ from bert_jax.analysis.report.token_sections import (
 from bert_jax.analysis.representation import PART_NAMES, represent
 from bert_jax.analysis.segments import segments_of
 from bert_jax.analysis.spectrum import Spectrum, spectrum_of
-from experiments.inspection.finding import Finding, agreement_numbers, rounded
-from experiments.inspection.inspected import Inspected
+
+from .finding import Finding, agreement_numbers, rounded
+from .inspected import Inspected
 
 
 def overview(inspected: Inspected) -> Finding:

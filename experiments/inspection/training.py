@@ -18,9 +18,10 @@ from bert_jax.analysis.timeline import moment
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
 from bert_jax.training.checkpoints import load_embeddings
-from experiments.inspection.finding import Finding, number_or_none
-from experiments.inspection.inspected import Inspected
-from experiments.inspection.run_audit import RunAudit
+
+from .finding import Finding, number_or_none
+from .inspected import Inspected
+from .run_audit import RunAudit
 
 _SAMPLED_ROWS = 500  # whose neighbours two tables are compared by
 

@@ -7,7 +7,7 @@ from flax import nnx
 from bert_jax.config import BertConfig
 from bert_jax.convert.contents import Pretrained
 from bert_jax.model.bert import Bert
-from bert_jax.model.parameters import split_model
+from bert_jax.parameters import split_model
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 
 SCRIPT = "<script>document.body.dataset.attacked='yes'</script>"

@@ -8,7 +8,7 @@ from bert_jax.analysis.hidden_states import HiddenStates, text_states
 from bert_jax.analysis.occurrences import find_occurrences, mean_states
 from bert_jax.analysis.sentences import sentence_agreement
 from bert_jax.analysis.similarity import ScoredPairs
-from bert_jax.model.parameters import split_model
+from bert_jax.parameters import split_model
 from bert_jax.text.tokenizer import SPECIAL_PIECES
 
 TOKENIZER = Tokenizer([*SPECIAL_PIECES, *"abcdef", "##s"])

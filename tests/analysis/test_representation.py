@@ -5,7 +5,7 @@ from flax import nnx
 from bert_jax import Bert, BertConfig, Tokenizer
 from bert_jax.analysis.representation import represent
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import split_model
+from bert_jax.parameters import split_model
 from bert_jax.text.tokenizer import SPECIAL_PIECES
 
 TOKENIZER = Tokenizer([*SPECIAL_PIECES, "i", "like", "cats", "dogs"])

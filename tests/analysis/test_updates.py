@@ -21,7 +21,7 @@ from bert_jax.analysis.updates import (
     presence,
     updates_per_row,
 )
-from bert_jax.model.parameters import token_table
+from bert_jax.parameters import token_table
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch

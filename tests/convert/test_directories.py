@@ -25,7 +25,7 @@ from bert_jax.convert.models import pretrained_from
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
-from bert_jax.model.parameters import split_model
+from bert_jax.parameters import split_model
 from tests.convert import models
 
 REPOSITORY = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 _RUN_EACH = """
 import contextlib, importlib, io, json, sys
 from absl.testing import flagsaver
-from experiments import command
+from bert_jax.cli import command
 name, takes, cases = json.loads(sys.stdin.readline())
 experiment, outcomes = importlib.import_module(f"experiments.{name}"), []
 for arguments, text in cases:

@@ -21,7 +21,8 @@ REPOSITORY = Path(__file__).parents[2]
 _RUN_ALL = """
 import contextlib, io, json, sys
 from absl.testing import flagsaver
-from experiments import command, edit_embeddings
+from bert_jax.cli import command
+from experiments import edit_embeddings
 outcomes = []
 for arguments in json.load(sys.stdin):
     sys.argv, status = ["edit_embeddings.py", *arguments.split()], 0

@@ -19,7 +19,8 @@ from tests.faults.runs import REPOSITORY
 _ALL_CASES = """
 import contextlib, io, json, sys
 from absl.testing import flagsaver
-from experiments import command, inspect_embeddings
+from bert_jax.cli import command
+from experiments import inspect_embeddings
 outcomes = []
 for arguments in json.load(sys.stdin):
     sys.argv, errors, status = ["inspect_embeddings.py", *arguments], io.StringIO(), 0

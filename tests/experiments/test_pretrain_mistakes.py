@@ -15,7 +15,8 @@ from tests.tables.examples import tables_of, vocabulary
 _ALL_CASES = """
 import contextlib, io, json, sys
 from absl.testing import flagsaver
-from experiments import command, pretrain
+from bert_jax.cli import command
+from experiments import pretrain
 outcomes = []
 for arguments in json.load(sys.stdin):
     sys.argv, errors, status = ["pretrain.py", *arguments], io.StringIO(), 0

@@ -114,7 +114,7 @@ def outcomes(tmp_path_factory):
     script = """
 import contextlib, io, json, sys
 from absl.testing import flagsaver
-from experiments import command
+from bert_jax.cli import command
 from launch import compile_only
 outcomes = []
 for arguments in json.load(sys.stdin):

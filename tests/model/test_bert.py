@@ -14,9 +14,14 @@ from bert_jax.errors import UserError
 from bert_jax.model.allowed import within_instances
 from bert_jax.model.cpu_products import CPU
 from bert_jax.model.heads import gather_positions
-from bert_jax.model.layer_layout import stack_layers, unstack_layers
-from bert_jax.model.parameters import abstract_params, merge_model, split_model
 from bert_jax.model.products import PLAIN
+from bert_jax.parameters import (
+    abstract_params,
+    merge_model,
+    split_model,
+    stack_layers,
+    unstack_layers,
+)
 
 CONFIG = BertConfig(
     vocab_size=40,

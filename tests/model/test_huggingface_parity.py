@@ -13,9 +13,8 @@ from bert_jax.config import BertConfig
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.cpu_products import CPU
 from bert_jax.model.heads import gather_positions
-from bert_jax.model.layer_layout import stack_layers, unstack_layers
-from bert_jax.model.parameters import abstract_params, merge_model
 from bert_jax.model.products import PLAIN
+from bert_jax.parameters import abstract_params, merge_model, stack_layers, unstack_layers
 from tests.golden import rule
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "huggingface.npz")

@@ -6,7 +6,7 @@ from flax import nnx
 
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.parameters import abstract_params
+from bert_jax.parameters import abstract_params
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.tokenizer import Tokenizer
 from tests.tables.examples import assert_same_tables, small_tables, tables_of, vocabulary

@@ -5,7 +5,7 @@ from flax import nnx
 
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.parameters import abstract_params, merge_model, split_model
+from bert_jax.parameters import abstract_params, merge_model, split_model
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.model_surgery import (
     ModelParts,

@@ -7,7 +7,7 @@ from flax import nnx
 
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.parameters import split_model
+from bert_jax.parameters import split_model
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer, decays
 from bert_jax.training.sharding import path_name
 from tests.training.examples import tiny_config

@@ -10,13 +10,13 @@ import pytest
 from flax import nnx
 from jax.sharding import NamedSharding
 
-from bert_jax.model.parameters import merge_model, split_model
 from bert_jax.model.tasks import (
     BertForMultipleChoice,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
 )
+from bert_jax.parameters import merge_model, split_model
 from bert_jax.training.losses import weighted_cross_entropy
 from bert_jax.training.padding import put_padded
 from bert_jax.training.sharding import BATCH, create_mesh, path_name, place, put_batch

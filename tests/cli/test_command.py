@@ -1,4 +1,4 @@
-"""experiments.command ends quietly where the reader of what it prints has gone, and only there."""
+"""bert_jax.cli.command ends quietly where the reader of what it prints has gone, and only there."""
 
 import os
 import subprocess
@@ -6,9 +6,9 @@ import sys
 
 from tests.experiments.runs import REPOSITORY
 
-_PRINTS = "from experiments import command; command.run(lambda: print('a' * {length}))"
+_PRINTS = "from bert_jax.cli import command; command.run(lambda: print('a' * {length}))"
 _RAISES = """
-from experiments import command
+from bert_jax.cli import command
 def main():
     raise BrokenPipeError("of a socket")
 command.run(main)

@@ -1,0 +1,1 @@
+"""What every command line has in common: flags parsed, mistakes in one line, tables printed."""
