@@ -1,15 +1,8 @@
-"""Hugging Face's model classes: which parts each has, and which of our classes it is."""
+"""Hugging Face's model classes: which parts each has."""
 
 from __future__ import annotations
 
 from bert_jax.errors import UserError
-from bert_jax.model.bert import Bert, BertForPretraining
-from bert_jax.model.tasks import (
-    BertForMultipleChoice,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-)
 from bert_jax.parameters import Parameters
 
 # Parts beside embeddings and encoder. The first architecture that has just the parts of a
@@ -23,17 +16,6 @@ PARTS: dict[str, frozenset[str]] = {
     "BertForMultipleChoice": frozenset({"pooler", "classifier"}),
     "BertForTokenClassification": frozenset({"classifier"}),
     "BertForQuestionAnswering": frozenset({"qa_outputs"}),
-}
-
-CLASSES: dict[str, type] = {
-    "BertModel": Bert,
-    "BertForPreTraining": BertForPretraining,
-    "BertForMaskedLM": BertForPretraining,
-    "BertForNextSentencePrediction": BertForPretraining,
-    "BertForSequenceClassification": BertForSequenceClassification,
-    "BertForMultipleChoice": BertForMultipleChoice,
-    "BertForTokenClassification": BertForTokenClassification,
-    "BertForQuestionAnswering": BertForQuestionAnswering,
 }
 
 

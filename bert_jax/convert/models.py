@@ -13,10 +13,9 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_jax.config import BertConfig
-from bert_jax.convert.architectures import CLASSES, architecture_of
+from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
-from bert_jax.model.bert import Bert
 from bert_jax.parameters import (
     Parameters,
     abstract_params,
@@ -118,7 +117,7 @@ def fit(
         return cls(config, nnx.Rngs(seed), **options)
 
     definition, shapes = abstract_params(build)
-    wanted = _flat(cls, shapes)
+    wanted = _flat(shapes)
     missing = [name for name in wanted if name not in given]
     misfits = [
         f"{name} has shape {list(given[name].shape)} instead of {list(leaf.shape)}"
@@ -132,7 +131,7 @@ def fit(
         )
 
     def draw() -> dict[str, jax.Array]:
-        values = _flat(cls, split_model(build())[1])
+        values = _flat(split_model(build())[1])
         return {name: values[name] for name in missing}
 
     drawn = jax.device_get(jax.jit(draw)()) if missing else {}
@@ -140,7 +139,7 @@ def fit(
     params = unflatten_dict(flat, sep="/")
     return Fitted(
         definition,
-        params["bert"] if issubclass(cls, Bert) else params,
+        params if "bert" in shapes else params["bert"],
         _parts(missing),
         _parts(name for name in given if name not in wanted),
     )
@@ -157,7 +156,7 @@ def pretrained_from(
     """
     _, params = split_model(model)
     params = unstack_layers(params)
-    bare = isinstance(model, Bert)
+    bare = "bert" not in params
     params = {"bert": params} if bare else params
     pretrained = Pretrained(
         config=model.config if bare else model.bert.config,
@@ -193,9 +192,9 @@ def check_belongs(pretrained: Pretrained) -> None:
             )
 
 
-def _flat(cls: type, params: Parameters) -> dict[str, Any]:
+def _flat(params: Parameters) -> dict[str, Any]:
     """Parameters by the names of checkpoints, in which a bare `Bert` stands under `bert`."""
-    return flatten_dict({"bert": params} if issubclass(cls, Bert) else params, sep="/")
+    return flatten_dict(params if "bert" in params else {"bert": params}, sep="/")
 
 
 def _with_labels(cls: type, params: Parameters, options: dict[str, Any]) -> dict[str, Any]:
@@ -210,8 +209,3 @@ def _parts(names: Any) -> tuple[str, ...]:
     """mlm/transform/kernel, mlm/bias, bert/pooler/dense/bias -> mlm, bert/pooler"""
     parts = (name.split("/") for name in names)
     return tuple(dict.fromkeys("/".join(p[:2]) if p[0] == "bert" else p[0] for p in parts))
-
-
-def class_of(pretrained: Pretrained) -> type:
-    """The model class of ours that a checkpoint is one of."""
-    return CLASSES[pretrained.architecture]

@@ -1,7 +1,6 @@
 """`from_pretrained` and `save_pretrained`, for every model class.
 
-The one place where a model reaches for what lies behind it (`bert_jax.convert`), and only when
-asked to: users look for these two names on the class.
+What they need is imported when they are called: reading checkpoints takes a second to import.
 """
 
 from __future__ import annotations

@@ -214,8 +214,3 @@ def sorted_rows(features: Features, batch_rows: int, lengths: tuple[int, ...]) -
         sequences[: len(chosen), 0] = chosen
         rows.append(Rows(sequences, length_for(int(features.lengths[chosen].max()), lengths)))
     return rows
-
-
-def input_batches(features: Features, rows: list[Rows], pad_id: int) -> Iterator[Batch]:
-    """The arrays of each batch, without labels."""
-    return (lay_out(features, each, pad_id) for each in rows)

@@ -4,8 +4,15 @@ import jax
 import numpy as np
 from flax import nnx
 
+from bert_jax import (
+    Bert,
+    BertForMultipleChoice,
+    BertForPretraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 from bert_jax.config import BertConfig
-from bert_jax.convert.architectures import CLASSES
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import pretrained_from
 from bert_jax.text.tokenizer import Tokenizer
@@ -13,6 +20,17 @@ from bert_jax.text.tokenizer import Tokenizer
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##able", "read", "##ing", "é", "你"]
 LABELS = ("no", "perhaps", "yes")
 LABELLED = ("BertForSequenceClassification", "BertForTokenClassification")
+# Which class of ours reads a checkpoint of a class of Hugging Face's.
+CLASSES = {
+    "BertModel": Bert,
+    "BertForPreTraining": BertForPretraining,
+    "BertForMaskedLM": BertForPretraining,
+    "BertForNextSentencePrediction": BertForPretraining,
+    "BertForSequenceClassification": BertForSequenceClassification,
+    "BertForMultipleChoice": BertForMultipleChoice,
+    "BertForTokenClassification": BertForTokenClassification,
+    "BertForQuestionAnswering": BertForQuestionAnswering,
+}
 ARCHITECTURES = [
     name for name in CLASSES if name not in ("BertForMaskedLM", "BertForNextSentencePrediction")
 ]

@@ -19,7 +19,6 @@ from bert_jax import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
 )
-from bert_jax.convert.architectures import CLASSES
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.models import pretrained_from
 from bert_jax.convert.ours import save_ours
@@ -50,7 +49,7 @@ def test_a_model_saved_and_loaded_computes_the_same(tmp_path, architecture, scan
     before = models.model(architecture)
     labels = models.LABELS if architecture in models.LABELLED else ()
     before.save_pretrained(tmp_path / "out", labels=labels)
-    after = CLASSES[architecture].from_pretrained(tmp_path / "out", scan_layers=scan_layers)
+    after = models.CLASSES[architecture].from_pretrained(tmp_path / "out", scan_layers=scan_layers)
     ids = [IDS] if architecture == "BertForMultipleChoice" else IDS
     for got, want in zip(jax.tree.leaves(after(ids)), jax.tree.leaves(before(ids)), strict=True):
         if scan_layers:

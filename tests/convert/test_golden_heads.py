@@ -8,11 +8,10 @@ import pytest
 from flax import nnx
 
 from bert_jax.config import BertConfig
-from bert_jax.convert.architectures import CLASSES
 from bert_jax.convert.models import pretrained_from
 from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.convert.weights import named_arrays
-from tests.convert.models import LABELLED
+from tests.convert.models import CLASSES, LABELLED
 from tests.golden import rule
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "huggingface.npz")

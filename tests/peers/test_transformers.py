@@ -7,11 +7,11 @@ torch = pytest.importorskip("torch", reason="the peers suite needs torch")
 transformers = pytest.importorskip("transformers", reason="the peers suite needs transformers")
 
 from bert_jax.config import ACTIVATION_NAMES  # noqa: E402
-from bert_jax.convert.architectures import CLASSES  # noqa: E402
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.convert.models import model_from  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
 from tests.convert import models  # noqa: E402
+from tests.convert.models import CLASSES  # noqa: E402
 from tests.experiments.runs import run  # noqa: E402
 
 transformers.logging.set_verbosity_error()
