@@ -57,8 +57,8 @@ from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parameters import merge_model, split_model
 from bert_jax.progress import ProgressBar
+from bert_jax.statistics import ratio_interval, unigram_entropy, wilson_interval
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.evaluation import ratio_interval, unigram_entropy, wilson_interval
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state

@@ -5,7 +5,7 @@ r"""Does a step update "only the embeddings of tokens present in the batch, the 
 Trains one small model ten times, from the same start on the same batches, with a tied and an untied
 decoder and by five optimisers: SGD, Adam, AdamW, LAMB and row-lazy AdamW. Of every step it is
 recorded which rows of the token table changed, bit by bit, and which of them the batch held (see
-`bert_jax.analysis.updates`). Prints a row a run:
+`bert_jax.training.update_audit`). Prints a row a run:
 
     in batch         share of the rows that a batch holds as input; mean over the steps
     changed          share of the rows that a step changes
@@ -37,8 +37,6 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from bert_jax.analysis.audit_log import AuditLog
-from bert_jax.analysis.updates import ABSENT_SEEN, ABSENT_UNSEEN, INPUT, LABEL_SEEN, LABEL_UNSEEN
 from bert_jax.cli import command
 from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import BertConfig
@@ -48,11 +46,19 @@ from bert_jax.errors import UserError
 from bert_jax.parameters import token_table
 from bert_jax.progress import ProgressBar
 from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.audit_log import AuditLog
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
+from bert_jax.training.update_audit import (
+    ABSENT_SEEN,
+    ABSENT_UNSEEN,
+    INPUT,
+    LABEL_SEEN,
+    LABEL_UNSEEN,
+)
 
 from .corpus_preparation import prepare_corpus
 from .line_plot import line_plot

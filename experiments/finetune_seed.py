@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax.checkpoints import Checkpoints, save_params
 from bert_jax.cli import command
 from bert_jax.convert.contents import Pretrained
 from bert_jax.progress import ProgressBar
@@ -23,7 +24,6 @@ from bert_jax.tasks.finetuner import Finetuner
 from bert_jax.tasks.saved_task import head_item
 from bert_jax.tasks.task import Task
 from bert_jax.text.vocabulary_record import vocabulary_record
-from bert_jax.training.checkpoints import Checkpoints, save_params
 from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
 from bert_jax.training.metrics import MetricsWriter, read_metrics
 from bert_jax.training.schedules import warmup_polynomial

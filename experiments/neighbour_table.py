@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.neighbours import nearest_rows
+from bert_jax.checkpoints import load_embeddings
 from bert_jax.data.corpus import Corpus
-from bert_jax.training.checkpoints import load_embeddings
 
 _SEEN_OFTEN = 100  # a row that was rarely trained still lies where chance put it
 

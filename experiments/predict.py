@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from bert_jax.checkpoints import has_item, load_json
 from bert_jax.cli import command
 from bert_jax.convert.ours import find_ours
 from bert_jax.convert.pretrained import load_pretrained
@@ -36,7 +37,6 @@ from bert_jax.tasks.tagged_files import TaggedSentence
 from bert_jax.tasks.task import Task
 from bert_jax.tasks.text_tasks import TextExample
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.training.checkpoints import has_item, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.sharding import create_mesh
 

@@ -13,7 +13,7 @@ bit, whenever and however it was killed. In the workdir:
     checkpoints/    newest and best            result.json     what came out
 
 With --audit_every, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps
-changed, and which of them their batches held (`bert_jax.analysis.updates`).
+changed, and which of them their batches held (`bert_jax.training.update_audit`).
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh
 
+from bert_jax.checkpoints import Checkpoints, load_json
 from bert_jax.cli import command
 from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import PRESETS, BertConfig
@@ -36,12 +37,11 @@ from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
 from bert_jax.model.backend import default_products, scans_layers
 from bert_jax.model.rematerialisation import REMATERIALISATIONS
+from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.attention_choice import ATTENTIONS, with_attention
-from bert_jax.training.checkpoints import Checkpoints, load_json
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.evaluation import unigram_entropy
 from bert_jax.training.loop import Rhythm
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
 from bert_jax.training.processes import (

@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax.analysis.audit_log import AuditLog
+from bert_jax.checkpoints import Checkpoints
 from bert_jax.data.loader import Batches, HeldoutBatches
 from bert_jax.parameters import token_table
 from bert_jax.progress import ProgressBar
 from bert_jax.training.assembly import Pretrainer
-from bert_jax.training.checkpoints import Checkpoints
+from bert_jax.training.audit_log import AuditLog
 from bert_jax.training.evaluation import Evaluation, evaluate
 from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
 from bert_jax.training.metrics import MetricsWriter

@@ -37,7 +37,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.flops import RowShape, training_flops
-from bert_jax.analysis.updates import INPUT, updates_per_row
 from bert_jax.analysis.vocabulary_fit import piece_characters, vocabulary_fit
 from bert_jax.cli import command
 from bert_jax.cli.workdir import prepared_workdir
@@ -48,14 +47,15 @@ from bert_jax.data.masking import Masking
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
 from bert_jax.progress import ProgressBar
+from bert_jax.statistics import ratio_interval
 from bert_jax.text.word_counts import WordSettings, count_words
 from bert_jax.text.wordpiece_learner import learn_vocabulary
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.evaluation import ratio_interval
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
+from bert_jax.training.update_audit import INPUT, updates_per_row
 
 from .corpus_preparation import prepare_corpus, texts_of
 from .line_plot import line_plot, stacked

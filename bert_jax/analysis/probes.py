@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from bert_jax.training.evaluation import wilson_interval
+from bert_jax.statistics import wilson_interval
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
+from bert_jax.statistics import unigram_entropy
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.training.evaluation import unigram_entropy
 
 
 @dataclasses.dataclass(frozen=True)

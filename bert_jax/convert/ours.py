@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bert_jax.config import BertConfig
-from bert_jax.convert.architectures import architecture_of
-from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.files import new_directory
-from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
-from bert_jax.training.checkpoints import (
+from bert_jax.checkpoints import (
     has_item,
     load_embeddings,
     load_json,
     load_params,
     save_params,
 )
+from bert_jax.config import BertConfig
+from bert_jax.convert.architectures import architecture_of
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.files import new_directory
+from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 
 
 def find_ours(path: Path) -> Path | None:

@@ -13,7 +13,6 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bert_jax.analysis.updates import audited, begin_audit
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
@@ -23,6 +22,7 @@ from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
+from bert_jax.training.update_audit import audited, begin_audit
 
 _TOKEN_TABLE = "bert/embeddings/token/table"
 
@@ -95,7 +95,7 @@ def assemble_pretrainer(
         start: turns the parameters that were drawn into those to start from, of the same shapes.
         row_lazy: `optimizer` updates touched token rows only (`row_lazy.py`).
         audit_mask_id: the id of [MASK] observes what every step does to the token table, in
-            `state.opt_state.audit` (`bert_jax.analysis.updates`); None observes nothing.
+            `state.opt_state.audit` (`bert_jax.training.update_audit`); None observes nothing.
 
     Raises:
         UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied

@@ -23,12 +23,12 @@ import numpy as np
 import optax
 from absl import flags
 
-from bert_jax.analysis.audit_log import AuditLog
 from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.parameters import token_table
 from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.audit_log import AuditLog
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch

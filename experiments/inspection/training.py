@@ -15,9 +15,9 @@ from bert_jax.analysis.report.training_sections import (
     updates_section,
 )
 from bert_jax.analysis.timeline import moment
+from bert_jax.checkpoints import load_embeddings
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
-from bert_jax.training.checkpoints import load_embeddings
 
 from .finding import Finding, number_or_none
 from .inspected import Inspected

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bert_jax.analysis.probes import linear_probe
-from bert_jax.training.evaluation import wilson_interval
+from bert_jax.statistics import wilson_interval
 
 
 def test_what_lies_in_one_direction_is_read_off():

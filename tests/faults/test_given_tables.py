@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.checkpoints import load_params
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.storage import load_tables, save_tables
-from bert_jax.training.checkpoints import load_params
 from tests.faults.runs import (
     command,
     curve,

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from bert_jax.checkpoints import Checkpoints, load_embeddings, load_json
 from bert_jax.errors import UserError
 from bert_jax.tables.array_files import load_npz, save_npz
 from bert_jax.tables.orbax_tables import load_orbax_tables
 from bert_jax.tables.storage import load_tables, save_tables
 from bert_jax.text.vocabulary_record import vocabulary_record
-from bert_jax.training.checkpoints import Checkpoints, load_embeddings, load_json
 from tests.tables.examples import (
     PIECES,
     assert_same_tables,
@@ -21,7 +21,7 @@ from tests.tables.examples import (
     tables_of,
     vocabulary,
 )  # fmt: skip
-from tests.training.test_checkpoints import pretrainer
+from tests.test_checkpoints import pretrainer
 
 READABLE = (".npz", ".safetensors", ".orbax")
 

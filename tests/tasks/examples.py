@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from bert_jax import Bert, BertConfig
+from bert_jax.checkpoints import save_params
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import pretrained_from
 from bert_jax.tasks.answer_task import QuestionAnswering
@@ -21,7 +22,6 @@ from bert_jax.tasks.tag_task import Tagging
 from bert_jax.tasks.tagged_files import TaggedSentence
 from bert_jax.tasks.text_tasks import Classification, Regression, TextExample
 from bert_jax.text.vocabulary_record import vocabulary_record
-from bert_jax.training.checkpoints import save_params
 from bert_jax.training.sharding import create_mesh
 from tests.text.vocabulary import small_tokenizer
 

@@ -4,11 +4,11 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
+from bert_jax.checkpoints import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import PARTS, EmbeddingTables
 from bert_jax.tables.starting import with_tables
 from bert_jax.training.assembly import assemble_pretrainer
-from bert_jax.training.checkpoints import Checkpoints
 from bert_jax.training.freezing import join_frozen, split_frozen
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
 from bert_jax.training.sharding import create_mesh, path_name, put_batch

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from bert_jax.checkpoints import Checkpoints, load_params
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
-from bert_jax.training.checkpoints import Checkpoints, load_params
 from bert_jax.training.sharding import (
     create_mesh,
     parse_mesh,

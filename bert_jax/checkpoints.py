@@ -18,16 +18,35 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.errors import UserError
-from bert_jax.training.state import TrainState
 
 BEST_METRIC = "heldout_mlm_loss"
+
+
+class State(Protocol):
+    """What a run saves: a dataclass of arrays that JAX knows as a tree, such as `TrainState`.
+
+    Attributes:
+        step: scalar, by which the checkpoint is named.
+        params: nested dict with `bert/embeddings`.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def step(self) -> Any: ...  # noqa: D102
+
+    @property
+    def params(self) -> dict[str, Any]: ...  # noqa: D102
+
+
+S = TypeVar("S", bound=State)
 
 
 class Checkpoints:
@@ -95,7 +114,7 @@ class Checkpoints:
         ]
         return min(figures)[1] if figures else None
 
-    def save(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
+    def save(self, state: State, metrics: Mapping[str, float] | None = None) -> None:
         """Start writing `state`; returns when its arrays are copied, not when they are written."""
         step = int(state.step)
         rest, embeddings = _take_embeddings(state)
@@ -105,7 +124,7 @@ class Checkpoints:
             metrics=dict(metrics) if metrics else None,
         )
 
-    def restore(self, like: TrainState, step: int | None = None) -> TrainState:
+    def restore(self, like: S, step: int | None = None) -> S:
         """The state at `step` (default: the newest), placed as `like` is.
 
         Args:
@@ -254,13 +273,13 @@ def _json_items(
     return {name: dict(content) for name, content in items.items() if content is not None}
 
 
-def _take_embeddings(state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+def _take_embeddings(state: S) -> tuple[S, dict[str, Any]]:
     bert = dict(state.params["bert"])
     embeddings = bert.pop("embeddings")
     return dataclasses.replace(state, params={**state.params, "bert": bert}), embeddings
 
 
-def _put_embeddings(state: TrainState, embeddings: dict[str, Any]) -> TrainState:
+def _put_embeddings(state: S, embeddings: dict[str, Any]) -> S:
     bert = {"embeddings": embeddings, **state.params["bert"]}
     return dataclasses.replace(state, params={**state.params, "bert": bert})
 

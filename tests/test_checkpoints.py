@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bert_jax.checkpoints import Checkpoints, load_embeddings, load_json, load_params
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
-from bert_jax.training.checkpoints import Checkpoints, load_embeddings, load_json, load_params
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
 from bert_jax.training.sharding import create_mesh
 from tests.training.examples import tiny_config

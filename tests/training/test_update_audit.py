@@ -6,10 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.analysis import updates
-from bert_jax.analysis.updates import (
+from bert_jax.parameters import token_table
+from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.training.optimizers import create_optimizer
+from bert_jax.training.sharding import create_mesh, put_batch
+from bert_jax.training.update_audit import (
     ABSENT_SEEN,
     ABSENT_UNSEEN,
+    CLASSES,
     INPUT,
     LABEL_SEEN,
     NEVER,
@@ -21,10 +25,6 @@ from bert_jax.analysis.updates import (
     presence,
     updates_per_row,
 )
-from bert_jax.parameters import token_table
-from bert_jax.training.assembly import assemble_pretrainer
-from bert_jax.training.optimizers import create_optimizer
-from bert_jax.training.sharding import create_mesh, put_batch
 from tests.training.examples import Pieces, batches, tiny_config
 
 MASK = 4
@@ -143,7 +143,7 @@ def test_what_changes_rows_that_the_batch_does_not_hold(case):
     name, weight_decay, tied = case
     state, initial = train(name, tied, weight_decay)
     summary = audit_summary(state.opt_state.audit, token_table(state.params), initial)
-    found = [summary[f"{which}_share"] for which in updates.CLASSES]
+    found = [summary[f"{which}_share"] for which in CLASSES]
     assert all(got in (None, share) for got, share in zip(found, EXPECTED[case], strict=True))
     assert None not in (found[INPUT], found[ABSENT_SEEN], found[ABSENT_UNSEEN])
     assert (summary["unseen_drift"] == 0) == (EXPECTED[case][ABSENT_UNSEEN] == 0)

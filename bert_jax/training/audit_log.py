@@ -11,8 +11,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bert_jax.analysis.updates import Audit, audit_summary
 from bert_jax.training.metrics import drop_after
+from bert_jax.training.update_audit import Audit, audit_summary
 
 
 class AuditLog:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from bert_jax.training.evaluation import ratio_interval, unigram_entropy, wilson_interval
+from bert_jax.statistics import ratio_interval, unigram_entropy, wilson_interval
 
 
 def test_wilson_interval_of_known_counts():
