@@ -52,7 +52,7 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
-from bert_jax.data.rows import Batch
+from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parameters import merge_model, split_model

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from bert_jax.data.counter_rng import shuffled, stream_key
-from bert_jax.data.rows import Batch
+from bert_jax.data.row_layout import Batch
 from bert_jax.model.bert import BertForPretraining
 
 PARTS = ("token", "segment", "position")

@@ -94,6 +94,7 @@ def run_seed(
         batch_size=settings.batch_size,
         pad_id=0,
         ways=batch_ways(run.mesh),
+        positions=pretrained.config.max_position_embeddings,
     )
     steps = len(batches)
     warmup = settings.warmup * steps if settings.warmup < 1 else settings.warmup
@@ -115,7 +116,7 @@ def run_seed(
     else:
         state = checkpoints.restore(run.abstract_state)
         print(f"continuing {directory} from step {start}", file=sys.stderr)
-    predict = _Predictor(run, parts, settings)
+    predict = _Predictor(run, parts, settings.batch_size, pretrained.config.max_position_embeddings)
     at_best = (-1, np.empty(0))  # step and logits of the best evaluation seen
     training, evaluating, tokens = time.perf_counter(), 0.0, 0
     with ExitStack() as stack:
@@ -203,11 +204,16 @@ def run_seed(
 class _Predictor:
     """`predict(part, params)`: logits of a part, whose sequences are packed into rows once."""
 
-    def __init__(self, run: Finetuner, parts: PreparedParts, settings: RunSettings) -> None:
+    def __init__(
+        self, run: Finetuner, parts: PreparedParts, batch_size: int, positions: int
+    ) -> None:
         ways = run.mesh.size
-        size = -(-max(settings.batch_size // 2, 1) // ways) * ways
+        size = -(-max(batch_size // 2, 1) // ways) * ways
         self._run, self._prepared = run, parts.prepared
-        self._rows = {p: packed_rows(parts.prepared[p].features, size) for p in parts.measured}
+        self._rows = {
+            part: packed_rows(parts.prepared[part].features, size, positions)
+            for part in parts.measured
+        }
 
     def __call__(self, part: str, params: Any) -> np.ndarray:
         return self._run.predict(params, self._prepared[part].features, self._rows[part])

@@ -76,7 +76,14 @@ def main() -> None:
         ProgressBar("labelling", None) as bar,
     ):
         for chunk in _chunks(_examples(_lines(source), task), FLAGS.chunk):
-            for row in label(run, params, task, chunk, pretrained.tokenizer):
+            for row in label(
+                run,
+                params,
+                task,
+                chunk,
+                pretrained.tokenizer,
+                pretrained.config.max_position_embeddings,
+            ):
                 target.write(json.dumps(row, ensure_ascii=False) + "\n")
             target.flush()
             done += len(chunk)
@@ -84,12 +91,17 @@ def main() -> None:
 
 
 def label(
-    run: Finetuner, params: Any, task: Task, examples: Iterable[Any], tokenizer: Tokenizer
+    run: Finetuner,
+    params: Any,
+    task: Task,
+    examples: Iterable[Any],
+    tokenizer: Tokenizer,
+    positions: int,
 ) -> Iterator[dict[str, Any]]:
     """What the model says of each example, in order."""
     examples = list(examples)
     prepared = task.prepare(examples, tokenizer)
-    rows = packed_rows(prepared.features, FLAGS.batch_rows)
+    rows = packed_rows(prepared.features, FLAGS.batch_rows, positions)
     logits = run.predict(params, prepared.features, rows)
     yield from task.predictions(examples, prepared, logits)
 

@@ -20,7 +20,8 @@ from bert_jax.data.instances import plan_instances
 from bert_jax.data.masking import Masking, PieceTable, Vocabulary
 from bert_jax.data.packing import pack_instances
 from bert_jax.data.prefetch import Prefetched
-from bert_jax.data.rows import NO_ROW, Batch, PlannedRows, make_batch
+from bert_jax.data.row_layout import Batch
+from bert_jax.data.rows import NO_ROW, PlannedRows, make_batch
 from bert_jax.errors import UserError
 
 _PHASE_STREAM = 2

@@ -11,7 +11,7 @@ from bert_jax.errors import UserError
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackedInstances:
     """The rows of one epoch: row r holds instances `instances[starts[r]:starts[r + 1]]`.
 
     ```
@@ -32,7 +32,7 @@ class Rows:
         return len(self.starts) - 1
 
 
-def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> Rows:
+def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> PackedInstances:
     """Put the instances of `plan` into rows of `length` tokens.
 
     Each instance, in the plan's order, goes to the first row with room for it and fewer than
@@ -57,12 +57,12 @@ def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> R
             "expected rows at least as long"
         )
     if max_instances == 1:
-        return Rows(np.arange(len(plan) + 1), np.arange(len(plan)))
+        return PackedInstances(np.arange(len(plan) + 1), np.arange(len(plan)))
     row_of = first_fit(plan.total_lengths, length, max_instances)
     row_count = int(row_of.max(initial=-1)) + 1
     row_of = shuffled(np.uint64(row_count), row_count)[row_of]
     starts = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=row_count))])
-    return Rows(starts, np.argsort(row_of, kind="stable"))
+    return PackedInstances(starts, np.argsort(row_of, kind="stable"))
 
 
 @compiled

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bert_jax.data.rows import Batch
+from bert_jax.data.row_layout import Batch
 
 
 class RandomAccess(Protocol):

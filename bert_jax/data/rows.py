@@ -1,4 +1,6 @@
-"""From a plan to the arrays of a batch: the one place that lays out tokens.
+"""From a plan to the arrays of a pretraining batch: pieces laid into rows and masked in one pass.
+
+The arrays are those of `bert_jax.data.row_layout`, filled by machine code, and what is predicted.
 
 ```
 row of two instances, L = 12   [CLS] 7 8 [SEP] 4 [SEP] [CLS] 9 [SEP] 5 6 [SEP]
@@ -18,10 +20,8 @@ from bert_jax.data.counter_rng import substream
 from bert_jax.data.documents import Documents
 from bert_jax.data.instances import InstancePlan
 from bert_jax.data.masking import Masking, PieceTable, mask_row
-from bert_jax.data.packing import Rows
-
-Batch = dict[str, np.ndarray]
-"""The arrays a training step sees; names, types and shapes stand in `empty_batch`."""
+from bert_jax.data.packing import PackedInstances
+from bert_jax.data.row_layout import Batch, empty_rows
 
 NO_ROW = -1
 """Stands for a row of padding in a list of rows."""
@@ -32,7 +32,7 @@ class PlannedRows:
     """The instances of an epoch and the rows they are packed into."""
 
     plan: InstancePlan
-    rows: Rows
+    rows: PackedInstances
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,26 +42,18 @@ def empty_batch(
     batch_size: int, length: int, predictions: int, max_instances: int, pad_id: int
 ) -> Batch:
     """Return a batch of padding only: B rows, length L, P predictions, I instances a row."""
-    shape = (batch_size, length)
-    batch = {
-        "input_ids": np.full(shape, pad_id, np.int32),
-        "token_type_ids": np.zeros(shape, np.int32),
-        "position_ids": np.zeros(shape, np.int32),
-        "instance_ids": np.zeros(shape, np.int32),
+    tokens = empty_rows(batch_size, length, max_instances, pad_id)
+    cls_positions = tokens.pop("cls_positions")
+    predicted, instances = (batch_size, predictions), (batch_size, max_instances)
+    return {
+        **tokens,
+        "masked_positions": np.zeros(predicted, np.int32),
+        "masked_labels": np.zeros(predicted, np.int32),
+        "masked_weights": np.zeros(predicted, np.float32),
+        "cls_positions": cls_positions,
+        "next_labels": np.zeros(instances, np.int32),
+        "next_weights": np.zeros(instances, np.float32),
     }
-    for name, dtype in (
-        ("masked_positions", np.int32),
-        ("masked_labels", np.int32),
-        ("masked_weights", np.float32),
-    ):
-        batch[name] = np.zeros((batch_size, predictions), dtype)
-    for name, dtype in (
-        ("cls_positions", np.int32),
-        ("next_labels", np.int32),
-        ("next_weights", np.float32),
-    ):
-        batch[name] = np.zeros((batch_size, max_instances), dtype)
-    return batch
 
 
 def make_batch(

@@ -10,10 +10,19 @@ import numpy as np
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.data.packing import first_fit
 from bert_jax.data.prefetch import Prefetched
+from bert_jax.data.row_layout import (
+    NO_SEQUENCE,
+    Batch,
+    Rows,
+    Sequences,
+    lay_out,
+    length_for,
+    rounded_up,
+)
 from bert_jax.errors import UserError
 from bert_jax.tasks.features import Features
-from bert_jax.tasks.layout import NO_SEQUENCE, Batch, LabelLayout, Rows, lay_out
-from bert_jax.tasks.lengths import choose_lengths, length_for
+from bert_jax.tasks.layout import LabelLayout
+from bert_jax.tasks.lengths import choose_lengths
 
 _ORDER_STREAM = 11
 _WINDOW_BATCHES = 100
@@ -57,6 +66,7 @@ class TrainingBatches:
         pad_id: int,
         ways: int = 1,
         lengths: tuple[int, ...] | None = None,
+        positions: int | None = None,
     ) -> None:
         """Describe the run.
 
@@ -71,6 +81,7 @@ class TrainingBatches:
                 Which units a batch has does not depend on it.
             lengths: sort, into rows of these lengths; None packs where that wastes little, and
                 else chooses few lengths that do.
+            positions: of the model: rows are not longer. None leaves their length free.
 
         Raises:
             UserError: nothing to train on.
@@ -87,7 +98,7 @@ class TrainingBatches:
         self.steps_per_epoch = -(-self._units // batch_size)
         self._planned: tuple[int, list[np.ndarray]] | None = None
         longest, shortest = int(features.lengths.max()), int(features.lengths.min())
-        self.lengths: tuple[int, ...] = (-(-longest // _LENGTH_STEP) * _LENGTH_STEP,)
+        self.lengths: tuple[int, ...] = (rounded_up(longest, _LENGTH_STEP, positions),)
         self._places = min(batch_size, self.lengths[0] // max(shortest, 1))
         rows = batch_size * features.lengths.mean() / self.lengths[0]
         self._row_step = max(int(rows / _ROW_STEPS), 1)
@@ -170,7 +181,7 @@ class TrainingBatches:
         return Rows(sequences.reshape(-1, 1), length_for(longest, self.lengths))
 
 
-def packed_rows(features: Features, batch_rows: int, step: int = 64) -> list[Rows]:
+def packed_rows(features: Sequences, batch_rows: int, positions: int, step: int = 64) -> list[Rows]:
     """Pack all sequences into rows of one length, first-fit, the longest first.
 
     One shape, and so one compilation, whatever the lengths are. Packed sequences do not see each
@@ -179,10 +190,12 @@ def packed_rows(features: Features, batch_rows: int, step: int = 64) -> list[Row
     Args:
         features: all sequences are packed, each once.
         batch_rows: B.
-        step: the length of rows is a multiple of this. Their places for sequences are a power of
-            two in number, so that other sequences of about these lengths have the same shape.
+        positions: of the model; rows are not longer.
+        step: the length of rows is a multiple of this, if not `positions`. Their places for
+            sequences are a power of two in number, so that other sequences of about these lengths
+            have the same shape.
     """
-    length = -(-int(features.lengths.max()) // step) * step
+    length = rounded_up(int(features.lengths.max()), step, positions)
     table = _pack(features, np.arange(len(features)), length, 1, batch_rows)
     places = 1 << (table.shape[1] - 1).bit_length()
     table = np.pad(table, ((0, 0), (0, places - table.shape[1])), constant_values=NO_SEQUENCE)
@@ -190,7 +203,7 @@ def packed_rows(features: Features, batch_rows: int, step: int = 64) -> list[Row
 
 
 def _pack(
-    features: Features, chosen: np.ndarray, length: int, places: int, multiple: int
+    features: Sequences, chosen: np.ndarray, length: int, places: int, multiple: int
 ) -> np.ndarray:
     """First-fit, the longest first, into a multiple of so many rows of at least so many places."""
     order = chosen[np.argsort(-features.lengths[chosen], kind="stable")]
@@ -202,15 +215,3 @@ def _pack(
     sequences = np.full((rows, max(places, int(counts.max()))), NO_SEQUENCE, np.int64)
     sequences[row_of[by_row], slots] = order[by_row]
     return sequences
-
-
-def sorted_rows(features: Features, batch_rows: int, lengths: tuple[int, ...]) -> list[Rows]:
-    """Put one sequence into a row, sequences of about one length into a batch."""
-    order = np.argsort(features.lengths, kind="stable")
-    rows = []
-    for begin in range(0, len(order), batch_rows):
-        chosen = order[begin : begin + batch_rows]
-        sequences = np.full((batch_rows, 1), NO_SEQUENCE, np.int64)
-        sequences[: len(chosen), 0] = chosen
-        rows.append(Rows(sequences, length_for(int(features.lengths[chosen].max()), lengths)))
-    return rows

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from bert_jax.data.row_layout import Encoded, Sequences, sequences_of
+
 NO_LABEL = -1
 """The label of a token that stands for no word, and of an example whose label nobody knows."""
 
@@ -18,36 +20,17 @@ _VERSION = 1  # of the cached form; to be raised when what is computed changes
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
-    """n token sequences, one after another, in T tokens.
-
-    ```
-    sequences 0 and 1    [CLS] I like cats [SEP] [CLS] No [SEP]
-    starts               0                       5              8
-    ```
+class Features(Sequences):
+    """n token sequences and what is to be learned of them.
 
     A unit is what is trained and scored as one: a sequence, or the choices of a question.
     """
 
-    ids: np.ndarray
-    """int32 [T]."""
-    type_ids: np.ndarray
-    """int8 [T], 0 in the first text and 1 in the second."""
-    starts: np.ndarray
-    """int64 [n + 1], where each sequence begins."""
     labels: np.ndarray
     """By the head: int32 [n] classes, float32 [n] values, int32 [T] tags, int32 [n, 2] first and
     last token of an answer, float32 [n] with 1 at right choices."""
     unit_starts: np.ndarray
     """int64 [u + 1]: unit i is the sequences `unit_starts[i]` … `unit_starts[i + 1] - 1`."""
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each sequence, int64 [n]."""
-        return np.diff(self.starts)
 
     @property
     def unit_lengths(self) -> np.ndarray:
@@ -61,24 +44,19 @@ class Features:
 
 
 def features_of(
-    sequences: Sequence[Any], labels: np.ndarray, unit_sizes: Sequence[int] | None = None
+    sequences: Sequence[Encoded], labels: np.ndarray, unit_sizes: Sequence[int] | None = None
 ) -> Features:
     """Lay sequences one after another.
 
     Args:
-        sequences: each with `ids` and `type_ids`, lists of one length.
+        sequences: as a tokenizer gives them.
         labels: see `Features.labels`.
         unit_sizes: sequences of each unit; None makes each a unit of its own.
     """
-    lengths = [len(sequence.ids) for sequence in sequences]
-    sizes = [1] * len(lengths) if unit_sizes is None else unit_sizes
-    return Features(
-        ids=np.fromiter((i for s in sequences for i in s.ids), np.int32, sum(lengths)),
-        type_ids=np.fromiter((i for s in sequences for i in s.type_ids), np.int8, sum(lengths)),
-        starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-        labels=labels,
-        unit_starts=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]),
-    )
+    plain = sequences_of(sequences)
+    sizes = [1] * len(plain) if unit_sizes is None else unit_sizes
+    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    return Features(plain.ids, plain.type_ids, plain.starts, labels, starts)
 
 
 def cached(

@@ -16,15 +16,15 @@ from jax.sharding import PartitionSpec as P
 
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
+from bert_jax.data.row_layout import Rows, collect_sequences, collect_tokens, lay_out
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters, abstract_params, merge_model, stack_layers
 from bert_jax.tasks.features import Features
-from bert_jax.tasks.heads import Batch, Head, means
-from bert_jax.tasks.layout import Rows, collect_sequences, collect_tokens, lay_out
+from bert_jax.tasks.heads import Head, means
 from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
 from bert_jax.training.freezing import join_frozen, split_frozen
 from bert_jax.training.optimizers import create_optimizer
-from bert_jax.training.sharding import BATCH, batch_ways, place, put_batch
+from bert_jax.training.sharding import BATCH, DeviceBatch, batch_ways, place, put_batch
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import Metrics, TrainStep
 
@@ -167,11 +167,11 @@ def assemble_finetuner(
     transform = create_optimizer(optimizer, optax.constant_schedule(1.0), weight_decay, clip_norm)
     weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
-    def forward(params: Parameters, batch: Batch, rngs: nnx.Rngs | None) -> jax.Array:
+    def forward(params: Parameters, batch: DeviceBatch, rngs: nnx.Rngs | None) -> jax.Array:
         return _forward(definition, head, scan_layers, params, batch, rngs)
 
     def loss(
-        trained: Parameters, kept: Parameters, batch: Batch, key: jax.Array
+        trained: Parameters, kept: Parameters, batch: DeviceBatch, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         logits = forward(join_frozen(trained, kept), batch, nnx.Rngs(dropout=key))
         sums = head.sums(logits, batch, unit_size, weights)
@@ -182,7 +182,7 @@ def assemble_finetuner(
         return sums["nats"] / jnp.maximum(sums["count"], 1.0) * jnp.mean(batch["share"]), figures
 
     def train_step(
-        state: TrainState, batch: Batch, rates: jax.Array, key: jax.Array
+        state: TrainState, batch: DeviceBatch, rates: jax.Array, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         trained, kept = split_frozen(state.params, frozen)
@@ -244,7 +244,7 @@ def _forward(
     head: Head,
     scan_layers: bool,
     params: Parameters,
-    batch: Batch,
+    batch: DeviceBatch,
     rngs: nnx.Rngs | None,
 ) -> jax.Array:
     instances, cls_positions = batch["instance_ids"], batch["cls_positions"]

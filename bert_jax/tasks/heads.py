@@ -22,8 +22,8 @@ from bert_jax.tasks.layout import (
     token_labels,
 )
 from bert_jax.training.losses import weighted_cross_entropy
+from bert_jax.training.sharding import DeviceBatch
 
-Batch = dict[str, jax.Array]
 Sums = dict[str, jax.Array]
 
 
@@ -47,13 +47,13 @@ class Head:
     model: type[Any]
     lay_labels: LabelLayout
     logits: Callable[[Any], jax.Array]
-    sums: Callable[[jax.Array, Batch, int, jax.Array | None], Sums]
+    sums: Callable[[jax.Array, DeviceBatch, int, jax.Array | None], Sums]
     per_token: bool = False
     scores: int | None = None
 
 
 def class_sums(
-    logits: jax.Array, batch: Batch, unit_size: int, class_weights: jax.Array | None
+    logits: jax.Array, batch: DeviceBatch, unit_size: int, class_weights: jax.Array | None
 ) -> Sums:
     """Cross entropy of classes: logits [B, I, C] (or [B, L, C]), labels and weights [B, I].
 
@@ -70,7 +70,7 @@ def class_sums(
 
 
 def value_sums(
-    logits: jax.Array, batch: Batch, unit_size: int, class_weights: jax.Array | None
+    logits: jax.Array, batch: DeviceBatch, unit_size: int, class_weights: jax.Array | None
 ) -> Sums:
     """Squared errors of a regression: logits [B, I, 1], labels and weights [B, I]."""
     del unit_size, class_weights
@@ -79,7 +79,7 @@ def value_sums(
 
 
 def span_sums(
-    logits: jax.Array, batch: Batch, unit_size: int, class_weights: jax.Array | None
+    logits: jax.Array, batch: DeviceBatch, unit_size: int, class_weights: jax.Array | None
 ) -> Sums:
     """Mean of the cross entropies of an answer's first and last token: logits [B, L, 2].
 
@@ -102,7 +102,7 @@ def span_sums(
 
 
 def choice_sums(
-    logits: jax.Array, batch: Batch, unit_size: int, class_weights: jax.Array | None
+    logits: jax.Array, batch: DeviceBatch, unit_size: int, class_weights: jax.Array | None
 ) -> Sums:
     """Cross entropy over the choices of each question: logits [questions · choices, 1, 1]."""
     del class_weights

@@ -1,7 +1,5 @@
 """Few row lengths that waste little: every length a batch may have is a compilation."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 
@@ -41,8 +39,3 @@ def choose_lengths(
             break
         chosen.append(int(begins[chosen[-1]]) - 1)
     return tuple(int(values[c]) for c in reversed(chosen) if c >= 0)
-
-
-def length_for(needed: int, lengths: Sequence[int]) -> int:
-    """The smallest of `lengths` that is at least `needed`; `needed` itself where none is."""
-    return min((length for length in lengths if length >= needed), default=needed)

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.model.bert import PretrainingOutput
-
-Batch = dict[str, jax.Array]
+from bert_jax.training.sharding import DeviceBatch
 
 
 def weighted_cross_entropy(
@@ -62,7 +61,7 @@ def _at_labels(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
 
 
-def pretraining_sums(output: PretrainingOutput, batch: Batch) -> dict[str, jax.Array]:
+def pretraining_sums(output: PretrainingOutput, batch: DeviceBatch) -> dict[str, jax.Array]:
     """The sums over one (micro-)batch from which every loss and accuracy is made.
 
     Sums, not means: a mean over devices or microbatches of means would weigh rows with few

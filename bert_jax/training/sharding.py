@@ -31,6 +31,9 @@ from bert_jax.model.splash_attention import Kernel
 AXES = ("data", "fsdp", "tensor")
 BATCH = P(("data", "fsdp"))  # the leading axis of every array of a batch
 
+DeviceBatch = dict[str, jax.Array]
+"""Arrays by name, rows split over the devices: what `put_batch` makes of a batch."""
+
 # First match wins. Kernels are [in, out].
 # The token table is split by rows only: with P('tensor', 'fsdp') XLA computes a wrong gradient for
 # the MLM transform on a 2 x 2 x 2 mesh, beside a right loss (tests/training/test_sharding.py).
@@ -140,7 +143,7 @@ def over_rows_and_heads(mesh: Mesh, heads: int) -> Callable[[Kernel], Kernel]:
     return place
 
 
-def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> DeviceBatch:
     """A host batch (this process's rows) as global arrays, rows split over data and fsdp."""
     sharding = NamedSharding(mesh, BATCH)
     return {

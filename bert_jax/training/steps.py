@@ -14,13 +14,14 @@ from flax import nnx
 from bert_jax.model.bert import PretrainingOutput
 from bert_jax.parameters import Parameters, merge_model, stack_layers, token_table, with_token_table
 from bert_jax.training.freezing import join_frozen, split_frozen
-from bert_jax.training.losses import Batch, means, pretraining_sums
+from bert_jax.training.losses import means, pretraining_sums
 from bert_jax.training.row_lazy import gather_rows, touched_rows
+from bert_jax.training.sharding import DeviceBatch
 from bert_jax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-EvalStep = Callable[[Any, Batch], dict[str, jax.Array]]
+TrainStep = Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]]
+EvalStep = Callable[[Any, DeviceBatch], dict[str, jax.Array]]
 
 _DROPOUT_STREAM = 0x64726F70  # apart from the keys that the same seed initialises parameters with
 
@@ -60,7 +61,7 @@ def create_train_step(
         what is trained), learning_rate.
     """
 
-    def loss(trained, kept, batch: Batch, key: jax.Array, totals: dict[str, jax.Array]):
+    def loss(trained, kept, batch: DeviceBatch, key: jax.Array, totals: dict[str, jax.Array]):
         params = join_frozen(trained, kept)
         rngs = nnx.Rngs(dropout=key) if dropout else None
         sums = pretraining_sums(_forward(definition, scan_layers, params, batch, rngs), batch)
@@ -69,7 +70,7 @@ def create_train_step(
 
     update = optax.with_extra_args_support(optimizer).update
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
         key = jax.random.fold_in(key, state.step)
         totals = {
@@ -108,7 +109,7 @@ def create_train_step(
 def create_eval_step(definition: nnx.GraphDef, *, scan_layers: bool = False) -> EvalStep:
     """`step(params, batch) -> sums` without dropout, to be added up over batches."""
 
-    def step(params, batch: Batch) -> dict[str, jax.Array]:
+    def step(params, batch: DeviceBatch) -> dict[str, jax.Array]:
         return pretraining_sums(_forward(definition, scan_layers, params, batch, None), batch)
 
     return step
@@ -118,7 +119,7 @@ def _forward(
     definition: nnx.GraphDef,
     scan_layers: bool,
     params: Parameters,
-    batch: Batch,
+    batch: DeviceBatch,
     rngs: nnx.Rngs | None,
 ) -> PretrainingOutput:
     one_instance_a_row = batch["cls_positions"].shape[1] == 1
@@ -136,7 +137,7 @@ def _forward(
     )
 
 
-def _microbatches(batch: Batch, n: int) -> Batch:
+def _microbatches(batch: DeviceBatch, n: int) -> DeviceBatch:
     """[B, …] → [n, B/n, …], microbatch i taking rows i, i+n, i+2n, …
 
     rows 0 1 2 3 | 4 5 6 7   on two devices, n = 2
@@ -149,7 +150,7 @@ def _microbatches(batch: Batch, n: int) -> Batch:
     }
 
 
-def _accumulated(gradient_of: Callable, microbatches: Batch, n: int):
+def _accumulated(gradient_of: Callable, microbatches: DeviceBatch, n: int):
     """Sum of gradients and of loss sums over microbatches, one at a time in memory."""
 
     def add(total, item):

@@ -32,7 +32,7 @@ from bert_jax.data.instances import plan_instances
 from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.data.masking import Masking, Vocabulary
 from bert_jax.data.packing import pack_instances
-from bert_jax.data.rows import Batch
+from bert_jax.data.row_layout import Batch
 
 _CORPUS = flags.DEFINE_string("corpus", None, "folder made by build_corpus; none: made-up text")
 _SENTENCES = flags.DEFINE_integer("sentences", 1_000_000, "made-up sentences", lower_bound=100)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bert_jax.data.documents import Documents
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings, phase_ends
 from bert_jax.data.masking import Masking
-from bert_jax.data.rows import Batch
+from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
 from tests.data.synthetic import SmallVocabulary, corpora, document_of, random_documents
 from tests.data.test_masking import unmasked

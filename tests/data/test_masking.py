@@ -6,7 +6,7 @@ from scipy import stats
 
 from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.data.masking import Masking, PieceTable, default_max_predictions, mask_row
-from bert_jax.data.rows import Batch
+from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 from tests.data.synthetic import SmallVocabulary, corpora, random_documents

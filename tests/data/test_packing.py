@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.data.instances import InstancePlan, plan_instances
-from bert_jax.data.packing import Rows, first_fit, pack_instances
+from bert_jax.data.packing import PackedInstances, first_fit, pack_instances
 from bert_jax.errors import UserError
 from tests.data.synthetic import random_documents
 
@@ -15,7 +15,7 @@ def plan_of(totals: list[int], length: int) -> InstancePlan:
     return InstancePlan(length, *spans, np.ones(n, np.int32), np.zeros(n, bool))
 
 
-def as_lists(rows: Rows) -> list[list[int]]:
+def as_lists(rows: PackedInstances) -> list[list[int]]:
     return [part.tolist() for part in np.split(rows.instances, rows.starts[1:-1])]
 
 

@@ -11,8 +11,8 @@ from bert_jax import Bert, BertConfig
 from bert_jax.checkpoints import save_params
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import pretrained_from
+from bert_jax.data.row_layout import sorted_rows
 from bert_jax.tasks.answer_task import QuestionAnswering
-from bert_jax.tasks.batches import sorted_rows
 from bert_jax.tasks.choice_files import ChoiceQuestion
 from bert_jax.tasks.choice_task import MultipleChoice
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner

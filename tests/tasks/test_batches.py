@@ -5,20 +5,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_jax.errors import UserError
-from bert_jax.tasks.batches import TrainingBatches, packed_rows, sorted_rows
-from bert_jax.tasks.features import NO_LABEL, Features
-from bert_jax.tasks.layout import (
+from bert_jax.data.row_layout import (
     Rows,
-    choice_labels,
     collect_sequences,
     collect_tokens,
     lay_out,
+    length_for,
+    sorted_rows,
+)
+from bert_jax.errors import UserError
+from bert_jax.tasks.batches import TrainingBatches, packed_rows
+from bert_jax.tasks.features import NO_LABEL, Features
+from bert_jax.tasks.layout import (
+    choice_labels,
     sequence_labels,
     span_labels,
     token_labels,
 )
-from bert_jax.tasks.lengths import choose_lengths, length_for
+from bert_jax.tasks.lengths import choose_lengths
 
 
 def features_of_lengths(lengths, labels=None, unit_starts=None):
@@ -240,3 +244,16 @@ def test_nothing_to_train_on():
         TrainingBatches(
             features_of_lengths([3]), sequence_labels, seed=0, epochs=0, batch_size=2, pad_id=0
         )
+
+
+@pytest.mark.parametrize("positions", [20, 24, 100])
+def test_rows_are_not_longer_than_the_models_positions(positions):
+    lengths = [3, 19, 20, 7, positions, positions - 1]
+    features = features_of_lengths(lengths)
+    assert packed_rows(features, 2, positions)[0].length == positions
+    for unit_starts in (np.arange(7), np.array([0, 2, 4, 6])):  # packed, and choices
+        run = TrainingBatches(
+            features_of_lengths(lengths, unit_starts=unit_starts), sequence_labels, seed=0,
+            epochs=1, batch_size=2, pad_id=0, positions=positions,
+        )  # fmt: skip
+        assert max(run.lengths) == positions

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from bert_jax.data.row_layout import NO_SEQUENCE, Rows, sorted_rows
 from bert_jax.errors import UserError
-from bert_jax.tasks.batches import TrainingBatches, sorted_rows
+from bert_jax.tasks.batches import TrainingBatches
 from bert_jax.tasks.heads import class_sums, means
-from bert_jax.tasks.layout import NO_SEQUENCE, Rows
 from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
 from bert_jax.tasks.text_tasks import Classification
 from bert_jax.training.freezing import split_frozen
