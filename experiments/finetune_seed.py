@@ -18,14 +18,14 @@ import numpy as np
 from bert_jax.checkpoints import Checkpoints, save_params
 from bert_jax.cli import command
 from bert_jax.convert.contents import Pretrained
-from bert_jax.progress import ProgressBar
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.finetuner import Finetuner
 from bert_jax.tasks.saved_task import head_item
 from bert_jax.tasks.task import Task
 from bert_jax.text.vocabulary_record import vocabulary_record
-from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
-from bert_jax.training.metrics import MetricsWriter, read_metrics
+from bert_jax.training.callbacks import ShowProgress
+from bert_jax.training.loop import EventSchedule, NotFiniteError, train
+from bert_jax.training.metrics import JsonLines, TensorBoard, drop_after, read_metrics
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import batch_ways
 from bert_jax.training.state import TrainState
@@ -99,7 +99,7 @@ def run_seed(
     steps = len(batches)
     warmup = settings.warmup * steps if settings.warmup < 1 else settings.warmup
     rate = warmup_polynomial(settings.learning_rate, steps, min(round(warmup), steps))
-    rhythm_every = max(1, -(-batches.steps_per_epoch // settings.evals_per_epoch))
+    eval_every = max(1, -(-batches.steps_per_epoch // settings.evals_per_epoch))
     main_score = f"dev_{_main_score(parts)}"
     checkpoints = Checkpoints(
         directory / "checkpoints",
@@ -121,12 +121,12 @@ def run_seed(
     training, evaluating, tokens = time.perf_counter(), 0.0, 0
     with ExitStack() as stack:
         stack.callback(checkpoints.close)
-        writer = MetricsWriter(directory, start or 0)
-        stack.callback(writer.close)
-        bar = stack.enter_context(ProgressBar(title, steps, start or 0))
         stream = batches.iterate(start or 0)
         stack.callback(stream.close)
-        history = [line[main_score] for line in read_metrics(directory / "heldout.jsonl")]
+        history: list[float] = []
+        if start is not None:
+            drop_after(directory / "heldout.jsonl", start)
+            history = [line[main_score] for line in read_metrics(directory / "heldout.jsonl")]
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
             nonlocal evaluating, at_best
@@ -138,13 +138,11 @@ def run_seed(
             history.append(figures[main_score])
             if history[-1] == max(history):
                 at_best = step, logits
-            writer.write_heldout(step, figures)
             return figures
 
-        def progress(step: int, metrics: dict[str, float]) -> None:
+        def note(metrics: Mapping[str, float]) -> str:
             best = f"  best {main_score} {max(history):.4f}" if history else ""
-            note = f"{step}/{steps}  loss {metrics['loss']:.3f}{best}"
-            bar.update(step, f"{note}  {metrics['tokens_per_second']:,.0f} tokens/s")
+            return f"loss {metrics['loss']:.3f}{best}"
 
         if not _patience_is_out(history, settings.patience) and (start or 0) < steps:
             try:
@@ -153,14 +151,15 @@ def run_seed(
                     run.train_step(seed, rate, steps),
                     stream,
                     run.mesh,
-                    Rhythm(steps, settings.log_every, rhythm_every, rhythm_every),
-                    Hooks(
-                        writer.write,
-                        progress,
-                        evaluate,
-                        checkpoints.save,
-                        lambda: stop() or _patience_is_out(history, settings.patience),
-                    ),
+                    EventSchedule(steps, settings.log_every, eval_every, eval_every),
+                    evaluate=evaluate,
+                    save=checkpoints.save,
+                    stop=lambda: stop() or _patience_is_out(history, settings.patience),
+                    callbacks=[
+                        JsonLines(directory),
+                        TensorBoard(directory / "tensorboard"),
+                        ShowProgress(title, steps, note),
+                    ],
                 )
             except NotFiniteError as error:
                 good = checkpoints.latest_step()

@@ -42,7 +42,7 @@ from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.attention_choice import ATTENTIONS, with_attention
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.loop import Rhythm
+from bert_jax.training.loop import EventSchedule
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
 from bert_jax.training.processes import (
     fail_together,
@@ -195,9 +195,9 @@ def _run() -> None:
             vocabulary=_vocabulary(corpus),
         )
         _check_continues(checkpoints, config, corpus)
-    rhythm = Rhythm(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every)
+    schedule = EventSchedule(FLAGS.steps, FLAGS.log_every, FLAGS.eval_every, FLAGS.checkpoint_every)
     aside = Aside(FLAGS.audit_every, FLAGS.loader_workers, FLAGS.profile)
-    outcome = train_to_the_end(run, checkpoints, batches, heldout, workdir, rhythm, aside)
+    outcome = train_to_the_end(run, checkpoints, batches, heldout, workdir, schedule, aside)
     if outcome is None or not is_first():  # None: asked to stop; the same command continues
         return
     result = {

@@ -16,12 +16,12 @@ import numpy as np
 from bert_jax.checkpoints import Checkpoints
 from bert_jax.data.loader import Batches, HeldoutBatches
 from bert_jax.parameters import token_table
-from bert_jax.progress import ProgressBar
 from bert_jax.training.assembly import Pretrainer
 from bert_jax.training.audit_log import AuditLog
+from bert_jax.training.callbacks import Callback, ShowProgress
 from bert_jax.training.evaluation import Evaluation, evaluate
-from bert_jax.training.loop import Hooks, NotFiniteError, Rhythm, train
-from bert_jax.training.metrics import MetricsWriter
+from bert_jax.training.loop import EventSchedule, NotFiniteError, train
+from bert_jax.training.metrics import JsonLines, TensorBoard
 from bert_jax.training.preemption import StopRequest
 from bert_jax.training.processes import is_first, stop_together
 from bert_jax.training.profiling import Profile
@@ -43,13 +43,47 @@ class Aside:
     profile: bool
 
 
+class Speed(Callback):
+    """Tokens a second at the logged steps."""
+
+    def __init__(self) -> None:
+        self._logged: list[float] = []
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep one."""
+        self._logged.append(metrics["tokens_per_second"])
+
+    @property
+    def median(self) -> float | None:
+        """The middle one; None where no step was logged."""
+        return float(np.median(self._logged)) if self._logged else None
+
+
+class AuditUpdates(Callback):
+    """Writes the update audit down every so many steps."""
+
+    def __init__(self, run: Pretrainer, workdir: Path, schedule: EventSchedule, every: int):
+        self._run, self._workdir, self._schedule, self._every = run, workdir, schedule, every
+
+    def on_train_begin(self, step: int) -> None:
+        """Remember the table before the first step of the run."""
+        initial = np.asarray(token_table(self._run.cut(self._run.initial_state()).params))
+        self._log = AuditLog(self._workdir, initial, step)
+
+    def on_update(self, step: int, state: TrainState) -> None:
+        """Write a line and the arrays."""
+        if self._schedule.due(self._every, step):
+            own = self._run.cut(state)  # padding is nobody's row
+            self._log.write(step, own.opt_state.audit, token_table(own.params))
+
+
 def train_to_the_end(
     run: Pretrainer,
     checkpoints: Checkpoints,
     batches: Batches,
     heldout: HeldoutBatches,
     workdir: Path,
-    rhythm: Rhythm,
+    schedule: EventSchedule,
     aside: Aside,
 ) -> dict[str, Any] | None:
     """Train from the newest checkpoint, or the start, to the end.
@@ -66,65 +100,38 @@ def train_to_the_end(
     if resumed_from is not None and is_first():
         print(f"continuing {workdir} from step {start}", file=sys.stderr)
     evaluation: Evaluation | None = None
-    tokens_per_second: list[float] = []
 
     with ExitStack() as stack:
         stack.callback(checkpoints.close)
         stop = _stop(stack, start)
-        writer = MetricsWriter(workdir, start) if is_first() else None
-        if writer:
-            stack.callback(writer.close)
-        profile = stack.enter_context(
-            Profile(workdir / "profile" if aside.profile and is_first() else None, start)
-        )
-        bar = stack.enter_context(ProgressBar("training", rhythm.steps, start)) if writer else None
         stream = batches.iterate(start, workers=aside.loader_workers)
         stack.callback(stream.close)
-
-        def log(step: int, metrics: dict[str, float]) -> None:
-            if writer:
-                writer.write(step, metrics)
-            tokens_per_second.append(metrics["tokens_per_second"])
-
-        def progress(step: int, metrics: dict[str, float]) -> None:
-            profile.after(step)
-            if bar:
-                bar.update(step, f"{step}/{rhythm.steps}  {_note(metrics)}")
+        speed = Speed()
+        callbacks: list[Callback] = [speed]
+        if is_first():
+            callbacks += [JsonLines(workdir), TensorBoard(workdir / "tensorboard")]
+            callbacks += [Profile(workdir / "profile")] if aside.profile else []
+            callbacks += [ShowProgress("training", schedule.steps, _note)]
+        if aside.audit_every:
+            callbacks.append(AuditUpdates(run, workdir, schedule, aside.audit_every))
 
         def measure(step: int, state: TrainState) -> dict[str, float]:
             nonlocal evaluation
             evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
-            figures = {
+            return {
                 "heldout_mlm_loss": evaluation.mlm_loss,
                 "heldout_mlm_accuracy": evaluation.mlm_accuracy,
                 "heldout_nsp_accuracy": evaluation.nsp_accuracy,
             }
-            if writer:
-                writer.write_heldout(step, figures)
-            return figures
 
         def save(state: TrainState, figures: dict[str, float] | None) -> None:
             checkpoints.save(run.cut(state), figures)
 
-        audit_log = None
-        if aside.audit_every:
-            initial = np.asarray(token_table(run.cut(run.initial_state()).params))
-            audit_log = AuditLog(workdir, initial, start)
-
-        def inspect(step: int, state: TrainState) -> None:
-            if audit_log and rhythm.due(aside.audit_every, step):
-                own = run.cut(state)  # padding is nobody's row
-                audit_log.write(step, own.opt_state.audit, token_table(own.params))
-
         try:
             state = train(
-                state,
-                run.train_step,
-                stream,
-                run.mesh,
-                rhythm,
-                Hooks(log, progress, measure, save, stop, inspect),
-            )
+                state, run.train_step, stream, run.mesh, schedule,
+                evaluate=measure, save=save, stop=stop, callbacks=callbacks,
+            )  # fmt: skip
         except NotFiniteError as error:
             good = checkpoints.latest_step()
             where = "there is none" if good is None else checkpoints.path(good)
@@ -133,7 +140,7 @@ def train_to_the_end(
                 print(f"experiments.pretrain: {words}", file=sys.stderr)
             sys.exit(1)
         steps = int(state.step)
-        if steps < rhythm.steps:
+        if steps < schedule.steps:
             if is_first():
                 print(f"stopped and saved at step {steps}", file=sys.stderr)
             return None
@@ -142,7 +149,7 @@ def train_to_the_end(
     return {
         "steps": steps,
         "resumed_from": resumed_from,
-        "tokens_per_second": float(np.median(tokens_per_second)) if tokens_per_second else None,
+        "tokens_per_second": speed.median,
         **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
         "checkpoint": str(checkpoints.path(steps)),
     }
@@ -159,5 +166,5 @@ def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
 def _note(metrics: Mapping[str, float]) -> str:
     return (
         f"loss {metrics['loss']:.3f}  mlm {metrics['mlm_loss']:.3f}"
-        f"  nsp {metrics['nsp_accuracy']:.2f}  {metrics['tokens_per_second']:,.0f} tokens/s"
+        f"  nsp {metrics['nsp_accuracy']:.2f}"
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from bert_jax.training.callbacks import Callback
 from bert_jax.training.sharding import put_batch
 from bert_jax.training.state import TrainState
 from bert_jax.training.steps import TrainStep
@@ -27,8 +29,8 @@ class NotFiniteError(FloatingPointError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rhythm:
-    """How often things happen, in steps; 0 is never (and the last step always counts)."""
+class EventSchedule:
+    """Every how many steps something happens; 0 is never (but the last step always counts)."""
 
     steps: int
     log_every: int = 10
@@ -40,43 +42,33 @@ class Rhythm:
         return step == self.steps or (every > 0 and step % every == 0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Hooks:
-    """What the loop calls; `step` counts updates applied.
-
-    Attributes:
-        log: with the metrics of a logged step.
-        progress: after every step, with the newest metrics known.
-        evaluate: held-out figures, by name.
-        save: with the state and the newest held-out figures (those of this very step or None).
-        stop: asked after every step; True saves and ends the loop.
-        inspect: after every step, with the newest state, which the next step will donate. To read
-            it is to wait for the step.
-    """
-
-    log: Callable[[int, dict[str, float]], None]
-    progress: Callable[[int, dict[str, float]], None]
-    evaluate: Callable[[int, TrainState], dict[str, float]]
-    save: Callable[[TrainState, dict[str, float] | None], None]
-    stop: Callable[[], bool]
-    inspect: Callable[[int, TrainState], None] = lambda step, state: None
-
-
 def train(
     state: TrainState,
     train_step: TrainStep,
     batches: Iterable[Mapping[str, np.ndarray]],
     mesh: Mesh,
-    rhythm: Rhythm,
-    hooks: Hooks,
+    schedule: EventSchedule,
+    *,
+    evaluate: Callable[[int, TrainState], dict[str, float]],
+    save: Callable[[TrainState, dict[str, float] | None], None],
+    stop: Callable[[], bool] = lambda: False,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainState:
-    """Run `train_step` over `batches` until `rhythm.steps` updates are applied, or told to stop.
+    """Run `train_step` over `batches` until `schedule.steps` updates are applied, or told to stop.
 
     Metrics are read one step late: while the host reads those of step n, step n + 1 is already
     running. The host waits for the newest step only where an evaluation or checkpoint needs it.
 
     Args:
         state: at any step; `batches` begin at that step. Its arrays are donated.
+        train_step: compiled, `(state, batch) -> (state, metrics)`.
+        batches: dicts of arrays with this process's rows.
+        mesh: the devices of `train_step`.
+        schedule: how often to log, evaluate and save.
+        evaluate: gives the held-out figures after so many updates, by name.
+        save: is called with the state and the held-out figures of this very step, or None.
+        stop: is asked after every step; True saves and ends the loop.
+        callbacks: are told of everything, in this order.
 
     Raises:
         NotFiniteError: loss or gradient is NaN or infinite; no such state is ever saved.
@@ -95,33 +87,44 @@ def train(
         if not all(map(math.isfinite, metrics.values())):
             raise NotFiniteError(done, metrics)
         metrics["tokens_per_second"] = clock.rate(tokens)
-        if rhythm.due(rhythm.log_every, done):
-            hooks.log(done, metrics)
+        logging = schedule.due(schedule.log_every, done)
+        for callback in callbacks:
+            if logging:
+                callback.on_log(done, metrics)
+            callback.on_step(done, metrics)
+        if logging:
             clock.restart()
-        hooks.progress(done, metrics)
 
-    for batch in batches:
-        placed, own = put_batch(batch, mesh), batch["instance_ids"]
-        # This process's tokens, and as many for each other that has rows of the global batch.
-        tokens = int(np.count_nonzero(own)) * len(placed["instance_ids"]) // len(own)
-        state, metrics = train_step(state, placed)
-        read()
-        step += 1
-        unread = (step, metrics, tokens)
-        hooks.inspect(step, state)
-
-        stopping = hooks.stop()
-        evaluating = rhythm.due(rhythm.eval_every, step)
-        saving = stopping or rhythm.due(rhythm.checkpoint_every, step)
-        if evaluating or saving:
+    with contextlib.ExitStack() as stack:
+        for callback in callbacks:
+            callback.on_train_begin(step)
+            stack.callback(callback.on_train_end)
+        for batch in batches:
+            placed, own = put_batch(batch, mesh), batch["instance_ids"]
+            # This process's tokens, and as many for each other that has rows of the global batch.
+            tokens = int(np.count_nonzero(own)) * len(placed["instance_ids"]) // len(own)
+            state, metrics = train_step(state, placed)
             read()
-            with clock.paused():
-                figures = hooks.evaluate(step, state) if evaluating else None
-                if saving:
-                    hooks.save(state, figures)
-        if stopping or step == rhythm.steps:
-            break
-    read()
+            step += 1
+            unread = (step, metrics, tokens)
+            for callback in callbacks:
+                callback.on_update(step, state)
+
+            stopping = stop()
+            evaluating = schedule.due(schedule.eval_every, step)
+            saving = stopping or schedule.due(schedule.checkpoint_every, step)
+            if evaluating or saving:
+                read()
+                with clock.paused():
+                    figures = evaluate(step, state) if evaluating else None
+                    if figures is not None:
+                        for callback in callbacks:
+                            callback.on_evaluate(step, figures)
+                    if saving:
+                        save(state, figures)
+            if stopping or step == schedule.steps:
+                break
+        read()
     return state
 
 

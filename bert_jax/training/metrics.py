@@ -1,4 +1,7 @@
-"""Where metrics go: a JSON object a line in two files, and TensorBoard."""
+"""Where metrics go: a JSON object a line in two files, and TensorBoard.
+
+Both are callbacks. W&B and MLflow are ten lines each: docs/metrics.md.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +12,67 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from bert_jax.training.callbacks import Callback
 
-class MetricsWriter:
-    """Appends to `workdir/NAME.jsonl` and to event files under `workdir/tensorboard`.
 
-    Training metrics go to `metrics.jsonl`, held-out figures to `heldout.jsonl`. Floats are
-    written with `repr`, which reads back bit for bit.
+class JsonLines(Callback):
+    """Appends training metrics to `metrics.jsonl` and held-out figures to `heldout.jsonl`.
+
+    A line is an object with `step` and the metrics. Floats are written with `repr`, which reads
+    back bit for bit. Lines that a killed run wrote beyond the step it continues from are dropped,
+    so that the files end up as an uninterrupted run would have written them.
 
     Args:
-        workdir: an existing directory.
-        start: the step the run continues from; what a killed run wrote beyond it is dropped, so
-            that the files end up as an uninterrupted run would have written them.
+        directory: an existing one.
     """
 
-    def __init__(self, workdir: str | Path, start: int = 0):
-        workdir = Path(workdir)
-        self._files = {}
-        for name in ("metrics", "heldout"):
-            path = workdir / f"{name}.jsonl"
-            drop_after(path, start)
-            self._files[name] = path.open("a")
-        self._summary = SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-        )
+    def __init__(self, directory: str | Path):
+        self._paths = [Path(directory) / f"{name}.jsonl" for name in ("metrics", "heldout")]
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One line of training metrics, flushed: a kill loses nothing that was written."""
-        self._append("metrics", step, metrics)
+    def on_train_begin(self, step: int) -> None:
+        """Open the files, without what lies beyond `step`."""
+        for path in self._paths:
+            drop_after(path, step)
+        self._files = self._metrics, self._heldout = [path.open("a") for path in self._paths]
 
-    def write_heldout(self, step: int, figures: Mapping[str, float]) -> None:
-        """One line of held-out figures, flushed."""
-        self._append("heldout", step, figures)
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One line, flushed: a kill loses nothing that was written."""
+        print(json.dumps({"step": step, **metrics}), file=self._metrics, flush=True)
 
-    def close(self) -> None:
-        """Flush and close all files."""
-        for file in self._files.values():
+    def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One line, flushed."""
+        print(json.dumps({"step": step, **metrics}), file=self._heldout, flush=True)
+
+    def on_train_end(self) -> None:
+        """Close the files."""
+        for file in self._files:
             file.close()
-        self._summary.close()
 
-    def _append(self, name: str, step: int, figures: Mapping[str, float]) -> None:
-        self._files[name].write(json.dumps({"step": step, **figures}) + "\n")
-        self._files[name].flush()
-        for tag, value in figures.items():
+
+class TensorBoard(Callback):
+    """Writes all metrics to event files.
+
+    Args:
+        directory: made where absent.
+    """
+
+    def __init__(self, directory: str | Path):
+        self._directory = str(directory)
+
+    def on_train_begin(self, step: int) -> None:
+        """Open a new file, which says that what lies beyond `step` does not count."""
+        self._summary = SummaryWriter(self._directory, purge_step=step + 1 if step else None)
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A scalar a metric."""
+        for tag, value in metrics.items():
             self._summary.add_scalar(tag, value, step)
+
+    on_evaluate = on_log
+
+    def on_train_end(self) -> None:
+        """Flush and close."""
+        self._summary.close()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float]]:

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 
+from bert_jax.training.callbacks import Callback
+
 _SKIPPED, _TRACED = 3, 5  # compiling and warming up tell nothing; a few steps tell all
 
 
-class Profile:
-    """Traces steps start + 4 … start + 8 into `directory`; traces nothing where that is None."""
+class Profile(Callback):
+    """Traces steps start + 4 … start + 8 into `directory`."""
 
-    def __init__(self, directory: Path | None, start: int):
-        self._directory, self._start, self._tracing = directory, start, False
+    def __init__(self, directory: Path):
+        self._directory, self._tracing = directory, False
 
-    def __enter__(self) -> Profile:
-        return self
+    def on_train_begin(self, step: int) -> None:
+        """Remember the first step."""
+        self._start = step
 
-    def __exit__(self, *_: object) -> None:
-        if self._tracing:
-            jax.profiler.stop_trace()
-
-    def after(self, step: int) -> None:
-        """To be called after every step."""
-        if self._directory is None:
-            return
+    def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Begin or end the trace."""
         if step == self._start + _SKIPPED:
             jax.profiler.start_trace(str(self._directory))
             self._tracing = True
-        elif self._tracing and step == self._start + _SKIPPED + _TRACED:
+        elif step == self._start + _SKIPPED + _TRACED:
+            self.on_train_end()
+
+    def on_train_end(self) -> None:
+        """End the trace of a run that is shorter."""
+        if self._tracing:
             jax.profiler.stop_trace()
             self._tracing = False
