@@ -28,7 +28,7 @@ from bert_jax.analysis.projector import write_projector
 from bert_jax.analysis.report.page import plotly_script, render_page
 from bert_jax.analysis.representation import PART_NAMES
 from bert_jax.analysis.similarity import read_scored_pairs
-from bert_jax.analysis.vocabulary_parts import PARTS
+from bert_jax.analysis.token_rows import KINDS
 from bert_jax.analysis.words import read_word_groups
 from bert_jax.cli import command
 from bert_jax.cli.workdir import prepared_workdir
@@ -135,10 +135,10 @@ def _write_whole(path: Path, text: str) -> None:
 def _write_projector(directory: Path, inspected: Inspected) -> None:
     """Token rows with piece, kind, and what is known of each; positions and segments beside."""
     tables = {name: getattr(inspected.tables, name) for name in PART_NAMES}
-    audit = read_audit(inspected.run, len(inspected.pieces)) if inspected.run else None
+    audit = read_audit(inspected.run, len(inspected.rows.pieces)) if inspected.run else None
     token: dict[str, Any] = {
-        "piece": inspected.pieces,
-        "kind": [PARTS[part] for part in inspected.parts],
+        "piece": inspected.rows.pieces,
+        "kind": [KINDS[kind] for kind in inspected.rows.kinds],
     }
     if inspected.counts is not None:
         token["frequency"] = inspected.counts.tolist()

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.analysis.neighbours import Neighbours, directions
+from bert_jax.analysis.nearest import Neighbours, directions, mean_row, trimmed
 from bert_jax.data.compiling import compiled
 
 # bfloat16 moves a cosine by about 1e-4; so many more are kept that the true k are among them.
@@ -24,7 +24,11 @@ _SPARE = 12
 
 
 def all_neighbours(
-    table: np.ndarray, k: int, candidates: np.ndarray | None = None, block_rows: int = 2048
+    table: np.ndarray,
+    k: int,
+    candidates: np.ndarray | None = None,
+    centre: np.ndarray | None = None,
+    block_rows: int = 2048,
 ) -> Neighbours:
     """The k nearest rows of every row, as `nearest_rows` defines them.
 
@@ -32,23 +36,27 @@ def all_neighbours(
         table: [V, D].
         k: how many neighbours; fewer where there are fewer candidates.
         candidates: [C] row numbers that may be neighbours; None for all.
+        centre: [D], where directions begin; None for the mean of all rows of the table.
         block_rows: rows that are multiplied at once; memory grows with its square.
     """
     allowed = np.ones(len(table), bool)
     if candidates is not None:
         allowed[:] = False
         allowed[candidates] = True
-    k = max(0, min(k, int(allowed.sum()) - 1))
+    k = max(0, min(k, int(allowed.sum())))
     if k == 0:
         return Neighbours(np.zeros((len(table), 0), np.int32), np.zeros((len(table), 0)))
-    rows = directions(table, table[allowed].mean(axis=0, dtype=np.float64))
-    kept = min(k + _SPARE, int(allowed.sum()) - 1)
+    rows = directions(table, mean_row(table) if centre is None else centre)
+    kept = min(k + _SPARE, int(allowed.sum()))
     ids = _shortlist(rows, allowed, kept, min(block_rows, len(rows)))
     return _ranked(rows, ids, k)
 
 
 def _shortlist(rows: np.ndarray, allowed: np.ndarray, kept: int, block: int) -> np.ndarray:
-    """The `kept` best columns of each row, int32 [V, kept], by products in bfloat16."""
+    """The `kept` best columns of each row, int32 [V, kept], by products in bfloat16.
+
+    A row that is a candidate itself may have one fewer: -1 in its last place.
+    """
     best = np.full((len(rows), kept), -np.inf, np.float32)
     ids = np.full((len(rows), kept), -1, np.int32)
     starts = [min(start, len(rows) - block) for start in range(0, len(rows), block)]
@@ -112,7 +120,8 @@ def _ranked(rows: np.ndarray, ids: np.ndarray, k: int, block: int = 1024) -> Nei
     for start in range(0, len(rows), block):
         part = slice(start, start + block)
         exact = np.einsum("rd,rkd->rk", rows[part], rows[ids[part]], optimize=False)
+        exact[ids[part] < 0] = -np.inf
         order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
         near[part] = np.take_along_axis(ids[part], order, axis=1)
         cosines[part] = np.take_along_axis(exact, order, axis=1)
-    return Neighbours(near, cosines)
+    return trimmed(near, cosines)

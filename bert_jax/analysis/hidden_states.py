@@ -1,4 +1,4 @@
-"""Every layer's hidden states of many short texts, pooled as they are made."""
+"""Every layer's hidden states of many short texts, pooled as they are made; sentences scored."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement, distinct_texts
 from bert_jax.config import BertConfig
 from bert_jax.model.allowed import within_instances
 from bert_jax.model.backend import default_products
 from bert_jax.model.embeddings import Embeddings
 from bert_jax.model.encoder import Encoder
 from bert_jax.parameters import Parameters, abstract_params, merge_model
-from bert_jax.text.tokenizer import Encoding
+from bert_jax.text.tokenizer import Encoding, Tokenizer
 
 _BATCH_TOKENS = 4096
 
@@ -99,3 +100,30 @@ def text_states(
 
 def _power_of_two(length: int) -> int:
     return max(16, 1 << (length - 1).bit_length())
+
+
+POOLINGS = ("cls", "mean")
+
+
+def sentence_agreement(
+    hidden: HiddenStates, tokenizer: Tokenizer, pairs: ScoredPairs, max_length: int = 128
+) -> dict[str, list[Agreement]]:
+    """Score the pairs by the state at [CLS] and by the mean of all states, for every layer.
+
+    Args:
+        pairs: of sentences.
+        max_length: positions that are read of a sentence.
+
+    Returns:
+        For "cls" and for "mean", layers + 1 correlations.
+    """
+    texts, first, second = distinct_texts(pairs)
+    limit = min(max_length, hidden.config.max_position_embeddings)
+    encodings = tokenizer.encode_batch(texts, max_length=limit)
+    vectors = np.empty((hidden.layers, len(texts), 2, hidden.config.hidden_size), np.float32)
+    for numbers, states in text_states(hidden, encodings):
+        vectors[:, numbers] = states
+    return {
+        name: [agreement(layer[first, way], layer[second, way], pairs.scores) for layer in vectors]
+        for way, name in enumerate(POOLINGS)
+    }

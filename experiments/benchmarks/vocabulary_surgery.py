@@ -6,8 +6,9 @@ From the vocabulary of a trained model some pieces are taken away; then the tabl
 to the full vocabulary, so that every hidden piece gets a row composed of the pieces that spell it
 without it. Its true row is known. For each way of composing:
 
-    median rank   of the true row among all rows, nearest to the composed one first (cosine, the
-                  mean row taken off; the rows it was composed of do not count)
+    median rank   of the true row among all rows, nearest to the composed one first (cosine
+                  about the mean of all rows but special and unused ones, as everywhere; the rows
+                  it was composed of do not count)
     top 10, 100   how often the true row is among those
     cosine        of composed and true row, on average
     neighbours    share of the true row's ten nearest that are among the composed row's ten nearest
@@ -27,6 +28,8 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from bert_jax.analysis.nearest import directions
+from bert_jax.analysis.token_rows import TokenRows
 from bert_jax.cli import command
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
@@ -71,7 +74,7 @@ def main() -> None:
             rows[name] = moved.tables.token[hidden]
         rows["chance"] = np.roll(rows["equal"], 1, axis=0)
         for name, composed in rows.items():
-            found = likeness(tables.token, made_of, composed)
+            found = likeness(TokenRows(tables), made_of, composed)
             shown.add_row(
                 f"{len(hidden):,} {'inside' if inside else 'words'}", name,
                 f"{found.median_rank:,.0f}", f"{found.top_10:.1%}", f"{found.top_100:.1%}",
@@ -81,26 +84,25 @@ def main() -> None:
 
 
 def likeness(
-    table: np.ndarray, made_of: Mapping[int, tuple[int, ...]], composed: np.ndarray
+    rows: TokenRows, made_of: Mapping[int, tuple[int, ...]], composed: np.ndarray
 ) -> Likeness:
     """Compare composed rows with the true ones.
 
     Args:
-        table: [V, D], the true rows.
+        rows: V of them, the true ones.
         made_of: the ids of the H hidden pieces, and those of the pieces that spell each.
         composed: [H, D].
     """
     hidden, each = np.array(list(made_of)), np.arange(len(made_of))
-    centre = table.mean(axis=0)
-    directions, guesses = _directions(table - centre), _directions(composed - centre)
-    to_guess, to_truth = guesses @ directions.T, directions[hidden] @ directions.T
+    true, guesses = directions(rows.table, rows.centre), directions(composed, rows.centre)
+    to_guess, to_truth = guesses @ true.T, true[hidden] @ true.T
     own = to_guess[each, hidden]
     for i, (piece, parts) in enumerate(made_of.items()):
         to_guess[i, [piece, *parts]] = to_truth[i, [piece, *parts]] = -2
     ranks = 1 + (to_guess > own[:, None]).sum(axis=1)
     ten = (np.argpartition(-near, 10, axis=1)[:, :10] for near in (to_truth, to_guess))
     shared = [len(set(a) & set(b)) for a, b in zip(*ten, strict=True)]
-    lengths = np.linalg.norm(composed, axis=1) / np.linalg.norm(table[hidden], axis=1)
+    lengths = np.linalg.norm(composed, axis=1) / np.linalg.norm(rows.table[hidden], axis=1)
     return Likeness(
         float(np.median(ranks)),
         float(np.mean(ranks <= 10)),
@@ -136,10 +138,6 @@ def _hide(tokenizer: Tokenizer, inside: bool) -> tuple[Tokenizer, dict[int, tupl
         if len(parts) > 1:
             made_of[i] = tuple(tokenizer.id_of(less.pieces[part]) for part in parts)
     return less, made_of
-
-
-def _directions(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.analysis.contextuality import contextuality_of
-from bert_jax.analysis.hidden_states import HiddenStates
-from bert_jax.analysis.occurrences import find_occurrences, mean_states, occurrence_states
-from bert_jax.analysis.postprocessing import all_but_the_top, whitened
+from bert_jax.analysis.contextuality import (
+    contextuality_of,
+    find_occurrences,
+    mean_states,
+    occurrence_states,
+)
+from bert_jax.analysis.geometry import Spectrum, all_but_the_top, spectrum_of, whitened
+from bert_jax.analysis.hidden_states import HiddenStates, sentence_agreement
 from bert_jax.analysis.report.similarity_sections import (
     contextuality_section,
     sentences_section,
     similarity_section,
 )
-from bert_jax.analysis.sentences import sentence_agreement
 from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement
-from bert_jax.analysis.spectrum import Spectrum, spectrum_of
 from bert_jax.analysis.words import split_words
 
 from .finding import Finding, agreement_numbers
@@ -134,8 +136,8 @@ def _spread(inspected: Inspected) -> np.ndarray:
     counts = inspected.text.counts
     whole = np.array(
         [
-            i for i in inspected.ordinary
-            if len(inspected.pieces[i]) > 2 and inspected.pieces[i].isalpha()
+            i for i in inspected.rows.ordinary
+            if len(inspected.rows.pieces[i]) > 2 and inspected.rows.pieces[i].isalpha()
             and counts[i] >= _CONTEXTUALITY_OCCURRENCES
         ],
         np.int64,

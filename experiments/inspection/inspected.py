@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bert_jax.analysis.vocabulary_parts import PARTS, vocabulary_parts
+from bert_jax.analysis.token_rows import TokenRows
 from bert_jax.convert.ours import find_ours
 from bert_jax.convert.pretrained import Pretrained, load_pretrained
 from bert_jax.data.corpus import Corpus, is_corpus
@@ -45,8 +46,6 @@ class Inspected:
         source: what the user called it.
         tables: the three tables and their vocabulary.
         model: the checkpoint they are part of; None where there are tables alone.
-        pieces: V strings; row numbers where the checkpoint has no vocabulary.
-        parts: [V] numbers into `PARTS`.
         text: None where there is no corpus.
         run: the workdir of ours that the checkpoint comes from; None for others'.
         steps: the checkpoints of that run, oldest first, if the run was named and not a checkpoint.
@@ -55,11 +54,14 @@ class Inspected:
     source: str
     tables: EmbeddingTables
     model: Pretrained | None
-    pieces: tuple[str, ...]
-    parts: np.ndarray
     text: Text | None
     run: Path | None
     steps: tuple[tuple[int, Path], ...]
+
+    @functools.cached_property
+    def rows(self) -> TokenRows:
+        """The token table with its pieces, and the centre of its cosines."""
+        return TokenRows(self.tables)
 
     @property
     def token_table(self) -> np.ndarray:
@@ -71,18 +73,10 @@ class Inspected:
         """[V], None without a corpus."""
         return None if self.text is None else self.text.counts
 
-    @property
-    def ordinary(self) -> np.ndarray:
-        """Row numbers of all pieces but the special and the unused ones."""
-        apart = [PARTS.index("special"), PARTS.index("unused")]
-        rows = np.flatnonzero(~np.isin(self.parts, apart))
-        return rows if len(rows) > 1 else np.arange(len(self.pieces))
-
     def candidates(self, min_count: int) -> np.ndarray:
         """The ordinary rows that occur at least so often, where a corpus can tell."""
-        if self.counts is None:
-            return self.ordinary
-        return self.ordinary[self.counts[self.ordinary] >= min_count]
+        ordinary = self.rows.ordinary
+        return ordinary if self.counts is None else ordinary[self.counts[ordinary] >= min_count]
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -127,16 +121,11 @@ def open_inspected(
     if vocab is not None:
         lowercase = tables.tokenizer is None or tables.tokenizer.lowercase
         tables = tables.replace(tokenizer=Tokenizer.from_file(vocab, lowercase))
-    vocabulary, rows = tables.tokenizer, len(tables.token)
-    named = () if vocabulary is None else vocabulary.pieces
-    pieces = (*named, *(f"[row {row}]" for row in range(len(named), rows)))
     return Inspected(
         source=source,
         tables=tables,
         model=model,
-        pieces=pieces,
-        parts=vocabulary_parts(pieces),
-        text=_open_text(corpus, vocabulary, rows) if corpus else None,
+        text=_open_text(corpus, tables.tokenizer, len(tables.token)) if corpus else None,
         run=run,
         steps=_steps(run) if run is not None and checkpoint != Path(source) else (),
     )

@@ -83,7 +83,7 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
             " checkpoint with an encoder, or no --sts"
         )
     spectrum = tables.spectrum_of_ordinary(inspected)
-    audit = read_audit(inspected.run, len(inspected.pieces)) if inspected.run else None
+    audit = read_audit(inspected.run, len(inspected.rows.pieces)) if inspected.run else None
     parts: dict[str, Callable[[], Finding | None]] = {
         "overview": lambda: tables.overview(inspected)
     }

@@ -7,18 +7,21 @@ import math
 
 import numpy as np
 
-from bert_jax.analysis.geometry import geometry_of, norm_by_frequency
-from bert_jax.analysis.parts import pair_inputs, variance_shares
-from bert_jax.analysis.positions import positions_of
+from bert_jax.analysis.geometry import (
+    Spectrum,
+    geometry_of,
+    norm_by_frequency,
+    positions_of,
+    segments_of,
+    spectrum_of,
+)
 from bert_jax.analysis.report.input_section import input_section
 from bert_jax.analysis.report.page import Numbers, Section, Words
 from bert_jax.analysis.report.table_sections import positions_section, segments_section
 from bert_jax.analysis.report.token_sections import (
     geometry_section,
 )
-from bert_jax.analysis.representation import PART_NAMES, represent
-from bert_jax.analysis.segments import segments_of
-from bert_jax.analysis.spectrum import Spectrum, spectrum_of
+from bert_jax.analysis.representation import PART_NAMES, pair_inputs, represent, variance_shares
 
 from .finding import Finding, agreement_numbers, rounded
 from .inspected import Inspected
@@ -85,7 +88,7 @@ def input_representation(inspected: Inspected, text: str, pair: str | None) -> F
     if rows is None or not len(rows[0]):
         draw = np.random.default_rng(0)
         rows = (
-            draw.choice(inspected.ordinary, 20_000),
+            draw.choice(inspected.rows.ordinary, 20_000),
             draw.integers(0, len(tables[1]), 20_000),
             draw.integers(0, length, 20_000),
         )
@@ -114,16 +117,16 @@ def input_representation(inspected: Inspected, text: str, pair: str | None) -> F
 
 def geometry(inspected: Inspected, spectrum: Spectrum) -> Finding:
     """The shape of the token table, over its ordinary rows."""
-    rows = inspected.ordinary
+    rows = inspected.rows.ordinary
     table = inspected.token_table[rows]
     counts = None if inspected.counts is None else inspected.counts[rows]
     found = geometry_of(table, spectrum)
     by_frequency = None
     if counts is not None and (counts > 0).any():
         by_frequency = norm_by_frequency(found.norms, counts)
-    pieces = [inspected.pieces[i] for i in rows]
+    pieces = [inspected.rows.pieces[i] for i in rows]
     section = geometry_section(
-        found, spectrum, pieces, inspected.parts[rows], spectrum.project(table, 2),
+        found, spectrum, pieces, inspected.rows.kinds[rows], spectrum.project(table, 2),
         counts if by_frequency else None, by_frequency,
     )  # fmt: skip
     numbers = {
@@ -172,7 +175,7 @@ def segments(inspected: Inspected) -> Finding:
 
 def spectrum_of_ordinary(inspected: Inspected) -> Spectrum:
     """The principal directions of the token table without its special and unused rows."""
-    return spectrum_of(inspected.token_table[inspected.ordinary])
+    return spectrum_of(inspected.token_table[inspected.rows.ordinary])
 
 
 def _count(number: int, thing: str) -> str:

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.analysis.comparison import compare_tables
+from bert_jax.analysis.comparison import compare_tables, moment
 from bert_jax.analysis.report.training_sections import (
     comparison_section,
     timeline_section,
     updates_section,
 )
-from bert_jax.analysis.timeline import moment
 from bert_jax.checkpoints import load_embeddings
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
@@ -36,7 +35,12 @@ def updates(inspected: Inspected, audit: RunAudit) -> Finding:
         "mean_drift_unseen": number_or_none(_mean(audit.drift[audit.as_input == 0])),
     }
     section = updates_section(
-        audit.updates, audit.as_input, audit.drift, inspected.pieces, inspected.counts, audit.steps
+        audit.updates,
+        audit.as_input,
+        audit.drift,
+        inspected.rows.pieces,
+        inspected.counts,
+        audit.steps,
     )
     return Finding(section, numbers)
 
@@ -55,8 +59,10 @@ def comparison(inspected: Inspected, other: str) -> Finding:
         only_one = 0
     else:
         number = {piece: row for row, piece in enumerate(theirs.tokenizer.pieces)}
-        mine = np.array([r for r in inspected.ordinary if inspected.pieces[r] in number], np.int64)
-        its = np.array([number[inspected.pieces[row]] for row in mine], np.int64)
+        mine = np.array(
+            [r for r in inspected.rows.ordinary if inspected.rows.pieces[r] in number], np.int64
+        )
+        its = np.array([number[inspected.rows.pieces[row]] for row in mine], np.int64)
         only_one = len(number.keys() ^ set(inspected.tables.tokenizer.pieces))
     if len(mine) < 2:
         raise UserError(
@@ -67,7 +73,7 @@ def comparison(inspected: Inspected, other: str) -> Finding:
     draw = np.random.default_rng(0)
     sampled = np.sort(draw.permutation(len(mine))[:_SAMPLED_ROWS])
     found = compare_tables(before, after, sampled)
-    names = [inspected.pieces[row] for row in mine]
+    names = [inspected.rows.pieces[row] for row in mine]
     section = comparison_section(found, names, other, only_one)
     numbers = {
         "with": other,
@@ -92,7 +98,7 @@ def timeline(inspected: Inspected) -> Finding:
 
 def _sampled_rows(inspected: Inspected) -> np.ndarray:
     """Rows whose neighbours are compared: the most frequent, or some at random."""
-    rows = inspected.ordinary
+    rows = inspected.rows.ordinary
     if inspected.counts is not None:
         order = rows[np.argsort(-inspected.counts[rows], kind="stable")]
     else:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bert_jax.analysis.comparison import compare_tables, procrustes
-from bert_jax.analysis.timeline import moment
+from bert_jax.analysis.comparison import compare_tables, moment, procrustes
 
 
 def table(rows=30, width=4, seed=0):

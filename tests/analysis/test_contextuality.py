@@ -3,10 +3,8 @@ import pytest
 from flax import nnx
 
 from bert_jax import Bert, BertConfig, Tokenizer
-from bert_jax.analysis.contextuality import contextuality_of
-from bert_jax.analysis.hidden_states import HiddenStates, text_states
-from bert_jax.analysis.occurrences import find_occurrences, mean_states
-from bert_jax.analysis.sentences import sentence_agreement
+from bert_jax.analysis.contextuality import contextuality_of, find_occurrences, mean_states
+from bert_jax.analysis.hidden_states import HiddenStates, sentence_agreement, text_states
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.parameters import split_model
 from bert_jax.text.tokenizer import SPECIAL_PIECES

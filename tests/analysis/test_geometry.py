@@ -8,12 +8,12 @@ from bert_jax.analysis.geometry import (
     mean_cosine,
     norm_by_frequency,
     partition_isotropy,
+    positions_of,
+    segments_of,
+    spectrum_of,
 )
-from bert_jax.analysis.parts import variance_shares
-from bert_jax.analysis.positions import positions_of
-from bert_jax.analysis.segments import segments_of
-from bert_jax.analysis.spectrum import spectrum_of
-from bert_jax.analysis.vocabulary_parts import PARTS, vocabulary_parts
+from bert_jax.analysis.representation import variance_shares
+from bert_jax.analysis.token_rows import KINDS, kinds_of
 
 
 def axes(width):
@@ -77,7 +77,7 @@ def test_lengths_in_bins_of_frequency():
 
 def test_what_pieces_are():
     pieces = ["[CLS]", "[unused7]", "cat", "##s", "##", "1984", "é", "!", "c++", "[x]"]
-    assert [PARTS[i] for i in vocabulary_parts(pieces)] == [
+    assert [KINDS[i] for i in kinds_of(pieces)] == [
         "special", "unused", "word", "continuation", "other", "number", "single character",
         "single character", "other", "other",
     ]  # fmt: skip

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_jax.analysis import neighbours
+from bert_jax.analysis import nearest
 from bert_jax.analysis.all_neighbours import all_neighbours
-from bert_jax.analysis.neighbours import nearest_rows, nearest_to
+from bert_jax.analysis.nearest import nearest_rows, nearest_to
 
 # Four directions round a common part far from the origin, and one row near the first.
 TABLE = np.array([[1, 0], [0, 1], [-1, 0], [0, -1], [1, 0.1]]) + 100.0
@@ -31,39 +31,58 @@ def test_a_vector_that_is_no_row_has_neighbours_and_excludes_what_it_is_made_of(
     assert found.ids.tolist() == [[4, 0]]
 
 
-def by_hand(table, k, candidates):
-    """Every cosine, in float64."""
-    rows = np.asarray(table, np.float64) - table[candidates].mean(axis=0, dtype=np.float64)
+def by_hand(table, k, candidates, excluded):
+    """Of each row the cosines of its neighbours, in float64, as many as it has."""
+    rows = np.asarray(table, np.float64) - table.mean(axis=0, dtype=np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    cosines = rows @ rows[candidates].T
-    cosines[np.arange(len(table))[:, None] == candidates] = -np.inf
-    return -np.sort(-cosines, axis=1)[:, : min(k, len(candidates) - 1)]
+    return [
+        -np.sort([-(row @ rows[c]) for c in candidates if c not in barred])[:k]
+        for row, barred in zip(rows, excluded, strict=True)
+    ]
+
+
+def same(found, wanted, candidates, excluded):
+    for query, (cosines, barred) in enumerate(zip(wanted, excluded, strict=True)):
+        near = found.of(query)
+        np.testing.assert_allclose([cosine for _, cosine in near], cosines, atol=1e-5)
+        ids = [row for row, _ in near]
+        assert len(set(ids)) == len(ids) and set(ids) <= set(candidates.tolist()) - set(barred)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    rows=st.integers(2, 70), k=st.integers(1, 12), block=st.sampled_from([1, 7, 16, 4096]),
-    share=st.sampled_from([0.3, 1.0]), seed=st.integers(0, 99),
+    rows=st.integers(2, 70), k=st.integers(1, 80), block=st.sampled_from([1, 7, 16, 4096]),
+    share=st.sampled_from([0.0, 0.3, 1.0]), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_the_neighbours_of_all_rows_are_those_of_each(rows, k, block, share, seed):
+def test_every_row_has_as_many_neighbours_as_there_are_candidates_for_it(
+    rows, k, block, share, seed
+):
     draw = np.random.default_rng(seed)
     table = draw.standard_normal((rows, 5)).astype(np.float32)
-    candidates = np.sort(draw.permutation(rows)[: max(2, int(share * rows))])
-    wanted = by_hand(table, k, candidates)
-    found = all_neighbours(table, k, candidates, block_rows=block)
-    np.testing.assert_allclose(found.cosines, wanted, atol=1e-5)
-    assert np.isin(found.ids, candidates).all()
-    assert (found.ids != np.arange(rows)[:, None]).all()
-    assert all(len(set(ids)) == len(ids) for ids in found.ids.tolist())
+    candidates = np.sort(draw.permutation(rows)[: max(1, int(share * rows))])
+    own = [[row] for row in range(rows)]
+    wanted = by_hand(table, k, candidates, own)
+    same(all_neighbours(table, k, candidates, block_rows=block), wanted, candidates, own)
+    same(nearest_rows(table, np.arange(rows), k, candidates), wanted, candidates, own)
+    excluded = draw.integers(-1, rows, (rows, 3))  # some twice, some no candidates, some nothing
+    wanted = by_hand(table, k, candidates, excluded.tolist())
+    same(nearest_to(table, table, k, candidates, excluded), wanted, candidates, excluded.tolist())
+
+
+def test_a_query_that_is_no_candidate_loses_no_neighbour():
+    found = nearest_rows(TABLE, np.array([0, 2]), k=9, candidates=np.array([1, 2, 3]))
+    assert sorted(row for row, _ in found.of(0)) == [1, 2, 3]
+    assert sorted(row for row, _ in found.of(1)) == [1, 3]
 
 
 def test_many_queries_are_looked_up_in_blocks_with_the_same_answer(monkeypatch):
     table = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
     whole = nearest_rows(table, np.arange(40), 4)
-    monkeypatch.setattr(neighbours, "_BLOCK_SCORES", 40 * 7)  # blocks of 7, the last one of 5
+    monkeypatch.setattr(nearest, "_BLOCK_SCORES", 40 * 7)  # blocks of 7, the last one of 5
     parts = nearest_rows(table, np.arange(40), 4)
     assert parts.ids.tolist() == whole.ids.tolist()
-    np.testing.assert_allclose(parts.cosines, by_hand(table, 4, np.arange(40)), atol=1e-5)
+    own = [[row] for row in range(40)]
+    same(parts, by_hand(table, 4, np.arange(40), own), np.arange(40), own)
 
 
 @pytest.mark.parametrize("find", [nearest_rows, lambda t, q, k: all_neighbours(t, k)])

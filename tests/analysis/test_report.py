@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from bert_jax.analysis.neighbours import Neighbours
+from bert_jax.analysis.nearest import Neighbours
 from bert_jax.analysis.report import page
 from bert_jax.analysis.report.input_figure import InputFigure
 from bert_jax.analysis.report.page import Numbers, Plot, Section, Side, Table, Words, render_page

@@ -6,9 +6,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_jax.analysis.postprocessing import all_but_the_top, whitened
+from bert_jax.analysis.geometry import all_but_the_top, spectrum_of, whitened
 from bert_jax.analysis.similarity import agreement, distinct_texts, read_scored_pairs, spearman
-from bert_jax.analysis.spectrum import spectrum_of
 from bert_jax.errors import UserError
 
 

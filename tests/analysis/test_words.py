@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 
-from bert_jax.analysis.analogies import solve_analogies
-from bert_jax.analysis.outlier import find_outlier
-from bert_jax.analysis.words import split_words
+from bert_jax.analysis.words import find_outlier, solve_analogies, split_words
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bert_jax.analysis.parts import PartShares
 from bert_jax.analysis.report.input_figure import InputFigure
 from bert_jax.analysis.report.page import Plot, Section, Side
 from bert_jax.analysis.report.plots import lines, stacked
-from bert_jax.analysis.representation import PART_NAMES, Representation
+from bert_jax.analysis.representation import PART_NAMES, PartShares, Representation
 
 
 def input_section(

@@ -114,6 +114,7 @@ function startSearch(root) {
     }
     const body = make("tbody", undefined, table);
     for (let i = row * index.k; i < (row + 1) * index.k; i++) {
+      if (cosines[i] < -10001) continue;  // this row has one neighbour fewer than others
       const line = make("tr", undefined, body);
       button(ids[i], make("td", undefined, line));
       make("td", (cosines[i] / 10000).toFixed(3), line).className = "n";

@@ -13,7 +13,7 @@ from html import escape
 
 import numpy as np
 
-from bert_jax.analysis.neighbours import Neighbours
+from bert_jax.analysis.nearest import Neighbours
 from bert_jax.analysis.report.page import embedded_json
 
 
@@ -23,7 +23,7 @@ class Search:
 
     Attributes:
         pieces: V strings.
-        neighbours: ids and cosines [V, k].
+        neighbours: ids and cosines [V, k]; of a row with fewer, the last are not shown.
         norms: [V].
         counts: [V] how often each piece occurs; None where nobody knows.
         updates: [V] how often each row was updated; None where nobody knows.
@@ -47,7 +47,7 @@ class Search:
             "k": self.neighbours.ids.shape[1],
             "wide": wide,
             "ids": _packed(self.neighbours.ids, "<u4" if wide else "<u2"),
-            "cosines": _packed(np.rint(self.neighbours.cosines * 10_000), "<i2"),
+            "cosines": _packed(np.rint(np.maximum(self.neighbours.cosines, -2) * 10_000), "<i2"),
             "norms": np.round(self.norms.astype(float), 3).tolist(),
             "counts": None if self.counts is None else _packed(self.counts, "<u4"),
             "updates": None if self.updates is None else _packed(self.updates, "<u4"),

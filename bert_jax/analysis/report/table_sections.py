@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bert_jax.analysis.positions import Positions
+from bert_jax.analysis.geometry import Positions, Segments
 from bert_jax.analysis.report.page import Numbers, Plot, Section, Side
 from bert_jax.analysis.report.plots import bars, heatmap, lines
-from bert_jax.analysis.segments import Segments
 
 _MOST_CELLS = 512  # on a side of the map of positions
 _DIMENSIONS = 40

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.analysis.geometry import Geometry, NormByFrequency
-from bert_jax.analysis.neighbours import Neighbours
-from bert_jax.analysis.outlier import Outlier
+from bert_jax.analysis.geometry import Geometry, NormByFrequency, Spectrum
+from bert_jax.analysis.nearest import Neighbours
 from bert_jax.analysis.report.page import Block, Numbers, Plot, Section, Side, Table
 from bert_jax.analysis.report.plots import coloured_points, histogram, lines, points
 from bert_jax.analysis.report.search import Search
-from bert_jax.analysis.spectrum import Spectrum
-from bert_jax.analysis.vocabulary_parts import PARTS
+from bert_jax.analysis.token_rows import COSINE, KINDS
+from bert_jax.analysis.words import Outlier
 
 _MOST_POINTS = 4000  # more of them only hide each other
 
@@ -33,7 +32,7 @@ def geometry_section(
     Args:
         geometry, spectrum: of the table [V, D].
         pieces: V strings.
-        parts: [V] numbers into `PARTS`.
+        parts: [V] numbers into `KINDS`.
         plane: [V, 2] the rows along the two strongest directions.
         counts: [V] how often each piece occurs; None where nobody knows.
         by_frequency: lengths against these counts; None where nobody knows.
@@ -69,10 +68,10 @@ def geometry_section(
             f"see the piece. {_of(len(shown), len(pieces))}",
             points(
                 {
-                    PARTS[part]: (
+                    KINDS[part]: (
                         plane[rows, 0], plane[rows, 1], [texts[int(i)] for i in rows],
                     )
-                    for part in range(len(PARTS))
+                    for part in range(len(KINDS))
                     if len(rows := shown[parts[shown] == part])
                 },
                 "first direction", "second direction", square=True,
@@ -191,7 +190,7 @@ def neighbours_section(
     blocks += [table for table in (analogies, outliers) if table is not None]
     return Section(
         "neighbours", "Neighbours",
-        "The rows whose direction from the mean row is most alike, over the whole table. Click a "
+        f"The rows whose directions are most alike, over the whole table, by {COSINE}. Click a "
         "neighbour to walk on from it.",
         tuple(blocks),
     )  # fmt: skip
@@ -199,13 +198,7 @@ def neighbours_section(
 
 def neighbour_list(pieces: Sequence[str], found: Neighbours, number: int) -> str:
     """The neighbours of query `number` as a line of text."""
-    return ", ".join(
-        f"{pieces[i]} {cosine:.2f}"
-        for i, cosine in zip(
-            found.ids[number].tolist(), found.cosines[number].tolist(), strict=True
-        )
-        if np.isfinite(cosine)
-    )
+    return ", ".join(f"{pieces[i]} {cosine:.2f}" for i, cosine in found.of(number))
 
 
 def analogies_table(

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.analysis.comparison import Comparison
+from bert_jax.analysis.comparison import Comparison, Moment
 from bert_jax.analysis.report.page import Numbers, Plot, Section, Side, Table
 from bert_jax.analysis.report.plots import histogram, lines, points
-from bert_jax.analysis.timeline import Moment
 
 _MOST_POINTS = 4000
 

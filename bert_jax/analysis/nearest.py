@@ -1,4 +1,10 @@
-"""Nearest rows of an embedding table, found in blocks on the device that jax runs on."""
+"""Nearest rows of an embedding table, found in blocks on the device that jax runs on.
+
+The cosine of two rows is that of their directions from a centre: all rows of a trained table share
+a large common part that says nothing of any one of them (Mu & Viswanath 2018). The centre is the
+table's own, whoever may be a neighbour, so that two rows have one cosine wherever it is asked for;
+`TokenRows.centre` is the one that all of the laboratory uses.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,10 @@ _BLOCK_SCORES = 2**25  # scores held at once, 128 MiB of fp32: never V × V of t
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """For each query its k nearest rows, nearest first.
+    """For each query its nearest rows, nearest first.
+
+    A query with fewer than k of them (one that is a candidate itself, say, beside one that is not)
+    has row -1 and cosine -inf in its last places.
 
     Attributes:
         ids: [Q, k] row numbers.
@@ -24,23 +33,32 @@ class Neighbours:
     ids: np.ndarray
     cosines: np.ndarray
 
+    def of(self, query: int) -> list[tuple[int, float]]:
+        """The neighbours that one query has: (row, cosine)."""
+        there = self.ids[query] >= 0
+        return list(
+            zip(self.ids[query][there].tolist(), self.cosines[query][there].tolist(), strict=True)
+        )
+
 
 def nearest_rows(
-    table: np.ndarray, queries: np.ndarray, k: int, candidates: np.ndarray | None = None
+    table: np.ndarray,
+    queries: np.ndarray,
+    k: int,
+    candidates: np.ndarray | None = None,
+    centre: np.ndarray | None = None,
 ) -> Neighbours:
-    """The rows of `table` whose direction from the mean row is most like each query row's.
-
-    The mean of the candidate rows is taken off first: all rows of a trained table share a large
-    common part that says nothing of any one of them (Mu & Viswanath 2018).
+    """The rows of `table` whose direction from the centre is most like each query row's.
 
     Args:
         table: [V, D].
         queries: [Q] row numbers; a row is no neighbour of itself.
         k: how many neighbours; fewer where there are fewer candidates.
         candidates: [C] row numbers that may be neighbours; None for all.
+        centre: [D], where directions begin; None for the mean of all rows of the table.
     """
     queries = np.asarray(queries)
-    return nearest_to(table, table[queries], k, candidates, excluded=queries[:, None])
+    return nearest_to(table, table[queries], k, candidates, queries[:, None], centre)
 
 
 def nearest_to(
@@ -49,24 +67,25 @@ def nearest_to(
     k: int,
     candidates: np.ndarray | None = None,
     excluded: np.ndarray | None = None,
+    centre: np.ndarray | None = None,
 ) -> Neighbours:
-    """The rows of `table` whose direction from the mean row is most like each vector's.
+    """The rows of `table` whose direction from the centre is most like each vector's.
 
     Args:
         table: [V, D].
-        vectors: [Q, D], in the table's coordinates: the mean row is taken off them too.
+        vectors: [Q, D], in the table's coordinates: the centre is taken off them too.
         k: how many neighbours; fewer where there are fewer candidates.
         candidates: [C] row numbers that may be neighbours; None for all.
         excluded: [Q, E] row numbers that are no neighbours of this vector; -1 excludes none.
+        centre: [D], where directions begin; None for the mean of all rows of the table.
     """
     candidates = np.arange(len(table)) if candidates is None else np.asarray(candidates)
     excluded = np.full((len(vectors), 0), -1) if excluded is None else np.asarray(excluded)
-    rows = table[candidates]
-    centre = rows.mean(axis=0, dtype=np.float64)
-    k = max(0, min(k, len(candidates) - excluded.shape[1]))
+    centre = mean_row(table) if centre is None else centre
+    k = max(0, min(k, len(candidates)))
     if k == 0 or len(vectors) == 0:
         return Neighbours(np.zeros((len(vectors), k), np.int64), np.zeros((len(vectors), k)))
-    queries, rows = directions(vectors, centre), jnp.asarray(directions(rows, centre))
+    queries, rows = directions(vectors, centre), jnp.asarray(directions(table[candidates], centre))
     block = min(len(queries), max(1, _BLOCK_SCORES // len(candidates)))
     found = []
     for start in range(0, len(queries), block):
@@ -77,7 +96,18 @@ def nearest_to(
         new = slice(start - part.start, None)
         found.append((np.asarray(places)[new], np.asarray(cosines)[new]))
     places, cosines = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Neighbours(candidates[places], cosines)
+    return trimmed(np.where(np.isneginf(cosines), -1, candidates[places]), cosines)
+
+
+def trimmed(ids: np.ndarray, cosines: np.ndarray) -> Neighbours:
+    """Neighbours without the last places that no query fills (id -1)."""
+    filled = (ids >= 0).any(axis=0)
+    return Neighbours(ids[:, filled], cosines[:, filled])
+
+
+def mean_row(table: np.ndarray) -> np.ndarray:
+    """The mean of the rows [n, D] in double precision, [D]."""
+    return table.mean(axis=0, dtype=np.float64)
 
 
 def directions(rows: np.ndarray, centre: np.ndarray | float = 0.0) -> np.ndarray:
