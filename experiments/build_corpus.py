@@ -3,21 +3,24 @@ r"""Turn raw text into a tokenised corpus that `experiments.pretrain` trains on.
     python -m experiments.build_corpus --input=books --data_dir=corpora/books --vocab=vocab.txt
 
 `--input` is `python_docs`, a file, a folder, a glob, or `tfds:NAME`; it may be given several times.
-Text may be gzipped. Every document is split into sentences and pieces on all cores; a share of the
-documents is held out. Without --vocab a vocabulary is learned first. The corpus doctor prints what
-it saw, and stores it as `data_dir/result.json`. The same command again finds the corpus there and
-does nothing.
+Files may be packed (.gz, .bz2, .xz, .zst). Every document is split into sentences and pieces on all
+cores; a share of the documents is held out. Without --vocab a vocabulary is learned first. The
+corpus doctor prints what it saw, and stores it as `data_dir/result.json`. The same command again
+finds the corpus there and does nothing.
 
 `--beam_runner=DirectRunner` (FlinkRunner, SparkRunner, DataflowRunner, …) does the work on Apache
 Beam's workers and makes the same bytes; `--beam_options=--NAME=VALUE`, given any number of times,
 are the runner's own (docs/corpus_at_scale.md).
 
-How text files are laid out goes by their names, or by `--format`:
+How files are laid out goes by their names and how they begin, or by `--format`:
 
     text       a file is a document, blank lines part its paragraphs
     blocks     (*.docs.txt)  blank lines part documents, a line is a paragraph
     sentences  (*.sents.txt) blank lines part documents, a line is a sentence (the original BERT)
     jsonl      (*.jsonl)     a line is a document, {"text": ...}; another member by --text_column
+    json       (*.json)      the same objects in an array, or laid out in any way
+    wiki       (<doc id=…)   articles as WikiExtractor writes them
+    table      (*.parquet, *.arrow) a row is a document; also a folder that `datasets` saved
 
 Measured on 2 x86-64 cores that other jobs kept busy (load 4 to 8: the Rust library alone encoded
 1.55 MB/s there, half of what it does on the idle machine), vocabulary of bert-base-uncased:

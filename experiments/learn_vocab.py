@@ -31,8 +31,9 @@ from absl import flags
 
 from bert_jax.cli import command
 from bert_jax.data.beam_run import BeamRun
+from bert_jax.data.found_files import find_files
 from bert_jax.data.sources import Source, open_source
-from bert_jax.data.text_files import FORMATS, Format, find_files, format_of
+from bert_jax.data.text_files import FORMATS, Format, is_plain_text
 from bert_jax.errors import UserError
 from bert_jax.progress import ProgressBar
 from bert_jax.text.word_counts import (
@@ -130,16 +131,14 @@ def _source() -> Source:
 def _plain_files(inputs: list[str]) -> list[Path] | None:
     """Return the files if all inputs are files whose bytes are the text, which is counted fastest.
 
-    None where something has to be unpacked first: gzip, JSON lines, datasets.
+    None where something has to be unpacked first: gzip, JSON, datasets.
     """
     if any(name == "python_docs" or name.startswith("tfds:") for name in inputs):
         return None
-    files = [file for name in inputs for file in find_files(name)]
-    for file in files:
-        layout = format_of(file) if _FORMAT.value == "auto" else _FORMAT.value
-        if layout == "jsonl" or file.suffix == ".gz":
-            return None
-    return files
+    column = _TEXT_COLUMN.value
+    files = [file for name in inputs for file in find_files(name, column).files]
+    plain = all(is_plain_text(file, cast(Format, _FORMAT.value), column) for file in files)
+    return files if plain else None
 
 
 def _check_writable(output: Path) -> None:

@@ -8,8 +8,9 @@ from itertools import chain
 from pathlib import Path
 
 from bert_jax.data.document import Document
+from bert_jax.data.found_files import find_files, remark_on
 from bert_jax.data.python_docs import python_docs_identity, python_docs_size, read_python_docs
-from bert_jax.data.text_files import FORMATS, Format, find_files, read_documents
+from bert_jax.data.text_files import FORMATS, Format, read_documents
 from bert_jax.errors import UserError
 
 # A share is a file, or small files one after the other, up to about so many bytes.
@@ -27,11 +28,13 @@ class Source:
         total_bytes: what the documents' `source_bytes` will add up to; None where unknown.
         shares: each opens part of the documents anew; all, in order, are the source. They can be
             pickled, and opened on any machine that sees the same files.
+        remarks: lines for people on what was left out.
     """
 
     identity: str
     total_bytes: int | None
     shares: tuple[Callable[[], Iterator[Document]], ...]
+    remarks: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Document]:
         return chain.from_iterable(share() for share in self.shares)
@@ -47,11 +50,11 @@ def open_source(
     Args:
         inputs: each is one of
             "python_docs": the documentation of the installed packages (`python_docs.py`);
-            a file, a folder or a glob: text, gzipped or not (`text_files.py`);
+            a file, a folder or a glob: text, JSON or tables, packed or not (`text_files.py`);
             "tfds:NAME": a TFDS text dataset, by name or by its folder (`tfds_text.py`).
-        text_format: how text files are laid out; "auto" goes by their names:
-            *.jsonl, *.docs.txt (blocks), *.sents.txt (sentences), anything else text.
-        text_column: the member or column that holds the text, for JSON lines and TFDS.
+        text_format: how files are laid out; "auto" goes by their names, then by how they begin
+            (`text_files.format_of`).
+        text_column: the member or column that holds the text, for JSON, tables and TFDS.
 
     Raises:
         UserError: an input that is not there, or cannot be what it should be. What is wrong inside
@@ -76,17 +79,20 @@ def _open_one(name: str, text_format: Format, text_column: str | None) -> Source
         starts = range(0, len(dataset), _SHARE_RECORDS)
         shares = (partial(dataset.read, start, start + _SHARE_RECORDS) for start in starts)
         return Source(dataset.identity, None, tuple(shares))
-    files = find_files(name)
+    found = find_files(name, text_column)
+    files = found.files
     stats = [file.stat() for file in files]
     listing = "\n".join(
         f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
         for file, stat in zip(files, stats, strict=True)
     )
-    digest = hashlib.sha256(f"{text_format} {text_column}\n{listing}".encode()).hexdigest()
+    told = f"{text_format} {text_column}\n{listing}".encode(errors="surrogateescape")
+    digest = hashlib.sha256(told).hexdigest()
     return Source(
         f"{len(files)} files, sha256 of names, sizes and times {digest}",
         sum(stat.st_size for stat in stats),
         tuple(partial(_read_files, share, text_format, text_column) for share in shares_of(files)),
+        tuple(filter(None, [remark_on(name, found)])),
     )
 
 
@@ -118,4 +124,5 @@ def _joined(sources: list[Source]) -> Source:
         " + ".join(source.identity for source in sources),
         sum(known) if len(known) == len(sizes) else None,
         tuple(chain.from_iterable(source.shares for source in sources)),
+        tuple(chain.from_iterable(source.remarks for source in sources)),
     )

@@ -1,68 +1,68 @@
-"""Text files, plain or gzipped, as documents: four formats, all read in bounded memory."""
+"""Text files as documents, packed or not: every layout is read in bounded memory."""
 
-import glob
-import gzip
-import json
-import os
-import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from bert_jax.data.byte_streams import GLANCE, is_plain, open_bytes
 from bert_jax.data.document import LONGEST_DOCUMENT, Document, decode
-from bert_jax.errors import UserError
+from bert_jax.data.found_files import without_packing
+from bert_jax.data.json_files import looks_like_json, read_json_lines, read_json_objects
+from bert_jax.data.wiki_files import MARK as WIKI_MARK
+from bert_jax.data.wiki_files import read_wiki
 
-Format = Literal["auto", "text", "blocks", "sentences", "jsonl"]
-FORMATS: tuple[Format, ...] = ("auto", "text", "blocks", "sentences", "jsonl")
+Format = Literal["auto", "text", "blocks", "sentences", "jsonl", "json", "wiki", "table"]
+FORMATS: tuple[Format, ...] = (
+    *("auto", "text", "blocks", "sentences", "jsonl", "json", "wiki", "table"),
+)
 
-# What a folder is searched for; a file that is named, or found by a glob, may be called anything.
-FOLDER_SUFFIXES = ("", ".txt", ".text", ".md", ".rst", ".jsonl")
+# Parquet, an Arrow file, and the stream of Arrow batches that Hugging Face's `datasets` saves.
+_TABLE_MARKS = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
+_LAYOUTS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".docs.txt": "blocks",
+    ".sents.txt": "sentences",
+    ".parquet": "table",
+    ".arrow": "table",
+}
 
 
-def find_files(pattern: str) -> list[Path]:
-    """Return the files a path, folder or glob stands for, sorted.
+def format_of(path: Path, text_column: str | None = None) -> Format:
+    """Return the format that `auto` takes a file for.
 
-    A folder means every file under it that is not hidden and has one of `FOLDER_SUFFIXES`, also
-    followed by ".gz".
+    The name says it (`*.jsonl`, `*.docs.txt` is blocks, `*.sents.txt` sentences, `*.parquet` a
+    table; what says that the file is packed, `.gz`, changes nothing), or else the beginning of
+    the file: `<doc id=` is what WikiExtractor writes, objects with a member `text_column` (else
+    "text") are JSON. Anything else is text.
 
     Raises:
-        UserError: nothing is there, or a file cannot be read.
+        UserError: the file cannot be read, or is binary.
     """
-    path = Path(pattern)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and _wanted(file, path))
-        expected = f"files ending in {' '.join(filter(None, FOLDER_SUFFIXES))} (or .gz of these)"
-    elif path.exists():
-        files, expected = [path], ""
-    else:
-        files = sorted(Path(f) for f in glob.glob(pattern, recursive=True) if os.path.isfile(f))
-        expected = "python_docs, tfds:NAME, or a file, folder or glob that exists"
-    if not files:
-        raise UserError(f"got input {pattern!r}, where there is no file; expected {expected}")
-    for file in files:
-        if not os.access(file, os.R_OK):
-            raise UserError(f"got {str(file)!r}, which may not be read; expected a readable file")
-    return files
+    name = without_packing(path.name).lower()
+    for ending, layout in _LAYOUTS.items():
+        if name.endswith(ending):
+            return layout
+    with path.open("rb") as file:
+        if file.read(6).startswith(_TABLE_MARKS):
+            return "table"
+    with open_bytes(path) as (stream, _):
+        head = stream.peek(GLANCE)[:GLANCE]
+        if head.lstrip().startswith(WIKI_MARK):
+            return "wiki"
+        layout_of_json = looks_like_json(head, len(head) < GLANCE, text_column or "text")
+        if layout_of_json is None and name.endswith(".json"):
+            layout_of_json = "jsonl"  # whose error says what is wrong
+        return cast(Format, layout_of_json or "text")
 
 
-def _wanted(file: Path, folder: Path) -> bool:
-    name = Path(file.name.removesuffix(".gz"))
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return not hidden and name.suffix in FOLDER_SUFFIXES
-
-
-def format_of(path: Path) -> Format:
-    """Return the format that `auto` takes a file for, by its name alone.
-
-    `*.jsonl` is JSON lines, `*.docs.txt` blocks, `*.sents.txt` sentences, anything else text; a
-    `.gz` behind it changes nothing.
-    """
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".jsonl"):
-        return "jsonl"
-    if name.endswith(".docs.txt"):
-        return "blocks"
-    return "sentences" if name.endswith(".sents.txt") else "text"
+def is_plain_text(path: Path, text_format: Format, text_column: str | None) -> bool:
+    """Whether all of the file's bytes are text, as they are: not packed, no JSON, no tags."""
+    if not is_plain(path):
+        return False
+    chosen = format_of(path, text_column) if text_format == "auto" else text_format
+    return chosen in ("text", "blocks", "sentences")
 
 
 def read_documents(path: Path, text_format: Format, text_column: str | None) -> Iterator[Document]:
@@ -72,71 +72,60 @@ def read_documents(path: Path, text_format: Format, text_column: str | None) -> 
         text        the file              part of a paragraph  a novel, a web page
         blocks      lines to a blank one  a paragraph          a dictionary, Wikipedia as lines
         sentences   lines to a blank one  a sentence           the input of the original BERT
-        jsonl       a line                {"text": "…"}        most corpora of today
+        jsonl       a line                {"text": "…"}        most corpora of today, C4
+        json        an object             -                    [{"text": "…"}, …]
+        wiki        <doc …> to </doc>     part of a paragraph  WikiExtractor's AA/wiki_00
+        table       a row                 -                    Parquet, Arrow, saved `datasets`
 
     Args:
-        path: the file; gzipped or not is seen from its first bytes.
+        path: the file; how it is packed and encoded is seen from its first bytes.
         text_format: one of the above, or "auto" (see `format_of`).
-        text_column: for JSON lines, which member holds the text; None is "text".
+        text_column: for JSON and tables, which member or column holds the text; None is "text",
+            or the only column of text.
 
     Raises:
-        UserError: the file is binary, broken gzip, or not the JSON lines it should be.
+        UserError: the file is binary, broken, or not what it should be.
     """
-    chosen = format_of(path) if text_format == "auto" else text_format
-    try:
-        with open(path, "rb") as raw:
-            stream = _open_text(raw, path)
-            if chosen == "text":
-                documents = _read_text(stream, path)
-            elif chosen == "jsonl":
-                documents = _read_json_lines(stream, path, text_column or "text")
-            else:
-                documents = _read_blocks(stream, path, chosen == "sentences")
-            before = 0
-            for name, text, bad_bytes in documents:
-                position = raw.tell()  # of the compressed file, where it is one
-                yield Document(name, text, bad_bytes, position - before)
-                before = position
-    except OSError as error:  # gzip.BadGzipFile is one
-        raise UserError(f"got {str(path)!r}, which cannot be read: {error}") from error
-    except (EOFError, zlib.error) as error:
-        raise UserError(
-            f"got {str(path)!r}, which is broken gzip ({error}); expected a whole .gz file"
-        ) from error
+    chosen = format_of(path, text_column) if text_format == "auto" else text_format
+    if chosen == "table":
+        # Here and not above, since importing pyarrow takes a while.
+        from bert_jax.data.table_files import read_table
+
+        yield from read_table(path, text_column)
+        return
+    with open_bytes(path) as (stream, file):
+        if chosen == "text":
+            documents = _read_text(stream, path)
+        elif chosen == "jsonl":
+            documents = read_json_lines(stream, path, text_column or "text")
+        elif chosen == "json":
+            documents = read_json_objects(stream, path, text_column or "text")
+        elif chosen == "wiki":
+            documents = read_wiki(stream, path)
+        else:
+            documents = _read_blocks(stream, path, chosen == "sentences")
+        before = 0
+        for document in documents:
+            position = file.tell()  # of the packed file, where it is one
+            yield replace(document, source_bytes=position - before)
+            before = position
 
 
-def _open_text(raw: BinaryIO, path: Path) -> BinaryIO:
-    zipped = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-    # The sign that git and grep go by.
-    if b"\0" in stream.read(8000):
-        raise UserError(
-            f"got {str(path)!r}, which holds bytes of value 0 and so is no text; expected UTF-8: "
-            "leave the file out or convert it"
-        )
-    stream.seek(0)
-    return stream
-
-
-_Found = Iterator[tuple[str, str | tuple[str, ...], int]]
-
-
-def _read_text(stream: BinaryIO, path: Path) -> _Found:
+def _read_text(stream: BinaryIO, path: Path) -> Iterator[Document]:
     for number, data in enumerate(_cut(stream, whole_lines=False), 1):
         text, bad_bytes = decode(data)
-        yield (f"{path}#{number}" if number > 1 else str(path)), text, bad_bytes
+        yield Document(f"{path}#{number}" if number > 1 else str(path), text, bad_bytes)
 
 
-def _read_blocks(stream: BinaryIO, path: Path, one_sentence_a_line: bool) -> _Found:
+def _read_blocks(stream: BinaryIO, path: Path, one_sentence_a_line: bool) -> Iterator[Document]:
     number = size = 0
     lines: list[bytes] = []
 
-    def finish() -> tuple[str, str | tuple[str, ...], int]:
+    def finish() -> Document:
         texts = [decode(line.strip()) for line in lines]
         paragraphs = tuple(text for text, _ in texts if text)
         text = paragraphs if one_sentence_a_line else "\n\n".join(paragraphs)
-        return f"{path}:{number}", text, sum(bad for _, bad in texts)
+        return Document(f"{path}:{number}", text, sum(bad for _, bad in texts))
 
     for line in _cut(stream, whole_lines=True):
         if lines and (line.isspace() or size + len(line) > LONGEST_DOCUMENT):
@@ -149,34 +138,6 @@ def _read_blocks(stream: BinaryIO, path: Path, one_sentence_a_line: bool) -> _Fo
     if lines:
         number += 1
         yield finish()
-
-
-def _read_json_lines(stream: BinaryIO, path: Path, column: str) -> _Found:
-    for number, line in enumerate(stream, 1):
-        if line.isspace():
-            continue
-        text, bad_bytes = decode(line)
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}: got no JSON ({error.msg} at character {error.pos}); "
-                "expected one object a line"
-            ) from error
-        if not isinstance(row, dict) or not isinstance(row.get(column), str):
-            columns = list(row) if isinstance(row, dict) else type(row).__name__
-            raise UserError(
-                f"{path}, line {number}: got {columns}; expected an object with a string "
-                f"{column!r} (choose another with --text_column)"
-            )
-        for part, piece in enumerate(_parts(row[column]), 1):
-            name = f"{path}:{number}" if part == 1 else f"{path}:{number}#{part}"
-            yield name, piece, bad_bytes if part == 1 else 0
-
-
-def _parts(text: str) -> Iterator[str]:
-    for start in range(0, max(1, len(text)), LONGEST_DOCUMENT):
-        yield text[start : start + LONGEST_DOCUMENT]
 
 
 def _cut(stream: BinaryIO, whole_lines: bool) -> Iterator[bytes]:

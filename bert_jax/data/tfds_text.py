@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from bert_jax.data.document import LONGEST_DOCUMENT, Document, decode
+from bert_jax.data.document import Document, cut_text, decode
 from bert_jax.errors import UserError
 
 # TFDS knows a dataset of these by name only once the package that defines it is imported.
@@ -64,14 +64,10 @@ class TfdsText:
         for number in range(start, min(stop, len(self))):
             value = self._records[number][self.column]
             text, bad_bytes = decode(value) if isinstance(value, bytes) else (str(value), 0)
-            for start in range(0, max(1, len(text)), LONGEST_DOCUMENT):
-                part = f"#{start // LONGEST_DOCUMENT + 1}" if start else ""
-                yield Document(
-                    f"tfds:{self.name}:{number}{part}",
-                    text[start : start + LONGEST_DOCUMENT],
-                    0 if start else bad_bytes,
-                    min(LONGEST_DOCUMENT, len(text) - start),
-                )
+            for part, piece in enumerate(cut_text(text), 1):
+                name = f"tfds:{self.name}:{number}" + (f"#{part}" if part > 1 else "")
+                yield Document(name, piece, bad_bytes, len(piece))
+                bad_bytes = 0
 
 
 def _find(name: str) -> tfds.core.DatasetBuilder:

@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import flags
 
 from bert_jax.cli import command
-from bert_jax.data.text_files import find_files
+from bert_jax.data.found_files import find_files
 
 _INPUT = flags.DEFINE_string("input", None, "A folder of text files.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted.")
@@ -42,7 +42,7 @@ tokenizer.model.save(output)
 
 def main() -> None:
     """Run both by turns and print medians and ratios."""
-    files = [str(file) for file in find_files(_INPUT.value or "")]
+    files = [str(file) for file in find_files(_INPUT.value or "").files]
     ours: list[dict[str, float]] = []
     peer: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:

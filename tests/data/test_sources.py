@@ -122,7 +122,7 @@ def test_what_is_too_long_is_cut_but_nothing_is_lost(here, monkeypatch, text_for
 
 
 def test_long_json_texts_are_cut(here, monkeypatch):
-    monkeypatch.setattr(text_files, "LONGEST_DOCUMENT", 10)
+    monkeypatch.setattr(document, "LONGEST_DOCUMENT", 10)
     (here / "x.jsonl").write_text(json.dumps({"text": "0123456789" * 2 + "ab"}))
     assert read("x.jsonl") == [
         ("x.jsonl:1", "0123456789"),
@@ -139,7 +139,7 @@ def test_longest_document_is_read_in_bounded_pieces():
     "name, content, options, message",
     [
         ("x.bin", b"\x7fELF\0\0", {}, "holds bytes of value 0 and so is no text"),
-        ("x.txt", "utf sixteen".encode("utf-16"), {}, "expected UTF-8"),
+        ("x.txt", "utf sixteen".encode("utf-16-le"), {}, "expected UTF-8"),
         ("x.gz", gzip.compress(b"a" * 9999, mtime=0)[:30], {}, "broken gzip"),
         ("x.gz", gzip.compress(b"abc" * 99, mtime=0)[:-8] + b"00000000", {}, "cannot be read: CRC"),
         ("x.jsonl", b'{"text": "a"}\n{"tex', {}, "x.jsonl, line 2: got no JSON"),

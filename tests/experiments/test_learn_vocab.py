@@ -87,7 +87,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(text, tmp_path):
     cases = {
         (f"--input={tmp_path}/empty.txt",): "without a word",
         (f"--input={text}", "--vocab_size=7"): "got vocabulary size 7; expected at least",
-        (f"--input={tmp_path}/image.txt",): "NUL bytes",
+        (f"--input={tmp_path}/image.txt",): "holds bytes of value 0",
         (f"--input={text}", f"--output={tmp_path}/absent/vocab.txt"): "cannot write",
     }
     for flags, line in cases.items():
