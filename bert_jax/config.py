@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bert_jax.errors import UserError
+from bert_jax.whole_file import write_json
 
 # Keys of a Hugging Face config.json that change the mathematics, and the values under which they
 # leave it as published. Any other value is refused; every other unknown key is ignored, because
@@ -241,7 +242,7 @@ class BertConfig:
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the configuration as a `config.json` that Hugging Face reads too."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(path, self.to_dict())
 
 
 _POSITIVE_INTEGERS = (

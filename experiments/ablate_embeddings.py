@@ -63,6 +63,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
 from bert_jax.training.steps import create_eval_step, create_train_step
+from bert_jax.whole_file import write_json
 
 from .ablated_parts import VARIANTS, Variant
 from .corpus_preparation import prepare_corpus
@@ -116,10 +117,10 @@ def main() -> None:
         for number, (seed, variant) in enumerate((s, v) for s in seeds for v in VARIANTS):
             path = workdir / f"{variant.name}-{seed}.json"
             if not path.exists():
-                command.write_json(path, run(variant, seed, corpus, halves, bar))
+                write_json(path, run(variant, seed, corpus, halves, bar))
             results.append(json.loads(path.read_text()))
             bar.update((number + 1) * FLAGS.steps, path.stem)
-    command.write_json(
+    write_json(
         workdir / "result.json",
         {
             "settings": settings,

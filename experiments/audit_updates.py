@@ -59,6 +59,7 @@ from bert_jax.training.update_audit import (
     LABEL_SEEN,
     LABEL_UNSEEN,
 )
+from bert_jax.whole_file import write_json
 
 from .corpus_preparation import prepare_corpus
 from .line_plot import line_plot
@@ -143,11 +144,11 @@ def main() -> None:
                 folder.mkdir(exist_ok=True)
                 loss = audit(run, corpus, batches, folder, bar)
                 figures = read_metrics(folder / "audit.jsonl")[-1]
-                command.write_json(folder / "result.json", row_of(run, folder, figures, loss))
+                write_json(folder / "result.json", row_of(run, folder, figures, loss))
             rows.append(json.loads((folder / "result.json").read_text()))
             bar.update((number + 1) * FLAGS.steps, run.folder)
     settings = {name: FLAGS[name].value for name in _SETTINGS}
-    command.write_json(
+    write_json(
         workdir / "result.json",
         {"settings": settings, "corpus_fingerprint": corpus.fingerprint, "rows": rows},
     )

@@ -50,6 +50,7 @@ from bert_jax.data.text_files import FORMATS, Format
 from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings
+from bert_jax.whole_file import write_json
 
 from .corpus_preparation import learn_from, open_beam
 
@@ -89,7 +90,7 @@ def main() -> None:
         else:
             how = {"beam_runner": beam.runner, "beam_options": beam.options}
         result = {**report.to_json(), **how}
-        command.write_json(data_dir / "result.json", result)
+        write_json(data_dir / "result.json", result)
     title = f"{data_dir}: {'was built before' if reused else 'built'}"
     command.print_table(title, report.rows())
 

@@ -50,6 +50,7 @@ from bert_jax.tables.vocabulary_surgery import (
     with_size,
 )
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.whole_file import write_json
 
 _INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
 _OUTPUT = flags.DEFINE_string("output", None, "What to write; the suffix says in which form.")
@@ -97,7 +98,7 @@ def main() -> None:
         table_format(output)  # a name we cannot write is said before anything is read
         shown, record = _edit_tables(source, output)
     command.print_table(output, shown)
-    command.write_json(f"{output}.json", record)
+    write_json(f"{output}.json", record)
 
 
 def _edit_tables(source: str, output: str) -> tuple[dict[str, str], dict[str, Any]]:

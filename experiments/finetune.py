@@ -50,6 +50,7 @@ from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.preemption import StopRequest
 from bert_jax.training.sharding import create_mesh, parse_mesh
+from bert_jax.whole_file import write_json, write_json_lines
 
 from .finetune_report import write_report
 from .finetune_seed import (
@@ -321,14 +322,14 @@ def _finish(
         part: _copy_predictions(checkpoint.parent, workdir, part) for part in parts.measured
     }
     write_report(workdir, parts.task, predictions, result, _curves(workdir / _name(point), results))
-    command.write_json(workdir / "result.json", result)
+    write_json(workdir / "result.json", result)
     command.print_table(f"Fine-tuning in {workdir}", _shown(result))
 
 
 def _copy_predictions(seed_directory: Path, workdir: Path, part: str) -> list[dict[str, Any]]:
     content = predictions_file(seed_directory, part).read_text(encoding="utf-8")
     rows = [json.loads(line) for line in content.splitlines()]
-    command.write_json_lines(predictions_file(workdir, part), rows)
+    write_json_lines(predictions_file(workdir, part), rows)
     return rows
 
 

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from bert_jax.checkpoints import Checkpoints, save_params
-from bert_jax.cli import command
 from bert_jax.convert.contents import Pretrained
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.finetuner import Finetuner
@@ -29,6 +28,7 @@ from bert_jax.training.metrics import JsonLines, TensorBoard, drop_after, read_m
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import batch_ways
 from bert_jax.training.state import TrainState
+from bert_jax.whole_file import write_json, write_json_lines
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def run_seed(
     task = _calibrated(parts, logits["dev"])
     for part in parts.measured:
         rows = task.predictions(parts.examples[part], parts.prepared[part], logits[part])
-        command.write_json_lines(predictions_file(directory, part), rows)
+        write_json_lines(predictions_file(directory, part), rows)
     result = {
         "scores": {part: parts.scores(task, part, logits[part]) for part in parts.measured},
         "seed": seed,
@@ -195,7 +195,7 @@ def run_seed(
         "compiled_shapes": run.compiled_shapes(),
     }
     _keep_best(directory, params, pretrained, task)
-    command.write_json(finished, result)
+    write_json(finished, result)
     shutil.rmtree(directory / "checkpoints")  # the optimiser's state is of no more use
     return result
 

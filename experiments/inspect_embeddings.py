@@ -16,7 +16,6 @@ With a corpus (a run of ours brings its own) there are frequencies and contextua
 with several checkpoints gets a timeline. docs/embedding_laboratory.md says what is in the report.
 """
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from bert_jax.analysis.words import read_word_groups
 from bert_jax.cli import command
 from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.errors import UserError
+from bert_jax.whole_file import write_json, write_text
 
 from .inspection.inspected import Inspected, open_inspected
 from .inspection.run_audit import read_audit
@@ -105,7 +105,7 @@ def main() -> None:
         f"{inspected.source} · {_model_in_words(inspected)} · width: {inspected.tables.width}",
         sections,
     )
-    _write_whole(workdir / "report.html", page)
+    write_text(workdir / "report.html", page)
     if FLAGS.projector:
         _write_projector(workdir / "projector", inspected)
     result = {
@@ -115,8 +115,8 @@ def main() -> None:
         "seconds": time.perf_counter() - began,
         "peak_rss_bytes": command.peak_rss_bytes(),
     }
-    command.write_json(workdir / "result.json", result)
-    command.write_json(workdir / "config.json", settings)  # those of the newest report
+    write_json(workdir / "result.json", result)
+    write_json(workdir / "config.json", settings)  # those of the newest report
     command.print_table(f"Inside the embedding tables of {FLAGS.checkpoint}", _shown(result))
 
 
@@ -124,12 +124,6 @@ def _model_in_words(inspected: Inspected) -> str:
     if inspected.model is None:
         return "tables alone"
     return f"{inspected.model.architecture} · layers: {inspected.model.config.num_hidden_layers}"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _write_projector(directory: Path, inspected: Inspected) -> None:

@@ -43,6 +43,7 @@ from bert_jax.text.word_counts import (
     count_words_in_files,
 )
 from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
+from bert_jax.whole_file import write_text
 
 from .corpus_preparation import count_with_beam, open_beam, texts_of
 from .gain_plot import gain_plot
@@ -165,9 +166,7 @@ def _write(learned: LearnedVocabulary, output: Path) -> None:
         unit,
     )
     learned.save(output)
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    partial.write_text(plot)
-    os.replace(partial, output.with_name(output.name + ".svg"))
+    write_text(f"{output}.svg", plot)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ memory that does not grow with the input. Any fine-tuned checkpoint of Hugging F
 
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,6 +38,7 @@ from bert_jax.tasks.text_tasks import TextExample
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.sharding import create_mesh
+from bert_jax.whole_file import whole_file
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
@@ -186,19 +186,8 @@ def _target(path: str) -> Iterator[IO[str]]:
     if path == "-":
         yield sys.stdout
         return
-    partial = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.partial")
-    try:
-        file = partial.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"got --output={path}, which cannot be opened ({error.strerror}); expected a file, or -"
-        ) from error
-    try:
-        with file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def _lines(file: IO[bytes]) -> Iterator[str]:

@@ -53,6 +53,7 @@ from bert_jax.training.processes import (
 )
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, parse_mesh
+from bert_jax.whole_file import write_json
 
 from .corpus_preparation import prepare_corpus
 from .given_tables import GivenTables, chosen_parts, given_tables
@@ -209,7 +210,7 @@ def _run() -> None:
         "corpus_fingerprint": corpus.fingerprint,
         "vocabulary_hash": corpus.vocab_hash,
     }
-    command.write_json(workdir / "result.json", result)
+    write_json(workdir / "result.json", result)
     command.print_table(f"Pretraining in {workdir}", _shown(result))
     print_neighbours(Path(result["checkpoint"]), corpus, FLAGS.words)
 

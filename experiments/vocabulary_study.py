@@ -56,6 +56,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.update_audit import INPUT, updates_per_row
+from bert_jax.whole_file import write_json
 
 from .corpus_preparation import prepare_corpus, texts_of
 from .line_plot import line_plot, stacked
@@ -109,11 +110,11 @@ def main() -> None:
         for study in studies:
             result = study.folder / "result.json"
             if not result.exists():
-                command.write_json(result, run(study, bar))
+                write_json(result, run(study, bar))
             rows.append(json.loads(result.read_text()))
             done += study.steps
             bar.update(done, f"{study.config.vocab_size:,} pieces")
-    command.write_json(workdir / "result.json", {"settings": settings, "rows": rows})
+    write_json(workdir / "result.json", {"settings": settings, "rows": rows})
     (workdir / "vocabulary_study.svg").write_text(plot(rows))
     print_rows(rows)
 

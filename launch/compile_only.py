@@ -29,6 +29,7 @@ from bert_jax.model.rematerialisation import REMATERIALISATIONS
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import parse_mesh
+from bert_jax.whole_file import write_json
 
 from .collectives import total_sent
 from .compiling import Compiled, Plan, compile_plan, what_would_fit
@@ -70,13 +71,7 @@ def main() -> None:
     result = _result(topology, plan, compiled, bound, flops)
     result["would_fit"] = _flags_of(fitting[0]) if fitting else None
     if FLAGS.json:
-        try:
-            command.write_json(FLAGS.json, result)
-        except OSError as error:
-            raise UserError(
-                f"got --json={FLAGS.json}, which cannot be written ({error.strerror}); expected a"
-                " file in a folder that is there"
-            ) from None
+        write_json(FLAGS.json, result)
     command.print_table(f"{FLAGS.model} on {FLAGS.topology}", _shown(result, compiled))
 
 

@@ -24,6 +24,7 @@ from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
 from bert_jax.model.backend import scans_layers
+from bert_jax.whole_file import write_json
 
 from .collectives import total_sent
 from .compiling import Plan, compile_plan, what_would_fit
@@ -140,7 +141,7 @@ def _cell(workdir: Path, name: str, topology: Topology, model: str, length: int)
         compiled.fits, compiled.memory, compiled.memory_of, total_sent(compiled.collectives), flops,
         least.compute, least.interconnect, least.memory,
     )  # fmt: skip
-    command.write_json(saved, dataclasses.asdict(cell))
+    write_json(saved, dataclasses.asdict(cell))
     return cell
 
 

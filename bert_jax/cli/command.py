@@ -1,13 +1,12 @@
 """What every experiment's command line does: one-line errors, saved results, a table at the end."""
 
-import json
 import os
 import re
 import resource
 import select
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from rich.table import Table
 
 from bert_jax.errors import UserError
 
+_NO_FLAGS: Mapping[str, str] = {}
 
-def run(main: Callable[..., None], takes: str = "") -> None:
+
+def run(main: Callable[..., None], takes: str = "", flag_of: Mapping[str, str] = _NO_FLAGS) -> None:
     """Parse the absl flags of `sys.argv`, call `main`, and turn user mistakes into one line.
 
     `--help` prints the module's docstring and its flags.
@@ -27,13 +28,17 @@ def run(main: Callable[..., None], takes: str = "") -> None:
         main: called without arguments; or, where the experiment takes some beside its flags, with
             the list of these.
         takes: what these are, for people; empty where there are none.
+        flag_of: the flags of arguments that the library calls by another name.
+
+    The library's `UserError`s name arguments, `name=value` or the name in backquotes. Where this
+    command has a flag of that name, or `flag_of` gives one, the message says `--name` instead.
 
     Exit status: 0 when `main` returns, 2 for a user's mistake (an unknown or ill-formed flag, a
     `UserError`), 130 after Ctrl-C, 141 where who read what is printed has gone (`… | head`). Any
     other exception is a bug and keeps its traceback.
     """
     try:
-        _run(main, takes)
+        _run(main, takes, flag_of)
         sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_has_gone():
@@ -41,7 +46,7 @@ def run(main: Callable[..., None], takes: str = "") -> None:
         sys.exit(141)
 
 
-def _run(main: Callable[..., None], takes: str) -> None:
+def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> None:
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
         print(_help())
         return
@@ -55,7 +60,8 @@ def _run(main: Callable[..., None], takes: str) -> None:
     try:
         main(rest) if takes else main()
     except UserError as error:
-        _fail(str(error))
+        own = {name: name for names in _flags_by_module().values() for name in names}
+        _fail(with_flags(str(error), own | dict(flag_of)))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -86,19 +92,45 @@ def _help() -> str:
     return "\n".join(lines)
 
 
+def with_flags(message: str, flag_of: Mapping[str, str]) -> str:
+    """The message with each argument that has a flag written as that flag.
+
+    What stands in quotes is a user's own text and stays as it is.
+
+    >>> with_flags("got steps=0 and `text` 'steps=0'; expected sides=1", {"steps": "num_steps"})
+    "got --num_steps=0 and `text` 'steps=0'; expected sides=1"
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        name = found["assigned"] or found["named"]
+        if name not in flag_of:
+            return found[0]
+        return f"--{flag_of[name]}" + ("=" if found["assigned"] else "")
+
+    return _QUOTED_OR_NAMED.sub(flag, message)
+
+
+_QUOTED_OR_NAMED = re.compile(
+    r"""(?<!\w)(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)(?!\w)"""  # a value's repr
+    r"""|(?<![\w./-])(?P<assigned>[a-z]\w*)=(?!=)"""
+    r"""|`(?P<named>[a-z]\w*)`"""
+)
+
+
+def _flags_by_module() -> dict[str, list[str]]:
+    """The names of the flags that this command defines, by itself or through what it imports."""
+    return {
+        module: [flag.name for flag in defined]
+        for module, defined in flags.FLAGS.flags_by_module_dict().items()
+        if module.partition(".")[0] != "absl"
+    }
+
+
 def _fail(message: str) -> None:
     path = Path(sys.argv[0])
     package = "launch" if path.parent.name == "launch" else "experiments"
     print(f"{package}.{path.stem}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON, whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
 
 
 def print_table(title: str, rows: Mapping[str, Any]) -> None:
@@ -107,15 +139,6 @@ def print_table(title: str, rows: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
     Console().print(table)
-
-
-def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    os.replace(partial, path)
 
 
 def whole_numbers(flag: str, texts: Sequence[str], least: int) -> list[int]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bert_jax.cli.command import write_json
 from bert_jax.errors import UserError
+from bert_jax.whole_file import write_json
 
 
 @contextmanager

@@ -20,11 +20,11 @@ import numpy as np
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.files import new_directory
 from bert_jax.convert.names import Scheme
 from bert_jax.convert.tokenizer_files import read_tokenizer
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.errors import UserError
+from bert_jax.whole_file import whole_folder
 
 CONFIG, PREFIX = "bert_config.json", "bert_model.ckpt"
 _LAYER_NORM_EPS = 1e-12  # a constant of Google's code, in no file
@@ -121,7 +121,7 @@ def save_google(
         notes.append(f"left out, having no place in Google's form: {', '.join(homeless)}")
     if pretrained.labels:
         notes.append(f"left out: the class names {', '.join(pretrained.labels)}")
-    with new_directory(directory, overwrite=overwrite) as partial:
+    with whole_folder(directory, overwrite=overwrite) as partial:
         tensorflow.raw_ops.SaveV2(
             prefix=str(partial / PREFIX),
             tensor_names=list(arrays),

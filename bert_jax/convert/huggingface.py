@@ -10,12 +10,12 @@ from typing import Any
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import PARTS, architecture_of, parts_of
 from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.files import new_directory
 from bert_jax.convert.safetensors_files import INDEX, SafetensorsFile, write_safetensors
 from bert_jax.convert.tokenizer_files import read_tokenizer, write_tokenizer
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
+from bert_jax.whole_file import whole_folder
 
 WEIGHTS = "model.safetensors"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -106,7 +106,7 @@ def save_huggingface(
     arrays, _ = named_arrays(params, pretrained.config, "huggingface")
     if architecture == "BertModel":
         arrays = {name.removeprefix("bert."): array for name, array in arrays.items()}
-    with new_directory(directory, overwrite=overwrite) as partial:
+    with whole_folder(directory, overwrite=overwrite) as partial:
         write_safetensors(partial / WEIGHTS, arrays, {"format": "pt"})
         content = json.dumps(_config(pretrained), indent=2, ensure_ascii=False)
         (partial / "config.json").write_text(content + "\n", encoding="utf-8")

@@ -15,9 +15,9 @@ from bert_jax.checkpoints import (
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.files import new_directory
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
+from bert_jax.whole_file import whole_folder
 
 
 def find_ours(path: Path) -> Path | None:
@@ -72,7 +72,7 @@ def save_ours(
         UserError: see `files.new_directory`.
     """
     tokenizer = pretrained.tokenizer
-    with new_directory(directory, overwrite=overwrite) as partial:
+    with whole_folder(directory, overwrite=overwrite) as partial:
         partial.rmdir()  # orbax makes it
         save_params(
             partial,

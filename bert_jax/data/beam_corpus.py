@@ -16,7 +16,6 @@ import os
 import pickle
 import shutil
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -38,6 +37,7 @@ from bert_jax.data.sources import Source
 from bert_jax.data.tokenised import DocumentHead
 from bert_jax.data.tokenising import tokenise
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.whole_file import whole_folder
 
 
 def write_with_beam(
@@ -115,7 +115,7 @@ def _tokenise_share(
 ) -> None:
     number, read = task
     with (
-        _whole_folder(_share(work, number)) as share,
+        whole_folder(_share(work, number), keep_other=True) as share,
         ArraysWriter(share, tokenizer.vocab_size) as arrays,
         (share / "heads").open("wb") as heads,
     ):
@@ -146,7 +146,7 @@ def _plan(
 
 
 def _write_shard(name: str, vocab_size: int, work: Path) -> None:
-    with _whole_folder(work / "written" / name) as written:
+    with whole_folder(work / "written" / name, keep_other=True) as written:
         records = ShardWriter(written / "records")
         load = lru_cache(8)(lambda share: Documents.load(_share(work, share)))
         with ArraysWriter(written, vocab_size) as arrays:
@@ -165,22 +165,6 @@ def _pieces_of(documents: Documents, index: int) -> tuple[np.ndarray, np.ndarray
     starts = documents.sentence_starts[first : last + 1]
     pieces = documents.pieces[starts[0] : starts[-1]]
     return pieces.astype(np.int32), np.diff(starts).astype(np.int32)
-
-
-@contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `path`, unless another worker that did the same was faster."""
-    filled = path.with_name(f".{path.name}.{uuid.uuid4()}")
-    filled.mkdir()
-    try:
-        yield filled
-        try:
-            os.rename(filled, path)
-        except OSError:
-            if not path.is_dir():
-                raise
-    finally:
-        shutil.rmtree(filled, ignore_errors=True)
 
 
 def _unpickle(path: Path) -> Iterator[Any]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from bert_jax.data.beam_run import BeamRun, Task, attempt
 from bert_jax.data.document import Document
-from bert_jax.data.partial_folder import partial_folder
 from bert_jax.data.sources import Source, shares_of
 from bert_jax.text.text_blocks import Block, blocks_of_files, blocks_of_texts
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words_in_blocks
+from bert_jax.whole_file import partial_folder
 
 
 def count_words_with_beam(

@@ -11,10 +11,9 @@ A corpus is one folder, which `tfds.builder_from_directory` and `tfds.data_sourc
 """
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +24,6 @@ from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.doctor import CorpusReport, Doctor
 from bert_jax.data.document import Document
 from bert_jax.data.documents import ArraysWriter, Documents, write_arrays
-from bert_jax.data.partial_folder import partial_folder
 from bert_jax.data.records import (
     RecordWriter,
     Shard,
@@ -39,6 +37,7 @@ from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.whole_file import whole_folder
 
 SPLITS = ("train", "heldout")
 _VERSION = 1  # of the layout above and of how documents become records
@@ -171,7 +170,9 @@ def build_corpus(
             f"got data_dir {str(data_dir)!r}, which holds something else; expected a folder that "
             "is empty or not there yet"
         )
-    with _new_folder(data_dir) as partial:
+    with whole_folder(data_dir) as partial:
+        for split in SPLITS:
+            (partial / "arrays" / split).mkdir(parents=True)
         start = time.perf_counter()
         doctor = Doctor()
         if beam is None:
@@ -237,19 +238,3 @@ def _check_enough(doctor: Doctor, heldout_fraction: float) -> None:
             "at least two different ones, to train on and to hold out; if the input holds many in "
             "one file, say how they are parted (blocks, sentences or jsonl)"
         )
-
-
-@contextmanager
-def _new_folder(data_dir: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `data_dir` if all goes well, and vanishes if not."""
-    with partial_folder(data_dir) as partial:
-        for split in SPLITS:
-            (partial / "arrays" / split).mkdir(parents=True)
-        yield partial
-        try:
-            os.rename(partial, data_dir)
-        except OSError as error:
-            raise UserError(
-                f"got data_dir {str(data_dir)!r}, where the finished corpus cannot be put "
-                f"({error.strerror}); expected a folder that is empty or not there yet"
-            ) from error

@@ -1,13 +1,13 @@
 """Tokenised documents as three flat arrays, mapped from disk."""
 
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bert_jax.whole_file import whole_folder
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,12 @@ def write_arrays(
     Streams: memory holds one document. The folder appears whole or not at all; where another
     process was faster, its folder stands.
     """
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with ArraysWriter(partial, vocab_size) as writer:
-            for pieces, lengths in documents:
-                writer.write(pieces, lengths)
-        try:
-            os.rename(partial, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with (
+        whole_folder(folder, keep_other=True) as partial,
+        ArraysWriter(partial, vocab_size) as writer,
+    ):
+        for pieces, lengths in documents:
+            writer.write(pieces, lengths)
 
 
 class ArraysWriter:

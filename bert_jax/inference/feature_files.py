@@ -11,7 +11,6 @@ once, as `pieces`: `pieces[id]`.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.inference.features import Features
+from bert_jax.whole_file import whole_file
 
 SUFFIXES = (".npz", ".parquet")
 _ROWS = 4096  # rows of a parquet row group, and of one write
@@ -58,14 +58,9 @@ def write_features(
         How many rows were written.
     """
     check_suffix(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     write = _write_npz if path.suffix == ".npz" else _write_parquet
-    try:
-        rows = write(partial, _chunks(features, layers, pieces is None), pieces)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return rows
+    with whole_file(path) as partial:
+        return write(partial, _chunks(features, layers, pieces is None), pieces)
 
 
 def _chunks(

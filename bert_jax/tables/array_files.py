@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import ARRAYS, EmbeddingTables
-from bert_jax.tables.whole_file import written_whole
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
+from bert_jax.whole_file import whole_file
 
 _VOCABULARY = "vocabulary"
 
@@ -33,7 +33,7 @@ def save_npz(tables: EmbeddingTables, path: str | Path) -> None:
     content: dict[str, Any] = _arrays(tables)
     if tables.tokenizer is not None:
         content[_VOCABULARY] = np.array(json.dumps(vocabulary_record(tables.tokenizer)))
-    with written_whole(path) as partial, partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **content)
 
 
@@ -59,7 +59,7 @@ def save_safetensors(tables: EmbeddingTables, path: str | Path) -> None:
     metadata = {"format": "np"}
     if tables.tokenizer is not None:
         metadata[_VOCABULARY] = json.dumps(vocabulary_record(tables.tokenizer))
-    with written_whole(path) as partial:
+    with whole_file(path) as partial:
         write_safetensors(
             partial, {name: (a.shape, a.view) for name, a in _arrays(tables).items()}, metadata
         )

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bert_jax.checkpoints import has_item, load_embeddings, load_json, save_embeddings
-from bert_jax.convert.files import new_directory
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
+from bert_jax.whole_file import whole_folder
 
 
 def save_orbax_tables(tables: EmbeddingTables, path: str | Path) -> None:
@@ -24,7 +24,7 @@ def save_orbax_tables(tables: EmbeddingTables, path: str | Path) -> None:
         UserError: `path` holds something, or cannot be written.
     """
     tokenizer = tables.tokenizer
-    with new_directory(path) as partial:
+    with whole_folder(path) as partial:
         partial.rmdir()  # orbax makes it
         save_embeddings(
             partial, tables.to_params(), None if tokenizer is None else vocabulary_record(tokenizer)

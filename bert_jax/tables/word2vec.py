@@ -27,7 +27,7 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
-from bert_jax.tables.whole_file import written_whole
+from bert_jax.whole_file import whole_file
 
 _ESCAPE = re.compile(r"\\u\{([0-9a-f]*)\}")
 _ESCAPED_CATEGORIES = ("Cc", "Cs", "Zs", "Zl", "Zp")  # control, surrogate, separators
@@ -55,7 +55,7 @@ def save_word2vec(tables: EmbeddingTables, path: str | Path) -> None:
     pieces = tables.tokenizer.pieces
     numbers = " ".join(["%.9g"] * tables.width)
     with (
-        written_whole(path) as partial,
+        whole_file(path) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as file,
     ):
         file.write(f"{len(pieces)} {tables.width}\n")

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from bert_jax.data.row_layout import Encoded, Sequences, sequences_of
+from bert_jax.whole_file import whole_file
 
 NO_LABEL = -1
 """The label of a token that stands for no word, and of an example whose label nobody knows."""
@@ -78,9 +78,8 @@ def cached(
     except (OSError, ValueError, zipfile.BadZipFile):  # not there, or torn
         arrays = make()
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez(partial, **cast(Any, arrays))
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        np.savez(partial, **cast(Any, arrays))
     return arrays
 
 

@@ -1,7 +1,6 @@
 """WordPiece over the Rust `tokenizers` library, with any `vocab.txt`."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from bert_jax.errors import UserError
 from bert_jax.text.inputs import make_inputs
 from bert_jax.text.piece_memo import PieceMemo
+from bert_jax.whole_file import write_text
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -119,10 +119,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as a `vocab.txt`, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes("".join(f"{piece}\n" for piece in self.pieces).encode())
-        os.replace(partial, path)
+        write_text(path, "".join(f"{piece}\n" for piece in self.pieces))
 
     def __reduce__(self) -> tuple[type, tuple]:
         """Pickle as the vocabulary and three switches, so that a worker makes its own memo."""

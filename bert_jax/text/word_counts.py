@@ -30,6 +30,7 @@ from bert_jax.text.chunk_counts import (
     split_chunks,
 )
 from bert_jax.text.text_blocks import Block, blocks_of_files, blocks_of_texts
+from bert_jax.whole_file import whole_file
 
 LONGEST_WORD = 100  # characters; BERT encodes a longer one as [UNK] whatever the vocabulary
 _FORMAT = "bert_jax word counts 1"
@@ -74,25 +75,15 @@ class WordCounts:
 
     def save(self, path: str | Path) -> None:
         """Write a text file, whole or not at all: a JSON line, then "word<tab>count" lines."""
-        path = Path(path)
         header: dict[str, Any] = {"format": _FORMAT, "types": len(self.words)}
         header |= asdict(self.settings) | {
             "source_bytes": self.source_bytes,
             "invalid_sequences": self.invalid_sequences,
             "too_long": self.too_long,
         }
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                file.write(json.dumps(header) + "\n")
-                file.writelines(self._lines())
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise UserError(
-                f"cannot write word counts to {str(path)!r}: {error.strerror}; "
-                "expected a path in a folder that can be written"
-            ) from None
+        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(json.dumps(header) + "\n")
+            file.writelines(self._lines())
 
     @classmethod
     def load(cls, path: str | Path) -> "WordCounts":

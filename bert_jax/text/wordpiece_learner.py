@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from bert_jax.text.wordpiece_compiled import learn_merges
 from bert_jax.text.wordpiece_inventory import CharacterWords, cut_into_characters
 from bert_jax.text.wordpiece_merges import Merges, log_likelihood
 from bert_jax.text.wordpiece_pruning import greedy_counts, replace_hardly_used
+from bert_jax.whole_file import whole_file
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -43,24 +43,9 @@ class LearnedVocabulary:
         Raises:
             UserError: the files cannot be written; nothing half-written stays behind.
         """
-        path = Path(path)
-        contents = {
-            path.with_name(path.name + ".json"): json.dumps(self.record, indent=1) + "\n",
-            path: "\n".join(self.pieces) + "\n",
-        }
-        partial = {p: p.with_name(f".{p.name}.{os.getpid()}.partial") for p in contents}
-        try:
-            for final, text in contents.items():
-                partial[final].write_bytes(text.encode())
-            for final in contents:
-                os.replace(partial[final], final)
-        except OSError as error:
-            for left_over in partial.values():
-                left_over.unlink(missing_ok=True)
-            raise UserError(
-                f"cannot write {str(path)!r}: {error.strerror}; "
-                "expected a path in a folder that exists and can be written"
-            ) from None
+        with whole_file(path) as pieces, whole_file(f"{path}.json") as record:
+            pieces.write_bytes(("\n".join(self.pieces) + "\n").encode())
+            record.write_bytes((json.dumps(self.record, indent=1) + "\n").encode())
 
 
 def learn_vocabulary(

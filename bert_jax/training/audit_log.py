@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import os
 from pathlib import Path
 
 import jax
@@ -13,6 +11,7 @@ import numpy as np
 
 from bert_jax.training.metrics import drop_after
 from bert_jax.training.update_audit import Audit, audit_summary
+from bert_jax.whole_file import whole_file
 
 
 class AuditLog:
@@ -42,8 +41,5 @@ class AuditLog:
         with self._lines.open("a") as file:
             file.write(json.dumps(line) + "\n")
         drift = np.linalg.norm(now - self._initial, axis=1)
-        content = io.BytesIO()
-        np.savez(content, drift=drift, **dataclasses.asdict(fetched))
-        partial = self._arrays.with_name(f".{self._arrays.name}.{os.getpid()}.partial")
-        partial.write_bytes(content.getvalue())
-        os.replace(partial, self._arrays)
+        with whole_file(self._arrays) as partial:
+            np.savez(partial, drift=drift, **dataclasses.asdict(fetched))

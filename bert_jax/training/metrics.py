@@ -6,13 +6,13 @@ Both are callbacks. W&B and MLflow are ten lines each: docs/metrics.md.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
 from bert_jax.training.callbacks import Callback
+from bert_jax.whole_file import write_text
 
 
 class JsonLines(Callback):
@@ -86,6 +86,4 @@ def drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    os.replace(partial, path)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -32,6 +32,7 @@ from bert_jax.training.audit_log import AuditLog
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
+from bert_jax.whole_file import write_json
 
 _MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "size of the model")
 _VOCAB = flags.DEFINE_integer("vocab_size", 8192, "V, rows of the token table", lower_bound=8)
@@ -127,7 +128,7 @@ def main() -> None:
     }
     workdir = Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
-    command.write_json(workdir / "result.json", result)
+    write_json(workdir / "result.json", result)
     command.print_table("What an audit adds to a step", result)
 
 

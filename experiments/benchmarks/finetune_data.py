@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_jax.cli import command
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.tasks.lines import numbered_lines
 from bert_jax.tasks.tables import read_table
 from bert_jax.tasks.tagged_files import read_columns, read_conllu
+from bert_jax.whole_file import write_json, write_json_lines
 
 _SEED = 0
 _PARTS = ("train", "dev", "test")
@@ -117,7 +117,7 @@ def _write_squad(path: Path, folder: Path) -> list[int]:
         if part == "train":
             chosen = [_certain(article) for article in chosen]
         folder.mkdir(parents=True, exist_ok=True)
-        command.write_json(folder / f"{part}.json", {"version": "1.1", "data": chosen})
+        write_json(folder / f"{part}.json", {"version": "1.1", "data": chosen})
         sizes.append(sum(len(p["qas"]) for a in chosen for p in a["paragraphs"]))
     return sizes
 
@@ -138,7 +138,7 @@ def _certain(article: dict[str, Any]) -> dict[str, Any]:
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    command.write_json_lines(path, rows)
+    write_json_lines(path, rows)
 
 
 def _shown(*sizes: int) -> str:

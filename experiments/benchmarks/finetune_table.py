@@ -29,6 +29,7 @@ from bert_jax.tasks.scores import score
 from bert_jax.tasks.squad_files import read_squad
 from bert_jax.tasks.squad_scores import squad_scores
 from bert_jax.tasks.tables import read_table
+from bert_jax.whole_file import write_json
 
 from ..finetune_seed import mean_and_deviation
 from .finetune_data import RECIPES, Recipe, finetune_flags, write_tasks
@@ -69,7 +70,7 @@ def main() -> None:
         rows.append({"task": recipe.name, "ours": ours, "peer": theirs})
         (workdir / "table.md").write_text(_markdown(rows))
         machine = {"cores": len(os.sched_getaffinity(0)), "jax": jax.__version__}
-        command.write_json(workdir / "result.json", {"rows": rows, **machine})
+        write_json(workdir / "result.json", {"rows": rows, **machine})
     print((workdir / "table.md").read_text())
 
 

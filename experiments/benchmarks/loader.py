@@ -33,6 +33,7 @@ from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.data.masking import Masking, Vocabulary
 from bert_jax.data.packing import pack_instances
 from bert_jax.data.row_layout import Batch
+from bert_jax.whole_file import write_json
 
 _CORPUS = flags.DEFINE_string("corpus", None, "folder made by build_corpus; none: made-up text")
 _SENTENCES = flags.DEFINE_integer("sentences", 1_000_000, "made-up sentences", lower_bound=100)
@@ -144,7 +145,7 @@ def main() -> None:
 
     workdir = Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
-    command.write_json(workdir / "result.json", result)
+    write_json(workdir / "result.json", result)
     command.print_table("loader", result)
 
 

@@ -36,6 +36,7 @@ from bert_jax.cli import command
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import adamw
 from bert_jax.training.row_lazy import put_rows, row_lazy_adamw, touched_rows
+from bert_jax.whole_file import write_json
 
 _ROWS = flags.DEFINE_integer("rows", 120_000, "V, rows of the table", lower_bound=2)
 _WIDTH = flags.DEFINE_integer("width", 768, "D, width of the table", lower_bound=1)
@@ -137,7 +138,7 @@ def main() -> None:
         result[f"{what}_ratio_least"], result[f"{what}_ratio_most"] = min(ratios), max(ratios)
     workdir = Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
-    command.write_json(workdir / "result.json", result)
+    write_json(workdir / "result.json", result)
     command.print_table("One update of a token table", result)
 
 

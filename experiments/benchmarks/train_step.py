@@ -38,6 +38,7 @@ from bert_jax.training.attention_choice import ATTENTIONS, with_attention
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
+from bert_jax.whole_file import write_json
 
 _MODEL = flags.DEFINE_enum("model", "base", PRESETS, "size of the model")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "rows a step", lower_bound=1)
@@ -204,7 +205,7 @@ def main() -> None:
         result["times_less_processor"] = result["peer_processor_ms"] / result["ours_processor_ms"]
     workdir = Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
-    command.write_json(workdir / "result.json", result)
+    write_json(workdir / "result.json", result)
     command.print_table("One training step", result)
 
 

@@ -37,6 +37,7 @@ from bert_jax.text.wordpiece_learner import SPECIAL_PIECES, learn_vocabulary
 from bert_jax.text.wordpiece_merge import empty_scratch, merge, start_text
 from bert_jax.text.wordpiece_pruning import greedy_pieces
 from bert_jax.text.wordpiece_text import grown_pairs, lay_out
+from bert_jax.whole_file import write_json
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is.")
 _SIZES = flags.DEFINE_multi_integer("vocab_size", [8192, 30522], "Rows; may be repeated.")
@@ -75,7 +76,7 @@ def main() -> None:
             cells += [f"{measured[c]:.2%}" for c in columns[2:4]] + [f"{measured['[UNK]']:.3%}"]
             table.add_row(str(len(pieces)), name, *cells, last)
     if _OUTPUT.value is not None:
-        command.write_json(Path(_OUTPUT.value), {"figures": figures})
+        write_json(Path(_OUTPUT.value), {"figures": figures})
     Console(width=150).print(table)
 
 

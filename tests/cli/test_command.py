@@ -1,9 +1,10 @@
-"""bert_jax.cli.command ends quietly where the reader of what it prints has gone, and only there."""
+"""bert_jax.cli.command: where the reader of what it prints has gone, and how mistakes are named."""
 
 import os
 import subprocess
 import sys
 
+from bert_jax.cli.command import with_flags
 from tests.experiments.runs import REPOSITORY
 
 _PRINTS = "from bert_jax.cli import command; command.run(lambda: print('a' * {length}))"
@@ -40,3 +41,37 @@ def test_another_broken_pipe_keeps_its_traceback():
     )
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith("BrokenPipeError: of a socket")
+
+
+def test_arguments_are_named_as_flags_where_the_command_has_them_and_values_stay():
+    flag_of = {"steps": "steps", "data_dir": "corpus"}
+    for message, shown in {
+        "got steps=0; expected 1 or more": "got --steps=0; expected 1 or more",
+        "got hidden_size=3, steps=2": "got hidden_size=3, --steps=2",
+        "got data_dir='a'; `data_dir` or `other`": "got --corpus='a'; --corpus or `other`",
+        "got 'it\\'s steps=4'; expected steps=5": "got 'it\\'s steps=4'; expected --steps=5",
+        "the runs' steps=1 aren't \"`steps`\"": "the runs' --steps=1 aren't \"`steps`\"",
+        "got --steps=1, a.steps=2, /x/steps=3, steps == 4": None,
+    }.items():
+        assert with_flags(message, flag_of) == (shown or message)
+
+
+_NAMES = """
+from absl import flags
+from bert_jax.cli import command
+from bert_jax.errors import UserError
+flags.DEFINE_integer("steps", 1, "")
+flags.DEFINE_string("corpus", "", "")
+def main():
+    raise UserError("got steps=0, data_dir='steps=1' and v=2; expected\\n `text` or `data_dir`")
+command.run(main, flag_of={"data_dir": "corpus"})
+"""
+
+
+def test_a_command_names_its_own_flags_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", _NAMES], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    line = "got --steps=0, --corpus='steps=1' and v=2; expected `text` or --corpus\n"
+    assert done.stderr == f"experiments.-c: {line}"

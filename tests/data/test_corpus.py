@@ -16,11 +16,11 @@ from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.document import Document
 from bert_jax.data.documents import Documents
 from bert_jax.data.example import encode_example
-from bert_jax.data.partial_folder import is_running
 from bert_jax.data.records import record_features
 from bert_jax.data.sources import open_source
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
+from bert_jax.whole_file import is_running
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -241,7 +241,7 @@ def test_places_that_cannot_be_written(tmp_path):
     for place in ("file", "full"):
         with pytest.raises(UserError, match="which holds something else; expected a folder that"):
             build_corpus(documents(3), TOKENIZER, tmp_path / place)
-    with pytest.raises(UserError, match="which cannot be made"):
+    with pytest.raises(UserError, match="which cannot be written"):
         build_corpus(documents(3), TOKENIZER, tmp_path / "file" / "c")
     with pytest.raises(UserError, match=r"got heldout_fraction=1\.5; expected 0 or more"):
         build_corpus(documents(3), TOKENIZER, tmp_path / "c", heldout_fraction=1.5)

@@ -75,7 +75,7 @@ PREDICT = {
     "--input=nowhere.txt": "got --input=nowhere.txt, which cannot be read (No such file",
     "--input=odd.jsonl": "odd.jsonl, line 1: got text = None; expected a text that is not empty",
     "--input=late.txt --chunk=1": "late.txt, line 3: got bytes that are no UTF-8 (at byte 1",
-    "--output=nowhere/x": "got --output=nowhere/x, which cannot be opened",
+    "--output=nowhere/x": "nowhere/x', which cannot be written",
     "--text_column=body": "line 1: got body = None; expected a text",
     "--chunk=0": "flag --chunk=0",
     "--batch_rows=0": "flag --batch_rows=0",
@@ -142,6 +142,6 @@ def test_a_mistake_in_predict_is_one_line(predicted, folder, wrong):
     assert done.status == 2
     assert len([line for line in done.errors.splitlines() if "elapsed" not in line]) == 1
     assert (
-        not list(folder.glob(".*.partial"))
+        not list(folder.glob(".*.partial-*"))
         and not (folder / f"out{list(PREDICT).index(wrong)}.jsonl").exists()
     )

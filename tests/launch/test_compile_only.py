@@ -104,7 +104,7 @@ MISTAKES = {
     "--dtype=int8": "flag --dtype=int8: value should be one of",
     "--scan_layers=maybe": "flag --scan_layers=maybe",
     "--suggest=maybe": "flag --suggest=maybe",
-    "--json=nowhere/out.json": "got --json=nowhere/out.json, which cannot be written",
+    "--json=nowhere/out.json": "got 'nowhere/out.json', which cannot be written",
 }
 
 

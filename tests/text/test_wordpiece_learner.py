@@ -53,10 +53,10 @@ def test_what_cannot_be_learned_is_one_line(texts, size, settings, line):
 
 def test_nothing_half_written_where_the_folder_is_missing(tmp_path):
     learned = learn_vocabulary(["a b"], 50)
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot be written"):
         learned.save(tmp_path / "absent" / "vocab.txt")
     (tmp_path / "vocab.txt").mkdir()
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot be written"):
         learned.save(tmp_path / "vocab.txt")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 

@@ -1,0 +1,162 @@
+"""Files and folders that are there whole or not at all: the one place that writes and renames.
+
+What is being written lies beside its place under a hidden name of its own, `.NAME.partial-…`, and
+is renamed when it is whole; where something goes wrong it is taken away. What a killed process of
+this machine left of a folder goes when the same folder is written again.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bert_jax.errors import UserError
+
+_Path = str | os.PathLike[str]
+
+
+@contextmanager
+def whole_file(path: _Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; rename it into place when the block ends well.
+
+    Raises:
+        UserError: the folder is missing or cannot be written, the disk is full, or `path` is a
+            folder; nothing half-written stays behind.
+    """
+    path = Path(path)
+    # The suffix stays: NumPy appends its own to a name that lacks it.
+    partial = path.with_name(f"{_prefix(path.stem)}{_writer()}{path.suffix}")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        if error.filename not in (None, str(partial)) or isinstance(error, ConnectionError):
+            raise  # of something else that the block does
+        raise UserError(
+            f"got {str(path)!r}, which cannot be written ({error.strerror or error}); expected a"
+            " file in a folder that exists and can be written"
+        ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+@contextmanager
+def whole_folder(
+    path: _Path, *, overwrite: bool = False, keep_other: bool = False
+) -> Iterator[Path]:
+    """Give a new folder beside `path` to fill; rename it into place when the block ends well.
+
+    Args:
+        path: absent or empty, unless one of these:
+        overwrite: what is there is replaced.
+        keep_other: what is there when the block ends stays, as where several processes make the
+            same folder and the first to finish has made it.
+
+    Raises:
+        UserError: `path` holds something, is a file, or cannot be made; nothing half-written stays
+            behind.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise UserError(f"got {path}, which is a file; expected a directory to write")
+    if not (overwrite or keep_other) and path.is_dir() and any(path.iterdir()):
+        raise UserError(
+            f"got {path}, which is not empty; expected a directory that is absent or empty"
+        )
+    with partial_folder(path) as partial:
+        yield partial
+        replaced = partial.with_name(f"{partial.name}-replaced")
+        try:
+            if overwrite and path.exists():
+                path.rename(replaced)
+            partial.rename(path)
+        except OSError as error:
+            if keep_other and path.is_dir():
+                return
+            raise UserError(
+                f"got {path}, where the finished directory cannot be put ({error.strerror});"
+                " expected a directory that is absent or empty"
+            ) from error
+        finally:
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def partial_folder(beside: _Path) -> Iterator[Path]:
+    """Give a new empty folder beside a path, to work in; remove it afterwards.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    beside = Path(beside)
+    prefix = _prefix(beside.name)
+    partial = beside.with_name(f"{prefix}{_writer()}")
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        for stale in beside.parent.glob(f"{glob.escape(prefix)}*"):
+            if _has_gone(stale.name.removeprefix(prefix)):  # killed, could not tidy up
+                shutil.rmtree(stale, ignore_errors=True)
+        partial.mkdir()
+    except OSError as error:
+        raise UserError(
+            f"got {beside}, which cannot be written ({error.strerror}); expected a directory,"
+            " or a place to make one"
+        ) from error
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: _Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_json_lines(path: _Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, whole or not at all; `rows` may be a generator."""
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_text(path: _Path, text: str) -> None:
+    """Write text as UTF-8, line ends as they are, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode("utf-8"))
+
+
+def is_running(pid: str) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _prefix(name: str) -> str:
+    return f".{name}.partial-"
+
+
+def _writer() -> str:
+    """Who writes: the machine, the process, and a number of its own for each time."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _has_gone(writer: str) -> bool:
+    host, _, process = writer.removesuffix("-replaced").partition(f"{socket.gethostname()}-")
+    return not host and not is_running(process.partition("-")[0])
