@@ -1,1 +1,5 @@
 """Text: a WordPiece vocabulary, a tokenizer over it, and BERT's inputs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+from .inputs import Inputs as Inputs
+from .inputs import make_inputs as make_inputs
+from .tokenizer import SPECIAL_PIECES as SPECIAL_PIECES
+from .tokenizer import Encoding as Encoding
+from .tokenizer import Tokenizer as Tokenizer
+from .word_counts import WordCounts as WordCounts
+from .word_counts import WordSettings as WordSettings
+from .word_counts import count_words as count_words
+from .word_counts import count_words_in_files as count_words_in_files
+from .wordpiece_learner import LearnedVocabulary as LearnedVocabulary
+from .wordpiece_learner import learn_vocabulary as learn_vocabulary
+from .wordpiece_reference import learn_merges_reference as learn_merges_reference

@@ -1,0 +1,14 @@
+from .assembly import Pretrainer as Pretrainer
+from .assembly import assemble_pretrainer as assemble_pretrainer
+from .evaluation import Evaluation as Evaluation
+from .evaluation import evaluate as evaluate
+from .loop import train as train
+from .metrics import read_metrics as read_metrics
+from .optimizers import create_optimizer as create_optimizer
+from .sharding import create_mesh as create_mesh
+from .sharding import parse_mesh as parse_mesh
+from .sharding import put_batch as put_batch
+from .state import TrainState as TrainState
+from .state import create_state as create_state
+from .steps import create_eval_step as create_eval_step
+from .steps import create_train_step as create_train_step
