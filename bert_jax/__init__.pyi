@@ -7,7 +7,9 @@ from . import tables as tables
 from . import tasks as tasks
 from . import text as text
 from . import training as training
-from .analysis.neighbours import nearest_rows as nearest_rows
+from .analysis.nearest import nearest_rows as nearest_rows
+from .analysis.words import neighbours as neighbours
+from .analysis.words import word_similarity as word_similarity
 from .config import BertConfig as BertConfig
 from .convert.pretrained import load_pretrained as load_pretrained
 from .data.corpus import Corpus as Corpus
@@ -27,6 +29,8 @@ from .model.tasks import BertForQuestionAnswering as BertForQuestionAnswering
 from .model.tasks import BertForSequenceClassification as BertForSequenceClassification
 from .model.tasks import BertForTokenClassification as BertForTokenClassification
 from .tables.embedding_tables import EmbeddingTables as EmbeddingTables
+from .tables.row_surgery import resize_positions as resize_positions
+from .tables.row_surgery import resize_segments as resize_segments
 from .tables.storage import load_tables as load_tables
 from .tables.storage import save_tables as save_tables
 from .text.tokenizer import Tokenizer as Tokenizer

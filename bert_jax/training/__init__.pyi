@@ -1,8 +1,12 @@
 from .assembly import Pretrainer as Pretrainer
 from .assembly import assemble_pretrainer as assemble_pretrainer
+from .audit_log import AuditLog as AuditLog
+from .callbacks import Callback as Callback
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .loop import train as train
+from .metrics import JsonLines as JsonLines
+from .metrics import TensorBoard as TensorBoard
 from .metrics import read_metrics as read_metrics
 from .optimizers import create_optimizer as create_optimizer
 from .sharding import create_mesh as create_mesh
@@ -12,3 +16,5 @@ from .state import TrainState as TrainState
 from .state import create_state as create_state
 from .steps import create_eval_step as create_eval_step
 from .steps import create_train_step as create_train_step
+from .update_audit import Audit as Audit
+from .update_audit import updates_per_row as updates_per_row
