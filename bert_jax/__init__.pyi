@@ -7,7 +7,9 @@ from . import tables as tables
 from . import tasks as tasks
 from . import text as text
 from . import training as training
+from .analysis.inspection.inspect import inspect_embeddings as inspect_embeddings
 from .analysis.nearest import nearest_rows as nearest_rows
+from .analysis.representation import represent as represent
 from .analysis.words import neighbours as neighbours
 from .analysis.words import word_similarity as word_similarity
 from .config import BertConfig as BertConfig

@@ -23,19 +23,13 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax.analysis.projector import write_projector
-from bert_jax.analysis.report.page import plotly_script, render_page
-from bert_jax.analysis.representation import PART_NAMES
+from bert_jax.analysis.inspection.inspect import Questions, inspect_embeddings
 from bert_jax.analysis.similarity import read_scored_pairs
-from bert_jax.analysis.token_rows import KINDS
 from bert_jax.analysis.words import read_word_groups
 from bert_jax.cli import command
 from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.errors import UserError
 from bert_jax.whole_file import write_json, write_text
-
-from .inspection.inspected import Inspected, open_inspected
-from .inspection.run_audit import read_audit
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "What to look into.")
@@ -77,9 +71,6 @@ def main() -> None:
             f"got --workdir={FLAGS.workdir}, which holds a training run; expected a directory of"
             " its own"
         )
-    plotly_script()  # where it is missing, that is said here: the next line needs it
-    from .inspection.plan import Questions, look
-
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     with prepared_workdir(FLAGS.workdir, settings, may_change=_SETTINGS) as workdir:
         asked = Questions(
@@ -96,20 +87,12 @@ def main() -> None:
             layer=FLAGS.layer,
             occurrences=FLAGS.occurrences,
         )
-        inspected = open_inspected(
-            FLAGS.checkpoint, FLAGS.vocab, FLAGS.corpus, whole_model=bool(asked.sts)
-        )
-        sections, numbers = look(inspected, asked)
-    page = render_page(
-        "Inside the embedding tables",
-        f"{inspected.source} · {_model_in_words(inspected)} · width: {inspected.tables.width}",
-        sections,
-    )
-    write_text(workdir / "report.html", page)
+        found = inspect_embeddings(FLAGS.checkpoint, asked, vocab=FLAGS.vocab, corpus=FLAGS.corpus)
+    write_text(workdir / "report.html", found.page())
     if FLAGS.projector:
-        _write_projector(workdir / "projector", inspected)
+        found.write_projector(workdir / "projector")
     result = {
-        **numbers,
+        **found.numbers,
         "report": str(workdir / "report.html"),
         "report_bytes": (workdir / "report.html").stat().st_size,
         "seconds": time.perf_counter() - began,
@@ -118,36 +101,6 @@ def main() -> None:
     write_json(workdir / "result.json", result)
     write_json(workdir / "config.json", settings)  # those of the newest report
     command.print_table(f"Inside the embedding tables of {FLAGS.checkpoint}", _shown(result))
-
-
-def _model_in_words(inspected: Inspected) -> str:
-    if inspected.model is None:
-        return "tables alone"
-    return f"{inspected.model.architecture} · layers: {inspected.model.config.num_hidden_layers}"
-
-
-def _write_projector(directory: Path, inspected: Inspected) -> None:
-    """Token rows with piece, kind, and what is known of each; positions and segments beside."""
-    tables = {name: getattr(inspected.tables, name) for name in PART_NAMES}
-    audit = read_audit(inspected.run, len(inspected.rows.pieces)) if inspected.run else None
-    token: dict[str, Any] = {
-        "piece": inspected.rows.pieces,
-        "kind": [KINDS[kind] for kind in inspected.rows.kinds],
-    }
-    if inspected.counts is not None:
-        token["frequency"] = inspected.counts.tolist()
-    if audit is not None:
-        token["updates"] = audit.updates.tolist()
-        token["steps as input"] = audit.as_input.tolist()
-    write_projector(
-        directory,
-        tables,
-        {
-            "token": token,
-            "segment": {"segment": list(range(len(tables["segment"])))},
-            "position": {"position": list(range(len(tables["position"])))},
-        },
-    )
 
 
 def _shown(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.flops import RowShape, training_flops
-from bert_jax.analysis.vocabulary_fit import piece_characters, vocabulary_fit
+from bert_jax.analysis.vocabulary import piece_characters, vocabulary_fit
 from bert_jax.cli import command
 from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import BertConfig

@@ -1,4 +1,3 @@
-from .all_neighbours import all_neighbours as all_neighbours
 from .comparison import Comparison as Comparison
 from .comparison import Moment as Moment
 from .comparison import compare_tables as compare_tables
@@ -6,6 +5,8 @@ from .comparison import moment as moment
 from .comparison import procrustes as procrustes
 from .contextuality import Contextuality as Contextuality
 from .contextuality import contextuality_of as contextuality_of
+from .contextuality import find_occurrences as find_occurrences
+from .contextuality import mean_states as mean_states
 from .flops import RowShape as RowShape
 from .flops import forward_flops as forward_flops
 from .flops import training_flops as training_flops
@@ -19,11 +20,16 @@ from .geometry import positions_of as positions_of
 from .geometry import segments_of as segments_of
 from .geometry import spectrum_of as spectrum_of
 from .geometry import whitened as whitened
+from .hidden_states import HiddenStates as HiddenStates
 from .hidden_states import sentence_agreement as sentence_agreement
 from .hidden_states import text_states as text_states
+from .inspection.inspect import Inspection as Inspection
+from .inspection.inspect import Questions as Questions
+from .inspection.inspect import inspect_embeddings as inspect_embeddings
 from .nearest import Neighbours as Neighbours
 from .nearest import nearest_rows as nearest_rows
 from .nearest import nearest_to as nearest_to
+from .nearest_of_all import all_neighbours as all_neighbours
 from .probes import ProbeResult as ProbeResult
 from .probes import linear_probe as linear_probe
 from .projector import write_projector as write_projector
@@ -32,10 +38,13 @@ from .representation import Representation as Representation
 from .representation import represent as represent
 from .representation import variance_shares as variance_shares
 from .similarity import Agreement as Agreement
+from .similarity import ScoredPairs as ScoredPairs
 from .similarity import agreement as agreement
 from .similarity import read_scored_pairs as read_scored_pairs
-from .vocabulary_fit import VocabularyFit as VocabularyFit
-from .vocabulary_fit import vocabulary_fit as vocabulary_fit
+from .token_rows import TokenRows as TokenRows
+from .vocabulary import VocabularyFit as VocabularyFit
+from .vocabulary import vocabulary_fit as vocabulary_fit
+from .words import Neighbour as Neighbour
 from .words import Outlier as Outlier
 from .words import find_outlier as find_outlier
 from .words import neighbours as neighbours

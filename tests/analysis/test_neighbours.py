@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.analysis import nearest
-from bert_jax.analysis.all_neighbours import all_neighbours
 from bert_jax.analysis.nearest import nearest_rows, nearest_to
+from bert_jax.analysis.nearest_of_all import all_neighbours
 
 # Four directions round a common part far from the origin, and one row near the first.
 TABLE = np.array([[1, 0], [0, 1], [-1, 0], [0, -1], [1, 0.1]]) + 100.0

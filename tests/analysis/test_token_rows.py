@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bert_jax.analysis.all_neighbours import all_neighbours
 from bert_jax.analysis.nearest import directions, nearest_rows
+from bert_jax.analysis.nearest_of_all import all_neighbours
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.analysis.token_rows import TokenRows, examples
 from bert_jax.analysis.words import neighbours, split_words, word_neighbours, word_similarity

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 # Eight hues of like weight that can be told apart on white and on black.
 COLOURS = (
@@ -16,6 +18,13 @@ COLOURS = (
 _EACH = 13  # so many whole numbers have each its own tick
 SEQUENTIAL = "Viridis"
 DIVERGING = ((0.0, "#2f6fae"), (0.5, "#f4f2ee"), (1.0, "#c2452d"))
+
+
+def _figure(traces: Any) -> go.Figure:
+    """A figure of one trace or several, each a dict; Plotly is imported where one is drawn."""
+    import plotly.graph_objects as go
+
+    return go.Figure(traces)
 
 
 def literal(text: str) -> str:
@@ -33,9 +42,9 @@ def lines(
     marks: bool = False,
 ) -> go.Figure:
     """Lines through (x, y) of each name."""
-    figure = go.Figure(
+    figure = _figure(
         [
-            go.Scatter(
+            dict(type="scatter",
                 x=np.asarray(x), y=_finite(y), name=literal(name), connectgaps=True,
                 mode="lines+markers" if marks else "lines",
                 line={"width": 2, "color": COLOURS[number % len(COLOURS)]},
@@ -58,9 +67,9 @@ def points(
     square: bool = False,
 ) -> go.Figure:
     """Points (x, y, what a hover says) of each name, a colour a name."""
-    figure = go.Figure(
+    figure = _figure(
         [
-            go.Scatter(
+            dict(type="scatter",
                 x=_finite(x), y=_finite(y), name=literal(name), mode="markers",
                 text=[literal(text) for text in texts], hovertemplate="%{text}<extra></extra>",
                 marker={"size": 5, "opacity": 0.65, "color": COLOURS[number % len(COLOURS)]},
@@ -82,8 +91,8 @@ def coloured_points(
     value_title: str,
 ) -> go.Figure:
     """Points whose colour tells a third value."""
-    figure = go.Figure(
-        go.Scatter(
+    figure = _figure(
+        dict(type="scatter",
             x=_finite(x), y=_finite(y), mode="markers", hovertemplate="%{text}<extra></extra>",
             text=[literal(text) for text in texts],
             marker={
@@ -103,8 +112,8 @@ def bars(
     errors: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> go.Figure:
     """Upright bars; `errors` are lengths below and above."""
-    figure = go.Figure(
-        go.Bar(
+    figure = _figure(
+        dict(type="bar",
             x=[literal(name) for name in names], y=_finite(values),
             marker={"color": COLOURS[0]}, hovertemplate="%{x}: %{y:.4~g}<extra></extra>",
             error_y=None if errors is None else {
@@ -121,9 +130,9 @@ def grouped_intervals(
     y_title: str,
 ) -> go.Figure:
     """Beside each other, for each name (categories, value, low, high): bars with intervals."""
-    figure = go.Figure(
+    figure = _figure(
         [
-            go.Bar(
+            dict(type="bar",
                 x=[literal(c) for c in categories], y=_finite(value), name=literal(name),
                 marker={"color": COLOURS[number % len(COLOURS)]},
                 hovertemplate="%{x}: %{y:.3f}<extra>" + literal(name) + "</extra>",
@@ -141,9 +150,9 @@ def grouped_intervals(
 
 def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], x_title: str) -> go.Figure:
     """Lying bars, each divided into parts."""
-    figure = go.Figure(
+    figure = _figure(
         [
-            go.Bar(
+            dict(type="bar",
                 y=[literal(name) for name in names], x=_finite(values), name=literal(part),
                 orientation="h", marker={"color": COLOURS[number % len(COLOURS)]},
                 hovertemplate="%{x:.1%}<extra>" + literal(part) + "</extra>",
@@ -161,8 +170,8 @@ def histogram(values: np.ndarray, x_title: str, y_title: str, bins: int = 60) ->
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     room = max(1e-3 * max(abs(low), abs(high), 1e-3) - (high - low), 0) / 2  # all may be one value
     heights, edges = np.histogram(values, bins, (low - room, high + room))
-    figure = go.Figure(
-        go.Bar(
+    figure = _figure(
+        dict(type="bar",
             x=(edges[:-1] + edges[1:]) / 2, y=heights, width=np.diff(edges),
             marker={"color": COLOURS[0]}, hovertemplate="%{x:.4~g}: %{y:,}<extra></extra>",
         )
@@ -173,8 +182,8 @@ def histogram(values: np.ndarray, x_title: str, y_title: str, bins: int = 60) ->
 
 def heatmap(values: np.ndarray, x_title: str, y_title: str) -> go.Figure:
     """A square of cosines."""
-    figure = go.Figure(
-        go.Heatmap(
+    figure = _figure(
+        dict(type="heatmap",
             z=np.asarray(values, np.float32), zmid=0, zmin=-1, zmax=1,
             colorscale=[list(stop) for stop in DIVERGING],
             colorbar=_scale("cosine"),

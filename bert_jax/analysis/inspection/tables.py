@@ -15,6 +15,8 @@ from bert_jax.analysis.geometry import (
     segments_of,
     spectrum_of,
 )
+from bert_jax.analysis.inspection.finding import Finding, agreement_numbers, rounded
+from bert_jax.analysis.inspection.inspected import Inspected
 from bert_jax.analysis.report.input_section import input_section
 from bert_jax.analysis.report.page import Numbers, Section, Words
 from bert_jax.analysis.report.table_sections import positions_section, segments_section
@@ -22,9 +24,6 @@ from bert_jax.analysis.report.token_sections import (
     geometry_section,
 )
 from bert_jax.analysis.representation import PART_NAMES, pair_inputs, represent, variance_shares
-
-from .finding import Finding, agreement_numbers, rounded
-from .inspected import Inspected
 
 
 def overview(inspected: Inspected) -> Finding:
@@ -34,7 +33,7 @@ def overview(inspected: Inspected) -> Finding:
     size = sum(math.prod(shape) for shape in rows.values())
     notes = () if model is None else model.notes
     numbers = {
-        "source": inspected.source,
+        "source": inspected.checkpoint,
         "architecture": None if model is None else model.architecture,
         "tables": {name: list(shape) for name, shape in rows.items()},
         "embedding_parameters": size,
@@ -50,7 +49,7 @@ def overview(inspected: Inspected) -> Finding:
             f"{config.num_attention_heads} heads; {model.architecture}",
         )  # fmt: skip
     seen = (
-        ("corpus", "none", "no frequencies: name one with --corpus")
+        ("corpus", "none", "no frequencies without one")
         if inspected.text is None
         else ("corpus", f"{numbers['corpus_pieces']:,}", f"pieces in {inspected.text.name}")
     )
@@ -76,10 +75,17 @@ def overview(inspected: Inspected) -> Finding:
     return Finding(section, numbers)
 
 
-def input_representation(inspected: Inspected, text: str, pair: str | None) -> Finding:
-    """Items of the input representation of one text, and the parts' shares."""
+def input_representation(
+    inspected: Inspected, text: str, pair: str | None, cut: bool = False
+) -> Finding:
+    """Items of the input representation of one text, and the parts' shares.
+
+    Args:
+        cut: whether a text longer than the position table is cut; otherwise it is refused.
+    """
     tables = [getattr(inspected.tables, name) for name in PART_NAMES]
-    found = represent(inspected.tables.to_params(), inspected.tokenizer.encode(text, pair))
+    encoding = inspected.tokenizer.encode(text, pair, len(tables[2]) if cut else None)
+    found = represent(inspected.tables.to_params(), encoding)
     length = min(128, len(tables[2]))
     rows, sampled = None, ""
     if inspected.text is not None and length >= 5 and len(tables[1]) > 1:

@@ -1,4 +1,4 @@
-"""What `inspect_embeddings` looks at: tables, their model, their vocabulary, a corpus in it."""
+"""What is looked at: tables, their model, their vocabulary, a corpus in it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Inspected:
     """Tables and what goes with them.
 
     Attributes:
-        source: what the user called it.
+        checkpoint: what the user called it.
         tables: the three tables and their vocabulary.
         model: the checkpoint they are part of; None where there are tables alone.
         text: None where there is no corpus.
@@ -51,7 +51,7 @@ class Inspected:
         steps: the checkpoints of that run, oldest first, if the run was named and not a checkpoint.
     """
 
-    source: str
+    checkpoint: str
     tables: EmbeddingTables
     model: Pretrained | None
     text: Text | None
@@ -87,19 +87,19 @@ class Inspected:
         """
         if self.tables.tokenizer is None:
             raise UserError(
-                f"got {self.source}, which has no vocabulary that can be read; expected one, or"
-                " --vocab with its vocab.txt"
+                f"got {self.checkpoint}, which has no vocabulary that can be read; expected one, or"
+                " `vocab` with its vocab.txt"
             )
         return self.tables.tokenizer
 
 
 def open_inspected(
-    source: str, vocab: str | None, corpus: Sequence[str], *, whole_model: bool
+    checkpoint: str | Path, vocab: str | None, corpus: Sequence[str], *, whole_model: bool
 ) -> Inspected:
     """Read a checkpoint, and the corpus that tells how often its pieces occur.
 
     Args:
-        source: what `load_pretrained` takes, or tables alone, as `load_tables` takes them.
+        checkpoint: what `load_pretrained` takes, or tables alone, as `load_tables` takes them.
         vocab: a vocab.txt, for a checkpoint that has none or another.
         corpus: what `open_source` takes, or a folder made by `build_corpus`; nothing takes the
             corpus of the run where the checkpoint is of one.
@@ -108,26 +108,27 @@ def open_inspected(
     Raises:
         UserError: what is named is not there or does not fit.
     """
-    checkpoint = find_ours(Path(source)) if Path(source).exists() else None
-    run = _run_of(checkpoint)
+    path = Path(checkpoint)
+    ours = find_ours(path) if path.exists() else None
+    run = _run_of(ours)
     if not corpus and run is not None and is_corpus(run / "corpus"):
         corpus = [str(run / "corpus")]
     model = None
-    if _is_tables_alone(Path(source)):
-        tables = load_tables(source)
+    if _is_tables_alone(path):
+        tables = load_tables(checkpoint)
     else:
-        model = load_pretrained(source, embeddings_only=not (whole_model or corpus))
+        model = load_pretrained(checkpoint, embeddings_only=not (whole_model or corpus))
         tables = EmbeddingTables.from_params(model.params["bert"]["embeddings"], model.tokenizer)
     if vocab is not None:
         lowercase = tables.tokenizer is None or tables.tokenizer.lowercase
         tables = tables.replace(tokenizer=Tokenizer.from_file(vocab, lowercase))
     return Inspected(
-        source=source,
+        checkpoint=str(checkpoint),
         tables=tables,
         model=model,
         text=_open_text(corpus, tables.tokenizer, len(tables.token)) if corpus else None,
         run=run,
-        steps=_steps(run) if run is not None and checkpoint != Path(source) else (),
+        steps=_steps(run) if run is not None and ours != path else (),
     )
 
 
@@ -155,14 +156,14 @@ def _steps(run: Path) -> tuple[tuple[int, Path], ...]:
 def _open_text(corpus: Sequence[str], tokenizer: Tokenizer | None, rows: int) -> Text:
     if tokenizer is None:
         raise UserError(
-            f"got --corpus={','.join(corpus)} with a checkpoint that has no vocabulary; expected"
-            " --vocab with its vocab.txt"
+            f"got corpus={','.join(corpus)} with a checkpoint that has no vocabulary; expected"
+            " `vocab` with its vocab.txt"
         )
     if len(corpus) == 1 and is_corpus(corpus[0]):
         opened = Corpus.open(corpus[0])
         if opened.vocab_hash != tokenizer.vocab_hash:
             raise UserError(
-                f"got --corpus={corpus[0]}, which was made with another vocabulary than the"
+                f"got corpus={corpus[0]}, which was made with another vocabulary than the"
                 " checkpoint's; expected the same, or plain text"
             )
         documents = list(_documents(opened))

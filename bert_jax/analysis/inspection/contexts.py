@@ -16,6 +16,8 @@ from bert_jax.analysis.contextuality import (
 )
 from bert_jax.analysis.geometry import Spectrum, all_but_the_top, spectrum_of, whitened
 from bert_jax.analysis.hidden_states import HiddenStates, sentence_agreement
+from bert_jax.analysis.inspection.finding import Finding, agreement_numbers
+from bert_jax.analysis.inspection.inspected import Inspected
 from bert_jax.analysis.report.similarity_sections import (
     contextuality_section,
     sentences_section,
@@ -23,9 +25,6 @@ from bert_jax.analysis.report.similarity_sections import (
 )
 from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement
 from bert_jax.analysis.words import split_words
-
-from .finding import Finding, agreement_numbers
-from .inspected import Inspected
 
 _CONTEXT = 32  # positions a word is read in
 _CONTEXTUALITY_WORDS = 200

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.analysis.all_neighbours import all_neighbours
+from bert_jax.analysis.inspection.finding import Finding, rounded
+from bert_jax.analysis.inspection.inspected import Inspected
+from bert_jax.analysis.nearest_of_all import all_neighbours
 from bert_jax.analysis.report.search import Search
 from bert_jax.analysis.report.token_sections import (
     analogies_table,
@@ -25,9 +27,6 @@ from bert_jax.analysis.words import (
 )
 from bert_jax.errors import UserError
 
-from .finding import Finding, rounded
-from .inspected import Inspected
-
 _SHOWN_NEIGHBOURS = 8
 
 
@@ -44,7 +43,7 @@ def neighbours(
     table, candidates = inspected.token_table, inspected.candidates(min_count)
     if len(candidates) < 2:
         raise UserError(
-            f"got --min_count={min_count}, which leaves {len(candidates)} pieces; expected a floor"
+            f"got min_count={min_count}, which leaves {len(candidates)} pieces; expected a floor"
             " that at least two reach"
         )
     everyone = all_neighbours(table, k, candidates, inspected.rows.centre)

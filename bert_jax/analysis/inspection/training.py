@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bert_jax.analysis.comparison import compare_tables, moment
+from bert_jax.analysis.inspection.finding import Finding, number_or_none
+from bert_jax.analysis.inspection.inspected import Inspected
 from bert_jax.analysis.report.training_sections import (
     comparison_section,
     timeline_section,
@@ -18,11 +21,44 @@ from bert_jax.checkpoints import load_embeddings
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
 
-from .finding import Finding, number_or_none
-from .inspected import Inspected
-from .run_audit import RunAudit
-
 _SAMPLED_ROWS = 500  # whose neighbours two tables are compared by
+
+
+@dataclasses.dataclass(frozen=True)
+class RunAudit:
+    """What training did to the rows of the token table.
+
+    Attributes:
+        steps: how many were audited.
+        updates: [V] steps that changed the row's values.
+        as_input: [V] steps whose batch had the piece as input.
+        drift: [V] how far the row is from where it began.
+    """
+
+    steps: int
+    updates: np.ndarray
+    as_input: np.ndarray
+    drift: np.ndarray
+
+
+def read_audit(run: Path, rows: int) -> RunAudit | None:
+    """Read `audit.npz` of a run's workdir; None where there is none for a table of `rows` rows.
+
+    Its arrays `spent` and `changed` are [5, V], counts of steps by what the batch held of a row;
+    the first of the five is "as input".
+    """
+    file = run / "audit.npz"
+    if not file.is_file():
+        return None
+    with np.load(file) as content:
+        if content["drift"].shape != (rows,):
+            return None
+        return RunAudit(
+            steps=int(content["steps"]),
+            updates=content["changed"].sum(axis=0),
+            as_input=content["spent"][0],
+            drift=content["drift"],
+        )
 
 
 def updates(inspected: Inspected, audit: RunAudit) -> Finding:
@@ -52,7 +88,7 @@ def comparison(inspected: Inspected, other: str) -> Finding:
     if theirs.tokenizer is None or inspected.tables.tokenizer is None:
         if len(table) != len(inspected.token_table):
             raise UserError(
-                f"got --compare={other}, of {len(table)} rows, with a token table of"
+                f"got compare={other}, of {len(table)} rows, with a token table of"
                 f" {len(inspected.token_table)}; expected vocabularies, or tables of one length"
             )
         mine = its = np.arange(len(table))
@@ -66,7 +102,7 @@ def comparison(inspected: Inspected, other: str) -> Finding:
         only_one = len(number.keys() ^ set(inspected.tables.tokenizer.pieces))
     if len(mine) < 2:
         raise UserError(
-            f"got --compare={other}, whose vocabulary shares {len(mine)} pieces; expected at least"
+            f"got compare={other}, whose vocabulary shares {len(mine)} pieces; expected at least"
             " two"
         )
     before, after = table[its], inspected.token_table[mine]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bert_jax.analysis.vocabulary_fit import piece_characters, vocabulary_fit
+from bert_jax.analysis.vocabulary import piece_characters, vocabulary_fit
 from bert_jax.text.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "fox", "##es", "##", "a"])

@@ -1,0 +1,1 @@
+"""An inspection: what a checkpoint's tables say, as numbers and as one page."""
