@@ -16,7 +16,8 @@ from bert_jax.model.backend import default_products
 from bert_jax.model.embeddings import Embeddings
 from bert_jax.model.encoder import Encoder
 from bert_jax.parameters import Parameters, abstract_params, merge_model
-from bert_jax.text.tokenizer import Encoding, Tokenizer
+from bert_jax.text.encoding import Encoding
+from bert_jax.text.tokenizer import Tokenizer
 
 _BATCH_TOKENS = 4096
 

@@ -21,9 +21,9 @@ from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.names import Scheme
-from bert_jax.convert.tokenizer_files import read_tokenizer
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.errors import UserError
+from bert_jax.text.tokenizer_files import read_tokenizer
 from bert_jax.whole_file import whole_folder
 
 CONFIG, PREFIX = "bert_config.json", "bert_model.ckpt"
@@ -64,24 +64,6 @@ class TensorFlowFile:
             f"got {self.path}, which TensorFlow cannot read ({error}); expected a whole "
             "checkpoint, its .index and .data files beside each other"
         )
-
-
-def find_google(path: Path) -> Path | None:
-    """The checkpoint prefix that `path` is, or the newest one in the directory it is."""
-    if path.name and path.with_name(path.name + ".index").is_file():
-        return path
-    if path.name.endswith(".index") and path.is_file():
-        return path.with_suffix("")
-    if path.is_dir() and (path / CONFIG).is_file():
-        found = [p.with_suffix("") for p in path.glob("*.index")]
-        return max(found, key=_step, default=None)
-    return None
-
-
-def _step(prefix: Path) -> tuple[int, str]:
-    """model.ckpt-20 is newer than model.ckpt-3; bert_model.ckpt is where both began."""
-    number = prefix.name.rpartition("-")[2]
-    return (int(number) if number.isdecimal() else -1, prefix.name)
 
 
 def load_google(prefix: Path, embeddings_only: bool = False) -> Pretrained:

@@ -11,10 +11,10 @@ from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import PARTS, architecture_of, parts_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.safetensors_files import INDEX, SafetensorsFile, write_safetensors
-from bert_jax.convert.tokenizer_files import read_tokenizer, write_tokenizer
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
+from bert_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
 from bert_jax.whole_file import whole_folder
 
 WEIGHTS = "model.safetensors"

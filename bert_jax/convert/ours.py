@@ -15,30 +15,16 @@ from bert_jax.checkpoints import (
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
+from bert_jax.pretrained_paths import find_ours
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.whole_file import whole_folder
 
-
-def find_ours(path: Path) -> Path | None:
-    """The checkpoint that `path` is, or the newest one of the run whose workdir it is.
-
-    runs/pretrain/checkpoints/450   itself
-    runs/pretrain/checkpoints       450, the highest number
-    runs/pretrain                   checkpoints/450
-    """
-    if (path / "embeddings").is_dir() and (path / "config" / "data.json").is_file():
-        return path
-    for directory in (path / "checkpoints", path):
-        if directory.is_dir():
-            steps = [p for p in directory.iterdir() if p.name.isdecimal() and find_ours(p)]
-            if steps:
-                return max(steps, key=lambda p: int(p.name))
-    return None
+__all__ = ["find_ours", "load_ours", "save_ours"]
 
 
 def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:
-    """Read one checkpoint, see `find_ours`."""
+    """Read one checkpoint, see `pretrained_paths.find_ours`."""
     params = (
         {"bert": {"embeddings": load_embeddings(checkpoint)}}
         if embeddings_only

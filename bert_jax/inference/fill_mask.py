@@ -17,7 +17,7 @@ from bert_jax.errors import UserError
 from bert_jax.inference.text_batches import in_windows, text_batches
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parameters import merge_model
-from bert_jax.text.tokenizer import Encoding
+from bert_jax.text.encoding import Encoding
 
 
 @dataclasses.dataclass(frozen=True)

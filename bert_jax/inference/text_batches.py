@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from bert_jax.text.tokenizer import Encoding
+from bert_jax.text.encoding import Encoding
 
 LENGTH_STEP = 16  # row lengths are multiples of it, so that few shapes are compiled
 _WINDOW = 32  # batches that are sorted by length together

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bert_jax.convert.ours import find_ours
-from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.convert.pretrained import MODEL_FILES, load_pretrained
 from bert_jax.errors import UserError
+from bert_jax.pretrained_paths import find_ours, locate
 from bert_jax.tables.array_files import (
     is_whole_model,
     load_npz,
@@ -40,6 +40,8 @@ def load_tables(source: str | Path) -> EmbeddingTables:
         if not is_whole_model(path):
             return load_safetensors(path)
         path = path.parent  # its configuration and vocabulary are beside it
+    elif path.suffix != ".orbax":
+        path = locate(source, MODEL_FILES)
     if is_orbax_tables(path):
         return load_orbax_tables(path)
     if (ours := find_ours(path)) is not None:

@@ -1,7 +1,8 @@
+from .encoding import BatchEncoding as BatchEncoding
+from .encoding import Encoding as Encoding
 from .inputs import Inputs as Inputs
 from .inputs import make_inputs as make_inputs
 from .tokenizer import SPECIAL_PIECES as SPECIAL_PIECES
-from .tokenizer import Encoding as Encoding
 from .tokenizer import Tokenizer as Tokenizer
 from .word_counts import WordCounts as WordCounts
 from .word_counts import WordSettings as WordSettings

@@ -1,8 +1,8 @@
 """WordPiece over the Rust `tokenizers` library, with any `vocab.txt`."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -14,25 +14,12 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import UserError
+from bert_jax.text.encoding import BatchEncoding, Encoding, Padding, pad
 from bert_jax.text.inputs import make_inputs
 from bert_jax.text.piece_memo import PieceMemo
 from bert_jax.whole_file import write_text
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """A text, or a pair, as BERT reads it; four lists of one length L.
-
-    `offsets` are half-open character spans (start, end) into the text the piece came from: into
-    the first text where `type_ids` is 0, into the second where it is 1; (0, 0) at [CLS] and [SEP].
-    """
-
-    ids: list[int]
-    type_ids: list[int]
-    tokens: list[str]
-    offsets: list[tuple[int, int]]
 
 
 class Tokenizer:
@@ -84,6 +71,43 @@ class Tokenizer:
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
         self._library = self._make_library()
         self._memo: PieceMemo | None = None
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str]) -> "Tokenizer":
+        """Make the tokenizer that a model was trained with.
+
+        Args:
+            source: a checkpoint or workdir of ours, a Hugging Face directory, a Google checkpoint
+                (its directory or its prefix), a `vocab.txt` or `tokenizer.json`, or a name on the
+                Hugging Face hub such as `bert-base-uncased`.
+
+        Raises:
+            UserError: there is no such thing, or it has no vocabulary of a BERT.
+        """
+        from bert_jax.text.tokenizer_files import load_tokenizer
+
+        return load_tokenizer(source)
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write the files from which transformers' `AutoTokenizer` makes the same tokenizer.
+
+        There, unlike here, special pieces that a user types are special.
+
+        Args:
+            directory: made where absent; other files in it, such as a model's, stay.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        from bert_jax.text.tokenizer_files import write_tokenizer
+
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"got {directory}, which cannot be written ({error.strerror}); expected a folder"
+            ) from None
+        write_tokenizer(self, Path(directory))
 
     @classmethod
     def from_file(
@@ -160,6 +184,37 @@ class Tokenizer:
         return np.array([p.startswith("##") and len(p) > 2 for p in self.pieces], bool)
 
     # From text to pieces.
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        padding: Padding = "longest",
+        special_pieces_in_text: bool = False,
+    ) -> BatchEncoding:
+        """Encode texts or pairs as the arrays a model takes: `model(**tokenizer(texts))`.
+
+        The ids are those of transformers' `BertTokenizerFast` with `padding` and, where there is a
+        `max_length`, `truncation=True`; but special pieces that a user types are text.
+
+        Args:
+            texts: B texts, or one.
+            pairs: as many second texts, or None.
+            max_length: the most positions of a row, special pieces counted; texts are cut longest
+                first. None cuts nothing.
+            padding: rows are as long as the longest of them, or `max_length`.
+            special_pieces_in_text: as for `encode`.
+
+        Raises:
+            UserError: `texts` and `pairs` differ in number, `max_length` has no room for the
+                special pieces, or rows are to be padded to a `max_length` that is not given.
+        """
+        firsts = [texts] if isinstance(texts, str) else list(texts)
+        seconds = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
+        encodings = self.encode_batch(firsts, seconds, max_length, special_pieces_in_text)
+        return pad(encodings, self.pad_id, padding, max_length)
 
     def encode(
         self,

@@ -14,7 +14,7 @@ from bert_jax.data.row_layout import (
     sequences_of,
     sorted_rows,
 )
-from bert_jax.text.tokenizer import Encoding
+from bert_jax.text.encoding import Encoding
 
 
 def encoding(length, number):

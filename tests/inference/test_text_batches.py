@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax.inference.text_batches import in_windows, text_batches
-from bert_jax.text.tokenizer import Encoding
+from bert_jax.text.encoding import Encoding
 
 
 def encoding(length, number):

@@ -4,13 +4,14 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 transformers = pytest.importorskip("transformers", reason="the peers suite needs transformers")
 
 from bert_jax import Tokenizer  # noqa: E402
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
-from bert_jax.convert.tokenizer_files import read_tokenizer  # noqa: E402
+from bert_jax.text.tokenizer_files import read_tokenizer  # noqa: E402
 from tests.convert import models  # noqa: E402
 from tests.text.vocabulary import small_tokenizer  # noqa: E402
 
@@ -54,6 +55,25 @@ def test_ids_and_segments_are_the_same(tmp_path, settings):
     theirs.save_pretrained(tmp_path / "theirs")
     again, notes = read_tokenizer(tmp_path / "theirs")
     assert notes == () and again.__reduce__() == back.__reduce__()
+
+
+@pytest.mark.parametrize("max_length", [None, 5, 12])
+def test_a_call_gives_the_same_arrays_for_texts_and_pairs(tmp_path, max_length):
+    ours = small_tokenizer()
+    ours.save_pretrained(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    pairs = list(reversed(TEXTS))
+    cut = {"max_length": max_length, "truncation": max_length is not None}
+    for texts in ((TEXTS,), (TEXTS, pairs)):
+        found = ours(*texts, max_length=max_length)
+        peer = theirs(*texts, padding=True, return_tensors="np", **cut)
+        assert set(found) == set(peer)
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, peer[name])
+    if max_length is not None:
+        wide = theirs(TEXTS, padding="max_length", return_tensors="np", **cut)["input_ids"]
+        found = ours(TEXTS, max_length=max_length, padding="max_length")
+        np.testing.assert_array_equal(found.input_ids, wide)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data: the oracle is not here")

@@ -1,17 +1,37 @@
-"""A vocabulary in Hugging Face's files, and in Google's, which are one of them."""
+"""A tokenizer from wherever a model lies, and in the files that Hugging Face's libraries open."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from tokenizers.processors import TemplateProcessing
 
 from bert_jax.errors import UserError
+from bert_jax.pretrained_paths import find_google, find_ours, locate
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
+from bert_jax.text.vocabulary_record import tokenizer_from_record
+from bert_jax.whole_file import write_text
 
+_log = logging.getLogger("bert_jax")
 FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_EITHER = ("vocab.txt", "tokenizer.json")
+
+
+def load_tokenizer(source: str | os.PathLike[str]) -> Tokenizer:
+    """The tokenizer of anything that has one; see `Tokenizer.from_pretrained`."""
+    path = locate(source, FILES)
+    if (record := (find_ours(path) or path) / "vocabulary" / "data.json").is_file():
+        return tokenizer_from_record(_json(record), str(path))
+    if (google := find_google(path)) is not None:
+        path = google.parent
+    tokenizer, notes = _from_directory(path) if path.is_dir() else _from_file(path)
+    for note in notes:
+        _log.info("%s: %s", source, note)
+    return tokenizer
 
 
 def read_tokenizer(directory: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
@@ -23,26 +43,36 @@ def read_tokenizer(directory: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
 
     None, with a note, where there is no vocabulary or one that BERT's tokenizer cannot have.
     """
+    if not any((directory / name).is_file() for name in _EITHER):
+        return None, (f"no tokenizer: there is no {' or '.join(_EITHER)}",)
     try:
-        return _read(directory)
+        return _from_directory(directory)
     except UserError as error:
         return None, (f"no tokenizer: {error}",)
 
 
-def _read(directory: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
-    full, pieces = directory / "tokenizer.json", directory / "vocab.txt"
-    if full.is_file():
-        return _from_json(full), ()
-    if not pieces.is_file():
-        return None, ("no tokenizer: there is no vocab.txt or tokenizer.json",)
-    settings = directory / "tokenizer_config.json"
+def _from_directory(directory: Path) -> tuple[Tokenizer, tuple[str, ...]]:
+    for name in reversed(_EITHER):
+        if (directory / name).is_file():
+            return _from_file(directory / name)
+    raise UserError(
+        f"got {directory}, which has no vocabulary; expected a {' or '.join(_EITHER)} in it"
+    )
+
+
+def _from_file(path: Path) -> tuple[Tokenizer, tuple[str, ...]]:
+    return (_from_json(path), ()) if path.suffix == ".json" else _from_pieces(path)
+
+
+def _from_pieces(vocab: Path) -> tuple[Tokenizer, tuple[str, ...]]:
+    settings = vocab.with_name("tokenizer_config.json")
     content = _json(settings) if settings.is_file() else {}
     notes: tuple[str, ...] = ()
     if "do_lower_case" not in content:
-        tokenizer = Tokenizer.from_file(pieces)
+        pieces = Tokenizer.from_file(vocab).pieces
         cased = any(
             piece != piece.lower()
-            for piece in tokenizer.pieces
+            for piece in pieces
             if not (piece.startswith("[") and piece.endswith("]"))
         )
         guess = "cased" if cased else "uncased"
@@ -50,7 +80,7 @@ def _read(directory: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
         content, notes = {**content, "do_lower_case": not cased}, (note,)
     return (
         Tokenizer.from_file(
-            pieces,
+            vocab,
             lowercase=bool(content["do_lower_case"]),
             strip_accents=content.get("strip_accents"),
             split_chinese=bool(content.get("tokenize_chinese_chars", True)),
@@ -91,7 +121,7 @@ def _from_json(path: Path) -> Tokenizer:
     )
 
 
-def write_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int) -> None:
+def write_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int | None = None) -> None:
     """Write the four files from which transformers makes the same tokenizer.
 
     In them, unlike here, special pieces that a user types are special.
@@ -99,7 +129,7 @@ def write_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int) -> N
     Args:
         tokenizer: ours.
         directory: an existing one.
-        max_length: the most positions the model has.
+        max_length: the most positions the model has, where they are known.
     """
     tokenizer.save(directory / "vocab.txt")
     library = tokenizer.library_with_specials()
@@ -108,7 +138,7 @@ def write_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int) -> N
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", tokenizer.cls_id), ("[SEP]", tokenizer.sep_id)],
     )
-    library.save(str(directory / "tokenizer.json"))
+    write_text(directory / "tokenizer.json", library.to_str(pretty=True))
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     specials = dict(zip(names, SPECIAL_PIECES, strict=True))
     _write_json(directory / "special_tokens_map.json", specials)
@@ -117,7 +147,7 @@ def write_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int) -> N
         "do_lower_case": tokenizer.lowercase,
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.split_chinese,
-        "model_max_length": max_length,
+        **({} if max_length is None else {"model_max_length": max_length}),
         **specials,
     }
     _write_json(directory / "tokenizer_config.json", settings)
@@ -134,4 +164,4 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

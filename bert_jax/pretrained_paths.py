@@ -1,0 +1,154 @@
+"""Where a pretrained model lies: a path, or a name on the Hugging Face hub.
+
+A name is a path, and the hub is never asked, where something is there, and also where nothing is
+but only a path can be meant:
+
+    ./base  ../base  ~/base  /base  a/b/c  a\\b  base/  vocab.txt     no name of the hub
+    runs/books      where there is a folder runs/
+    runz/pretrain   where there is a runs/pretrain: a letter is wrong, missing, or one too many
+
+Else `owner/name`, and `name` for the oldest models, is asked of the hub.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from bert_jax.errors import UserError
+
+_HUB_NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?", re.ASCII)
+_FILE_ENDING = re.compile(
+    r"\.(txt|json|npz|npy|safetensors|orbax|vec|ckpt|index|bin|pt|pth|h5|msgpack|gz|tar|zip)$"
+)
+
+
+def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
+    """The path of a pretrained model, fetched from the hub where that is where it is.
+
+    Args:
+        source: a path (`~` is the home folder), the prefix of a Google checkpoint, or a name on
+            the hub.
+        wanted: patterns of the files to fetch.
+
+    Raises:
+        UserError: there is nothing; says which path nearby there is.
+    """
+    path = Path(source).expanduser()
+    if path.exists() or find_google(path) is not None:
+        return path
+    name, near = str(source), _nearby(path)
+    if isinstance(source, str) and _HUB_NAME.fullmatch(name) and not _is_local(name, near):
+        return fetch(name, wanted)
+    raise UserError(
+        f"got {name!r}, where there is nothing; expected the path of a checkpoint"
+        + (f": there is {near}" if near else ", or a name on the Hugging Face hub such as ")
+        + ("" if near else "bert-base-uncased")
+    )
+
+
+def find_ours(path: Path) -> Path | None:
+    """The checkpoint of ours that `path` is, or the newest one of the run whose workdir it is.
+
+    runs/pretrain/checkpoints/450   itself
+    runs/pretrain/checkpoints       450, the highest number
+    runs/pretrain                   checkpoints/450
+    """
+    if (path / "embeddings").is_dir() and (path / "config" / "data.json").is_file():
+        return path
+    for directory in (path / "checkpoints", path):
+        if directory.is_dir():
+            steps = [p for p in directory.iterdir() if p.name.isdecimal() and find_ours(p)]
+            if steps:
+                return max(steps, key=lambda p: int(p.name))
+    return None
+
+
+def find_google(path: Path) -> Path | None:
+    """The prefix of Google's that `path` is, or the newest one in the directory it is."""
+    if path.name and path.with_name(path.name + ".index").is_file():
+        return path
+    if path.name.endswith(".index") and path.is_file():
+        return path.with_suffix("")
+    if path.is_dir() and (path / "bert_config.json").is_file():
+        found = [p.with_suffix("") for p in path.glob("*.index")]
+        return max(found, key=_step, default=None)
+    return None
+
+
+def _step(prefix: Path) -> tuple[int, str]:
+    """model.ckpt-20 is newer than model.ckpt-3; bert_model.ckpt is where both began."""
+    number = prefix.name.rpartition("-")[2]
+    return (int(number) if number.isdecimal() else -1, prefix.name)
+
+
+def fetch(name: str, wanted: Sequence[str]) -> Path:
+    """Fetch files of a model from the hub, or find them in the hub's cache, and say where.
+
+    Raises:
+        UserError: there is no such model, or no network.
+    """
+    import huggingface_hub  # takes a second to import
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(wanted)))
+    except (OSError, ValueError) as error:  # all of the library's own errors are one or other
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"got {name!r}, where there is no file, and which the Hugging Face hub did not give "
+            f"({reason}); expected the path of a checkpoint, or a model on the hub"
+        ) from None
+
+
+def _is_local(name: str, near: Path | None) -> bool:
+    """Whether a name that the hub might have is meant as a path all the same."""
+    owner, slash, _ = name.partition("/")
+    return bool(
+        _FILE_ENDING.search(name)
+        or (slash and Path(owner).is_dir())
+        or (near is not None and _is_one_slip_from(name, near))
+    )
+
+
+def _is_one_slip_from(name: str, near: Path) -> bool:
+    parts = Path(name).parts
+    return len(parts) == len(near.parts) and all(map(_one_slip, parts, near.parts))
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Whether a letter is wrong, missing or one too many, or two are swapped; equal ones too.
+
+    Letters alone: run1 and run2, bert_base and bert-base are two names, not one mistyped.
+    """
+    start = _shared(one, other)
+    one, other = one[start:], other[start:]
+    end = _shared(one[::-1], other[::-1])
+    one, other = one[: len(one) - end], other[: len(other) - end]
+    few = max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
+    return few and all(map(str.isalpha, one + other))
+
+
+def _shared(one: str, other: str) -> int:
+    """How many letters two words begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _nearby(path: Path) -> Path | None:
+    """The path most like one that is not there: each part that is missing, by the nearest name."""
+    found = Path(path.anchor)
+    for part in path.parts[1 if path.anchor else 0 :]:
+        if not (found / part).exists():
+            try:
+                names = [entry.name for entry in found.iterdir()]
+            except OSError:
+                return None
+            close = difflib.get_close_matches(part, names, n=1, cutoff=0.7)
+            if not close:
+                return None
+            part = close[0]
+        found /= part
+    return found
