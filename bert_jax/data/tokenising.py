@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
 
@@ -25,7 +26,8 @@ def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
     """Find the lines and sentences of a document and cut them into pieces."""
     if isinstance(document.text, str):
         lines: Iterable[str] = paragraphs(document.text)
-        split: Callable[[str], list[str]] = split_paragraph
+        lowered = document.text.islower()
+        split: Callable[[str], list[str]] = partial(split_paragraph, lowered=lowered)
     else:
         lines = document.text
         split = _whole
