@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jax.sharding import Mesh
@@ -40,7 +39,7 @@ from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
-from bert_jax.model.backend import scans_layers
+from bert_jax.kernels.compute import Compute, scans_layers
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
 from bert_jax.tasks.rate_factors import Rates
@@ -246,8 +245,10 @@ class _Runs:
             ),
             class_weights=self._weights,
             dropout=wanted["dropout"],
-            dtype=jnp.dtype(FLAGS.dtype),
-            scan_layers=scans_layers(jax.default_backend()) if scan is None else scan,
+            compute=Compute(
+                dtype=FLAGS.dtype,
+                scan_layers=scans_layers(jax.default_backend()) if scan is None else scan,
+            ),
         )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
 from bert_jax.checkpoints import has_item, load_json
@@ -26,6 +25,7 @@ from bert_jax.cli import command
 from bert_jax.convert.ours import find_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
+from bert_jax.kernels.compute import Compute
 from bert_jax.progress import ProgressBar
 from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.choice_files import ChoiceQuestion
@@ -66,7 +66,7 @@ def main() -> None:
     task = task_of(pretrained, _settings(FLAGS.checkpoint))
     run = assemble_finetuner(
         pretrained, task.head, create_mesh({"data": 1}, jax.devices()[:1]), batch_rows=1,
-        labels=task.labels, dtype=jnp.dtype(FLAGS.dtype),
+        labels=task.labels, compute=Compute(dtype=FLAGS.dtype),
     )  # fmt: skip
     params = run.initial_params()
     done = 0

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh
 
@@ -35,8 +34,8 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
-from bert_jax.model.backend import default_products, scans_layers
-from bert_jax.model.rematerialisation import REMATERIALISATIONS
+from bert_jax.kernels.compute import Compute, default_products, scans_layers
+from bert_jax.kernels.rematerialisation import REMATERIALISATIONS, rematerialisation
 from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
@@ -254,11 +253,13 @@ def _pretrainer(
         rate,
         seed=FLAGS.seed,
         batch_size=FLAGS.batch_size,
-        dtype=jnp.dtype(FLAGS.dtype),
-        scan_layers=_scan_layers(),
-        remat=FLAGS.remat,
-        products=with_attention(
-            default_products(), FLAGS.attention, config, mesh, jax.default_backend()
+        compute=Compute(
+            dtype=FLAGS.dtype,
+            scan_layers=_scan_layers(),
+            rematerialise=rematerialisation(FLAGS.remat),
+            products=with_attention(
+                default_products(), FLAGS.attention, config, mesh, jax.default_backend()
+            ),
         ),
         accumulate=FLAGS.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],

@@ -24,8 +24,8 @@ from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
-from bert_jax.model.backend import scans_layers
-from bert_jax.model.rematerialisation import REMATERIALISATIONS
+from bert_jax.kernels.compute import scans_layers
+from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import parse_mesh

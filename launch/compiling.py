@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils, topologies
 from jax.sharding import Mesh, NamedSharding
@@ -19,8 +18,8 @@ from jax.sharding import Mesh, NamedSharding
 from bert_jax.config import BertConfig
 from bert_jax.data.rows import empty_batch
 from bert_jax.errors import UserError
-from bert_jax.model.backend import products_for
-from bert_jax.model.rematerialisation import REMATERIALISATIONS
+from bert_jax.kernels.compute import Compute, products_for
+from bert_jax.kernels.rematerialisation import REMATERIALISATIONS, rematerialisation
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.optimizers import create_optimizer
@@ -100,14 +99,16 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         rate,
         seed=0,
         batch_size=plan.batch_size,
-        dtype=jnp.dtype(plan.dtype),
-        scan_layers=plan.scan_layers,
-        accumulate=plan.accumulate,
-        remat=plan.remat,
-        row_lazy=plan.optimizer == "row_lazy_adamw",
-        products=with_attention(
-            products_for(platform), plan.attention, plan.config, mesh, platform
+        compute=Compute(
+            dtype=plan.dtype,
+            scan_layers=plan.scan_layers,
+            rematerialise=rematerialisation(plan.remat),
+            products=with_attention(
+                products_for(platform), plan.attention, plan.config, mesh, platform
+            ),
         ),
+        accumulate=plan.accumulate,
+        row_lazy=plan.optimizer == "row_lazy_adamw",
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params))
     arguments = _bytes_a_device((run.abstract_state, _batch(plan, mesh)))
@@ -158,10 +159,11 @@ def what_would_fit(topology: Topology, plan: Plan) -> tuple[Plan, Compiled] | No
     """
     ways = create_mesh_sizes(topology, plan.mesh)
     sharded = {"fsdp": ways["data"] * ways["fsdp"], "tensor": ways["tensor"]}
+    names = list(REMATERIALISATIONS)
     for mesh in [plan.mesh] + ([sharded] if ways["data"] > 1 else []):
         accumulate = plan.accumulate
         while plan.batch_size % (accumulate * ways["data"] * ways["fsdp"]) == 0:
-            for remat in REMATERIALISATIONS[max(1, REMATERIALISATIONS.index(plan.remat)) :]:
+            for remat in names[max(1, names.index(plan.remat)) :]:
                 tried = replace(plan, mesh=mesh, accumulate=accumulate, remat=remat)
                 if tried != plan:
                     compiled = compile_plan(topology, tried)

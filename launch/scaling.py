@@ -23,7 +23,7 @@ from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
-from bert_jax.model.backend import scans_layers
+from bert_jax.kernels.compute import scans_layers
 from bert_jax.whole_file import write_json
 
 from .collectives import total_sent

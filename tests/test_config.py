@@ -8,7 +8,7 @@ import pytest
 from bert_jax import BertConfig
 from bert_jax.config import ACTIVATION_NAMES
 from bert_jax.errors import UserError
-from bert_jax.model.activations import ACTIVATIONS
+from bert_jax.kernels.activations import ACTIVATIONS
 
 
 @pytest.mark.parametrize(

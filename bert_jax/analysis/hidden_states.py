@@ -11,8 +11,8 @@ from flax import nnx
 
 from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement, distinct_texts
 from bert_jax.config import BertConfig
-from bert_jax.model.allowed import within_instances
-from bert_jax.model.backend import default_products
+from bert_jax.kernels.attention import within_instances
+from bert_jax.kernels.compute import Compute
 from bert_jax.model.embeddings import Embeddings
 from bert_jax.model.encoder import Encoder
 from bert_jax.parameters import Parameters, abstract_params, merge_model
@@ -58,9 +58,9 @@ class HiddenStates:
 
 class _Body(nnx.Module):
     def __init__(self, config: BertConfig):
-        rngs = nnx.Rngs(0)
-        self.embeddings = Embeddings(config, rngs)
-        self.encoder = Encoder(config, rngs, default_products())
+        rngs, compute = nnx.Rngs(0), Compute()
+        self.embeddings = Embeddings(config, rngs, compute)
+        self.encoder = Encoder(config, rngs, compute)
 
     def __call__(self, ids: jax.Array, real: jax.Array) -> tuple[jax.Array, ...]:
         x = self.embeddings(ids).output

@@ -37,14 +37,16 @@ class Fitted:
     """Parameters that fit a model class, and what it took to fit them.
 
     Attributes:
-        definition: the class's, for `merge_model`; layers unrolled.
+        definition: the class's, for `merge_model`.
         params: all parameters of the class, layers unrolled.
+        stacked: whether the class wants its layers stacked (`stack_layers`) and not unrolled.
         drawn: parts that the checkpoint lacks, drawn as at the start of training.
         unused: parts that the class lacks, left out.
     """
 
     definition: nnx.GraphDef
     params: Parameters
+    stacked: bool
     drawn: tuple[str, ...]
     unused: tuple[str, ...]
 
@@ -72,7 +74,6 @@ def model_from(
     """
     for note in pretrained.notes:
         _log.info("%s", note)
-    scan = bool(options.pop("scan_layers", False))
     fields = {field.name for field in dataclasses.fields(BertConfig)}
     changes = {name: options.pop(name) for name in list(options) if name in fields}
     config = pretrained.config.replace(**changes)
@@ -81,15 +82,9 @@ def model_from(
         _log.warning("drawn, since the checkpoint has none: %s", ", ".join(fitted.drawn))
     if fitted.unused:
         _log.info("left out, since %s has none: %s", cls.__name__, ", ".join(fitted.unused))
-    definition, params = fitted.definition, fitted.params
-    if scan:
-        options = _with_labels(cls, params, options)
-        definition, _ = abstract_params(
-            lambda: cls(config, nnx.Rngs(seed), scan_layers=True, **options)
-        )
-        params = stack_layers(params)
+    params = stack_layers(fitted.params) if fitted.stacked else fitted.params
     own = jax.device_put if take_over else jnp.array
-    return merge_model(definition, jax.tree.map(own, params))
+    return merge_model(fitted.definition, jax.tree.map(own, params))
 
 
 def fit(
@@ -116,7 +111,8 @@ def fit(
     def build() -> nnx.Module:
         return cls(config, nnx.Rngs(seed), **options)
 
-    definition, shapes = abstract_params(build)
+    definition, laid_out = abstract_params(build)
+    shapes = jax.eval_shape(unstack_layers, laid_out)
     wanted = _flat(shapes)
     missing = [name for name in wanted if name not in given]
     misfits = [
@@ -131,7 +127,7 @@ def fit(
         )
 
     def draw() -> dict[str, jax.Array]:
-        values = _flat(split_model(build())[1])
+        values = _flat(unstack_layers(split_model(build())[1]))
         return {name: values[name] for name in missing}
 
     drawn = jax.device_get(jax.jit(draw)()) if missing else {}
@@ -140,6 +136,7 @@ def fit(
     return Fitted(
         definition,
         params if "bert" in shapes else params["bert"],
+        sorted(flatten_dict(laid_out)) != sorted(flatten_dict(shapes)),
         _parts(missing),
         _parts(name for name in given if name not in wanted),
     )
@@ -201,7 +198,7 @@ def _with_labels(cls: type, params: Parameters, options: dict[str, Any]) -> dict
     """Options with the number of classes a checkpoint's classifier has, where not given."""
     if cls.__name__ in _LABELLED and "classifier" in params:
         count = params["classifier"]["kernel"].shape[1]
-        return {"labels": count, **options}
+        return {"num_labels": count, **options}
     return options
 
 

@@ -15,6 +15,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.errors import UserError
 from bert_jax.inference.text_batches import in_windows, text_batches
+from bert_jax.kernels.compute import Compute
 from bert_jax.model.bert import Bert
 from bert_jax.parameters import merge_model
 from bert_jax.text.encoding import Encoding
@@ -87,7 +88,9 @@ class FeatureExtractor:
             )
         self.tokenizer = pretrained.tokenizer
         self._batch_size, self._pooling = batch_size, pooling
-        fitted = fit(pretrained, Bert, config, seed=0, dtype=dtype, pooler=has_pooler)
+        fitted = fit(
+            pretrained, Bert, config, seed=0, compute=Compute(dtype=dtype), pooler=has_pooler
+        )
         self._params = jax.device_put(fitted.params)
         self._vectors = jax.jit(partial(_vectors, fitted.definition, self.layers, pooling))
 

@@ -15,6 +15,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.errors import UserError
 from bert_jax.inference.text_batches import in_windows, text_batches
+from bert_jax.kernels.compute import Compute
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parameters import merge_model
 from bert_jax.text.encoding import Encoding
@@ -65,7 +66,9 @@ class MaskFiller:
         self._longest = pretrained.config.max_position_embeddings
         self._k = min(k, self._tokenizer.vocab_size)
         self._batch_size = batch_size
-        fitted = fit(pretrained, BertForPretraining, pretrained.config, seed=0, dtype=dtype)
+        fitted = fit(
+            pretrained, BertForPretraining, pretrained.config, seed=0, compute=Compute(dtype=dtype)
+        )
         self._params = jax.device_put(fitted.params)
         self._best = jax.jit(partial(_best, fitted.definition, self._k, self._tokenizer.vocab_size))
 

@@ -1,4 +1,4 @@
-"""Bert and BertForPretraining: the whole model, and the model with its two pretraining heads."""
+"""Bert, the whole model; its two pretraining heads; and Bert with one or both of them."""
 
 import dataclasses
 from typing import Any
@@ -8,13 +8,19 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.config import BertConfig
-from bert_jax.model.backend import default_products
-from bert_jax.model.checks import as_allowed
-from bert_jax.model.embeddings import Embeddings, InputRepresentation
-from bert_jax.model.encoder import Encoder
-from bert_jax.model.heads import MaskedLMHead, NextSentenceHead, Pooler, gather_positions
+from bert_jax.errors import UserError
+from bert_jax.kernels.activations import ACTIVATIONS
+from bert_jax.kernels.attention import AttentionMask, within_instances
+from bert_jax.kernels.compute import Compute
+from bert_jax.model.embeddings import (
+    Embeddings,
+    InputRepresentation,
+    LayerNorm,
+    as_array,
+    normal_table,
+)
+from bert_jax.model.encoder import Dense, Encoder
 from bert_jax.model.pretrainable import Pretrainable
-from bert_jax.model.products import Products
 
 
 @jax.tree_util.register_dataclass
@@ -31,11 +37,27 @@ class BertOutput:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class PretrainingOutput(BertOutput):
-    """What `BertForPretraining` computed."""
+class LogitsOutput(BertOutput):
+    """What a model with one output layer computed; the shape of `logits` is at each class."""
 
-    mlm_logits: jax.Array  # [B, P, V] fp32; [B, L, V] without masked_positions
-    nsp_logits: jax.Array  # [B, 2] fp32, or [B, I, 2] with cls_positions
+    logits: jax.Array  # fp32
+
+
+def fields_of(output: BertOutput) -> dict[str, Any]:
+    """Return what a `Bert` computed by name, for the output of a model that has one."""
+    return {field.name: getattr(output, field.name) for field in dataclasses.fields(BertOutput)}
+
+
+class Pooler(nnx.Module):
+    """tanh of a dense layer over the hidden state of [CLS]: one vector a sequence."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
+        width = config.hidden_size
+        self.dense = Dense(width, width, config.initializer_range, rngs=rngs, compute=compute)
+
+    def __call__(self, cls_states: jax.Array) -> jax.Array:
+        """Map hidden states of [CLS] tokens [..., D] to [..., D]."""
+        return jnp.tanh(self.dense(cls_states).astype(jnp.float32)).astype(cls_states.dtype)
 
 
 class Bert(nnx.Module, Pretrainable):
@@ -46,11 +68,7 @@ class Bert(nnx.Module, Pretrainable):
     Args:
         config: sizes and choices.
         rngs: where the initial parameters' randomness comes from, such as `nnx.Rngs(0)`.
-        scan_layers: loop over the layers instead of unrolling them; see `Encoder`.
-        dtype: compute dtype, float32 or bfloat16. Softmax, LayerNorm and logits stay fp32.
-        products: how to multiply; None takes what suits the backend jax runs on.
-        remat: what the backward pass computes again: none, products or layers; see
-            `rematerialisation.py`.
+        compute: how to compute; None is `Compute()`, float32 by what suits the backend.
         pooler: False leaves the pooler out, as tasks do that look at every position.
     """
 
@@ -58,17 +76,14 @@ class Bert(nnx.Module, Pretrainable):
         self,
         config: BertConfig,
         rngs: nnx.Rngs,
+        compute: Compute | None = None,
         *,
-        scan_layers: bool = False,
-        dtype: Any = jnp.float32,
-        products: Products | None = None,
-        remat: str = "none",
         pooler: bool = True,
     ):
-        products = products or default_products()
-        self.embeddings = Embeddings(config, rngs, dtype)
-        self.encoder = Encoder(config, rngs, products, scan_layers, remat)
-        self.pooler = Pooler(config, rngs, products) if pooler else None
+        compute = compute or Compute()
+        self.embeddings = Embeddings(config, rngs, compute)
+        self.encoder = Encoder(config, rngs, compute)
+        self.pooler = Pooler(config, rngs, compute) if pooler else None
         self.config = config
 
     def __call__(
@@ -91,7 +106,7 @@ class Bert(nnx.Module, Pretrainable):
             token_type_ids: [B, L] segments; None means 0 everywhere.
             attention_mask: [B, L], 0 at padding, and equal where positions see each other: 0 and 1,
                 or the instance ids of packed rows; or [B, L, L], true where a query (second axis)
-                may look at a key (third). See `allowed.py`.
+                may look at a key (third). See `AttentionMask`.
             position_ids: [B, L]; None means 0 … L - 1.
             cls_positions: [B, I], where the [CLS] of each packed instance stands; None means one
                 instance a row, at position 0, and takes the axis I out of the outputs.
@@ -107,7 +122,7 @@ class Bert(nnx.Module, Pretrainable):
         rows, length, _ = representation.output.shape
         encoded = self.encoder(
             representation.output,
-            as_allowed(attention_mask, rows, length),
+            as_attention_mask(attention_mask, rows, length),
             rngs=rngs,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
@@ -123,31 +138,142 @@ class Bert(nnx.Module, Pretrainable):
         )
 
 
-class BertForPretraining(nnx.Module, Pretrainable):
+def as_attention_mask(mask: Any, rows: int, length: int) -> AttentionMask | None:
+    """Turn what a user gives as an attention mask into one.
+
+    Args:
+        mask: None; or [B, L], 0 at padding and equal where positions see each other (Boolean, or
+            0 and 1, or the instance ids of packed rows); or [B, L, L], Boolean or 0 and 1, true
+            where the query of the second axis may look at the key of the third.
+        rows: B.
+        length: L.
+
+    Raises:
+        UserError: another shape.
+    """
+    if mask is None:
+        return None
+    mask = jnp.asarray(as_array("attention_mask", mask))
+    if mask.shape == (rows, length):
+        return within_instances(mask)
+    if mask.shape == (rows, length, length):
+        return AttentionMask(mask.astype(bool)[:, None, :, :], None)
+    raise UserError(
+        f"got attention_mask of shape {mask.shape}; expected [B, L] = {(rows, length)} or "
+        f"[B, L, L] = {(rows, length, length)}"
+    )
+
+
+def gather_positions(hidden: jax.Array, positions: jax.Array) -> jax.Array:
+    """Pick the hidden states at some positions of each row.
+
+        hidden     [[a b c d],     positions  [[1 3],    ->   [[b d],
+                    [e f g h]]                 [0 0]]          [e e]]
+
+    Args:
+        hidden: [B, L, D].
+        positions: [B, P], each from 0 to L - 1.
+
+    Returns:
+        [B, P, D].
+
+    Raises:
+        UserError: positions is not [B, P] whole numbers.
+    """
+    positions = jnp.asarray(positions)
+    if not jnp.issubdtype(positions.dtype, jnp.integer) or (
+        positions.ndim != 2 or positions.shape[0] != hidden.shape[0]
+    ):
+        raise UserError(
+            f"got positions {positions.dtype}{list(positions.shape)} for hidden states of shape "
+            f"{hidden.shape}; expected whole numbers [B, P] with B = {hidden.shape[0]}"
+        )
+    return jnp.take_along_axis(hidden, positions[:, :, None], axis=1)
+
+
+class MaskedLMHead(nnx.Module):
+    """Transform, LayerNorm, then a score for every vocabulary piece.
+
+    The scores are products with the token table itself ("tied") plus a bias of the head's own.
+    The table is an argument, not a part of this module: it lives once, in the embeddings. An
+    untied head has its own `decoder` [V, D].
+    """
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
+        width, deviation = config.hidden_size, config.initializer_range
+        self.transform = Dense(width, width, deviation, rngs=rngs, compute=compute)
+        self.norm = LayerNorm(width, config.layer_norm_eps)
+        self.bias = nnx.Param(jnp.zeros((config.vocab_size,), jnp.float32))
+        self.pieces = config.vocab_size
+        self.tied = config.tie_word_embeddings
+        if not self.tied:
+            self.decoder = normal_table(rngs, (config.vocab_size, width), deviation)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.products = compute.products
+
+    def __call__(self, hidden: jax.Array, token_table: jax.Array) -> jax.Array:
+        """Score the vocabulary at each of the given hidden states.
+
+        Args:
+            hidden: [B, P, D], gathered at the masked positions already: the product below is the
+                dearest of the model, and six positions in seven have nothing to predict.
+            token_table: [V, D], used when tied. Where table and bias have more rows than the
+                vocabulary has pieces, so that devices can share them evenly, those beyond it get
+                the lowest score there is: no probability, no gradient.
+
+        Returns:
+            fp32 logits [B, P, V].
+        """
+        transformed = self.norm(self.activation(self.transform(hidden))).astype(hidden.dtype)
+        table = token_table if self.tied else self.decoder[...]
+        logits = self.products.decode(transformed, table, self.bias[...])
+        if logits.shape[-1] == self.pieces:
+            return logits
+        is_piece = jnp.arange(logits.shape[-1]) < self.pieces
+        return jnp.where(is_piece, logits, jnp.finfo(logits.dtype).min)
+
+
+class NextSentenceHead(nnx.Module):
+    """Does the second segment follow the first? Two scores: 0 it follows, 1 it is random."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
+        self.dense = Dense(
+            config.hidden_size, 2, config.initializer_range, rngs=rngs, compute=compute
+        )
+
+    def __call__(self, pooled: jax.Array) -> jax.Array:
+        """Map pooled vectors [..., D] to fp32 logits [..., 2]."""
+        return self.dense(pooled.astype(jnp.float32))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PretrainingOutput(BertOutput):
+    """What `BertForPreTraining` computed."""
+
+    mlm_logits: jax.Array  # [B, P, V] fp32; [B, L, V] without masked_positions
+    nsp_logits: jax.Array  # [B, 2] fp32, or [B, I, 2] with cls_positions
+
+
+class BertForPreTraining(nnx.Module, Pretrainable):
     """Bert with the masked-LM and the next-sentence head.
 
     Args:
         config: sizes and choices; `tie_word_embeddings` decides whether the masked-LM head uses
             the token table or one of its own.
-        rngs, scan_layers, dtype, products, remat: as for `Bert`.
+        rngs, compute: as for `Bert`.
     """
 
     def __init__(
         self,
         config: BertConfig,
         rngs: nnx.Rngs,
-        *,
-        scan_layers: bool = False,
-        dtype: Any = jnp.float32,
-        products: Products | None = None,
-        remat: str = "none",
+        compute: Compute | None = None,
     ):
-        products = products or default_products()
-        self.bert = Bert(
-            config, rngs, scan_layers=scan_layers, dtype=dtype, products=products, remat=remat
-        )
-        self.mlm = MaskedLMHead(config, rngs, products)
-        self.nsp = NextSentenceHead(config, rngs, products)
+        compute = compute or Compute()
+        self.bert = Bert(config, rngs, compute)
+        self.mlm = MaskedLMHead(config, rngs, compute)
+        self.nsp = NextSentenceHead(config, rngs, compute)
 
     def __call__(
         self,
@@ -192,13 +318,96 @@ class BertForPretraining(nnx.Module, Pretrainable):
             output_attentions=output_attentions,
             output_embeddings=output_embeddings,
         )
-        hidden, pooled = output.last_hidden_state, output.pooler_output
-        assert pooled is not None  # this class's Bert has a pooler
-        if masked_positions is not None:
-            hidden = gather_positions(hidden, masked_positions)
-        parts = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
         return PretrainingOutput(
-            **parts,
-            mlm_logits=self.mlm(hidden, self.bert.embeddings.token.table[...]),
-            nsp_logits=self.nsp(pooled),
+            **fields_of(output),
+            mlm_logits=_vocabulary_scores(self, output, masked_positions),
+            nsp_logits=_next_sentence_scores(self, output),
         )
+
+
+# As it was spelled here before Hugging Face's spelling was taken.
+BertForPretraining = BertForPreTraining
+
+
+class BertForMaskedLM(nnx.Module, Pretrainable):
+    """Bert with the masked-LM head alone, and no pooler.
+
+    Args:
+        config, rngs, compute: as for `BertForPreTraining`.
+    """
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute | None = None):
+        compute = compute or Compute()
+        self.bert = Bert(config, rngs, compute, pooler=False)
+        self.mlm = MaskedLMHead(config, rngs, compute)
+
+    def __call__(
+        self,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        masked_positions: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **wanted: bool,
+    ) -> LogitsOutput:
+        """Score the vocabulary: `logits` [B, P, V], or [B, L, V] without masked_positions.
+
+        Args and errors as for `BertForPreTraining`; `wanted` are its `output_…` switches.
+        """
+        output = self.bert(
+            input_ids, token_type_ids, attention_mask, position_ids, rngs=rngs, **wanted
+        )
+        scores = _vocabulary_scores(self, output, masked_positions)
+        return LogitsOutput(**fields_of(output), logits=scores)
+
+
+class BertForNextSentencePrediction(nnx.Module, Pretrainable):
+    """Bert with the next-sentence head alone.
+
+    Args:
+        config, rngs, compute: as for `BertForPreTraining`.
+    """
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute | None = None):
+        compute = compute or Compute()
+        self.bert = Bert(config, rngs, compute)
+        self.nsp = NextSentenceHead(config, rngs, compute)
+
+    def __call__(
+        self,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        cls_positions: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **wanted: bool,
+    ) -> LogitsOutput:
+        """Score the two answers: `logits` [B, 2], or [B, I, 2] with cls_positions.
+
+        Args and errors as for `BertForPreTraining`; `wanted` are its `output_…` switches.
+        """
+        output = self.bert(
+            input_ids, token_type_ids, attention_mask, position_ids, cls_positions, rngs=rngs,
+            **wanted,
+        )  # fmt: skip
+        return LogitsOutput(**fields_of(output), logits=_next_sentence_scores(self, output))
+
+
+def _vocabulary_scores(
+    model: BertForPreTraining | BertForMaskedLM, output: BertOutput, masked_positions: Any
+) -> jax.Array:
+    hidden = output.last_hidden_state
+    if masked_positions is not None:
+        hidden = gather_positions(hidden, masked_positions)
+    return model.mlm(hidden, model.bert.embeddings.token.table[...])
+
+
+def _next_sentence_scores(
+    model: BertForPreTraining | BertForNextSentencePrediction, output: BertOutput
+) -> jax.Array:
+    assert output.pooler_output is not None  # the Bert of both has a pooler
+    return model.nsp(output.pooler_output)

@@ -19,13 +19,39 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.nn.initializers import truncated_normal
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
-from bert_jax.model.checks import as_ids, same_shape
-from bert_jax.model.dropout import dropout, dropout_seed
-from bert_jax.model.layers import LayerNorm, normal_table
+from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.dropout import dropout, dropout_seed
+
+
+def normal_table(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> nnx.Param:
+    """Draw a parameter from BERT's truncated normal: nothing beyond two deviations."""
+    return nnx.Param(truncated_normal(deviation)(rngs.params(), shape, jnp.float32))
+
+
+class LayerNorm(nnx.Module):
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift. All in fp32.
+
+    Ba et al. 2016 (https://arxiv.org/abs/1607.06450).
+    """
+
+    def __init__(self, width: int, epsilon: float):
+        self.scale = nnx.Param(jnp.ones((width,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32))
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalise x [..., D] of any float dtype; the result is fp32."""
+        x = x.astype(jnp.float32)
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return normal * self.scale[...] + self.bias[...]
 
 
 class TokenEmbedding(nnx.Module):
@@ -121,16 +147,16 @@ class Embeddings(nnx.Module):
     Args:
         config: sizes, dropout rate, LayerNorm epsilon.
         rngs: where the tables' randomness comes from.
-        dtype: compute dtype, that of the output.
+        compute: how to compute; the output has its dtype.
     """
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs, dtype: Any = jnp.float32):
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
         self.token = TokenEmbedding(config, rngs)
         self.segment = SegmentEmbedding(config, rngs)
         self.position = PositionEmbedding(config, rngs)
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.rate = config.hidden_dropout_prob
-        self.dtype = jnp.dtype(dtype)
+        self.dtype = compute.dtype
 
     def __call__(
         self,
@@ -173,3 +199,63 @@ class Embeddings(nnx.Module):
 
 def _rows(table: nnx.Param, ids: jax.Array) -> jax.Array:
     return jnp.take(table[...], ids, axis=0)
+
+
+def as_ids(name: str, ids: Any, size: int | None, what: str) -> jax.Array:
+    """Return ids as an int32 array [B, L] after checking shape, dtype and range.
+
+    Args:
+        name: how an error calls the argument.
+        ids: whole numbers [B, L]: a jax or numpy array, or nested lists.
+        size: ids must lie in 0 … size - 1; None leaves the range free.
+        what: what the ids count, for the error, such as "the vocabulary".
+
+    Raises:
+        UserError: says the shape, dtype or id that was got, and what was expected.
+    """
+    ids = as_array(name, ids)
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise UserError(f"got {name} of dtype {ids.dtype}; expected whole numbers such as int32")
+    if ids.ndim != 2:
+        hint = f"; give {name}[None] for a single row" if ids.ndim == 1 else ""
+        raise UserError(f"got {name} of shape {ids.shape}; expected two axes [B, L]{hint}")
+    if size is not None and ids.size and not isinstance(ids, jax.core.Tracer):
+        values = np.asarray(ids)
+        wrong = (values < 0) | (values >= size)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise UserError(
+                f"got {name}[{row}, {column}] = {values[row, column]}; expected ids from 0 to "
+                f"{size - 1}, since {what} has {size} rows"
+            )
+    return jnp.asarray(ids).astype(jnp.int32)
+
+
+def same_shape(name: str, got: jax.Array, wanted_name: str, wanted: jax.Array) -> None:
+    """Check that two arrays have one shape.
+
+    Raises:
+        UserError: they do not; names both.
+    """
+    if got.shape != wanted.shape:
+        raise UserError(
+            f"got {name} of shape {got.shape} with {wanted_name} of shape {wanted.shape}; "
+            "expected the same shape"
+        )
+
+
+def as_array(name: str, value: Any) -> jax.Array | np.ndarray:
+    """Return what a user gave as an array; nested lists become one.
+
+    Raises:
+        UserError: lists of unequal length.
+    """
+    if isinstance(value, jax.Array | np.ndarray):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise UserError(
+            f"got {name} as lists of unequal length; expected rows of one length: pad them and "
+            "give an attention_mask"
+        ) from None

@@ -1,33 +1,106 @@
-"""The encoder: post-LayerNorm transformer layers, unrolled or scanned."""
+"""The encoder: multi-head self-attention and feed-forward, in post-LayerNorm transformer layers."""
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer, truncated_normal
 
 from bert_jax.config import BertConfig
-from bert_jax.model.activations import ACTIVATIONS
-from bert_jax.model.allowed import Allowed
-from bert_jax.model.attention import SelfAttention
-from bert_jax.model.dropout import dropout, dropout_seed
-from bert_jax.model.layers import Dense, LayerNorm
-from bert_jax.model.products import Products
-from bert_jax.model.rematerialisation import rematerialised
+from bert_jax.kernels.activations import ACTIVATIONS
+from bert_jax.kernels.attention import AttentionMask, attention_weights
+from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.dropout import dropout, dropout_seed
+from bert_jax.model.embeddings import LayerNorm
+
+
+class Dense(nnx.Module):
+    """Affine map of the last axis, computed in the dtype of its input.
+
+    Args:
+        inputs: width in.
+        outputs: width out.
+        deviation: of what the kernel [in, out] is drawn from; the bias [out] starts at zero.
+        rngs: where the kernel's randomness comes from.
+        compute: how to multiply.
+        draw: the initializer of a deviation; BERT's truncated normal unless said otherwise.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        deviation: float,
+        *,
+        rngs: nnx.Rngs,
+        compute: Compute,
+        draw: Callable[[float], Initializer] = truncated_normal,
+    ):
+        self.kernel = nnx.Param(draw(deviation)(rngs.params(), (inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32))
+        self.products = compute.products
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map x [..., in] to [..., out]."""
+        return self.products.dense(x, self.kernel[...], self.bias[...])
+
+
+class SelfAttention(nnx.Module):
+    """Every position looks at every allowed position, with N heads of width H = D / N.
+
+    Vaswani et al. 2017, section 3.2 (https://arxiv.org/abs/1706.03762). The kernels are [D, D];
+    head n owns columns n·H … (n+1)·H - 1 of query, key and value and the same rows of output, so
+    splitting that axis over devices splits heads.
+    """
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
+        width, deviation = config.hidden_size, config.initializer_range
+        self.query = Dense(width, width, deviation, rngs=rngs, compute=compute)
+        self.key = Dense(width, width, deviation, rngs=rngs, compute=compute)
+        self.value = Dense(width, width, deviation, rngs=rngs, compute=compute)
+        self.output = Dense(width, width, deviation, rngs=rngs, compute=compute)
+        self.heads = config.num_attention_heads
+        self.rate = config.attention_probs_dropout_prob
+        self.products = compute.products
+
+    def __call__(
+        self, x: jax.Array, mask: AttentionMask | None = None, *, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
+        """Attend within x [B, L, D] and return [B, L, D].
+
+        Args:
+            x: hidden states.
+            mask: which keys each query may look at; None allows everything.
+            rngs: gives dropout its randomness; None drops nothing.
+        """
+        query, key, value = (self._split(part(x)) for part in (self.query, self.key, self.value))
+        seed = dropout_seed(rngs, self.rate)
+        mixed = self.products.attend(query, key, value, mask, self.rate, seed)
+        return self.output(mixed.reshape(x.shape))
+
+    def weights(self, x: jax.Array, mask: AttentionMask | None = None) -> jax.Array:
+        """Return the attention maps [B, N, L, L] in fp32, before dropout: each row sums to 1."""
+        return attention_weights(self._split(self.query(x)), self._split(self.key(x)), mask)
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        """Split the width into heads: [B, L, D] -> [B, L, N, H]."""
+        return jnp.reshape(x, (*x.shape[:2], self.heads, -1))
 
 
 class FeedForward(nnx.Module):
     """Two dense layers with the activation between them: D -> F -> D."""
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs, products: Products):
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
         width, wide = config.hidden_size, config.intermediate_size
         deviation = config.initializer_range
-        self.up = Dense(width, wide, deviation, rngs=rngs, products=products)
-        self.down = Dense(wide, width, deviation, rngs=rngs, products=products)
+        self.up = Dense(width, wide, deviation, rngs=rngs, compute=compute)
+        self.down = Dense(wide, width, deviation, rngs=rngs, compute=compute)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.between = products.between
+        self.between = compute.products.between
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map x [..., D] to [..., D]."""
@@ -40,25 +113,25 @@ class EncoderLayer(nnx.Module):
     LayerNorm stands after the residual sum ("post-LN"), as published.
     """
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs, products: Products):
-        self.attention = SelfAttention(config, rngs, products)
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
+        self.attention = SelfAttention(config, rngs, compute)
         self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.feed_forward = FeedForward(config, rngs, products)
+        self.feed_forward = FeedForward(config, rngs, compute)
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.rate = config.hidden_dropout_prob
-        self.between = products.between
+        self.between = compute.products.between
 
     def __call__(
-        self, x: jax.Array, allowed: Allowed | None = None, *, rngs: nnx.Rngs | None = None
+        self, x: jax.Array, mask: AttentionMask | None = None, *, rngs: nnx.Rngs | None = None
     ) -> jax.Array:
         """Map hidden states x [B, L, D] to the next ones, in the dtype of x.
 
         Args:
             x: hidden states.
-            allowed: which keys each query may look at; None allows everything.
+            mask: which keys each query may look at; None allows everything.
             rngs: gives dropout its randomness; None drops nothing.
         """
-        y = self.attention(x, allowed, rngs=rngs)
+        y = self.attention(x, mask, rngs=rngs)
         x = self._add(x, y, self.attention_norm, rngs)
         y = self.feed_forward(x)
         return self._add(x, y, self.feed_forward_norm, rngs)
@@ -91,32 +164,24 @@ class Encoder(nnx.Module):
     Unrolled, `layers` is a list of `EncoderLayer`; scanned, it is one `EncoderLayer` whose
     parameters have a leading layer axis. Both start from the same numbers for the same `rngs`
     and compute the same function; `bert_jax.parameters` goes from one form to the other. Scanning
-    compiles faster and runs slower, on CPU up to twice. `remat` is what the backward pass computes
-    again; see `rematerialisation.py`.
+    compiles faster and runs slower, on CPU up to twice.
     """
 
-    def __init__(
-        self,
-        config: BertConfig,
-        rngs: nnx.Rngs,
-        products: Products,
-        scan_layers: bool = False,
-        remat: str = "none",
-    ):
-        layers = [EncoderLayer(config, rngs, products) for _ in range(config.num_hidden_layers)]
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
+        layers = [EncoderLayer(config, rngs, compute) for _ in range(config.num_hidden_layers)]
         self.layers = (
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-            if scan_layers
+            if compute.scan_layers
             else nnx.List(layers)
         )
         self.count = config.num_hidden_layers
-        self.scan_layers = scan_layers
-        self.remat = remat
+        self.scan_layers = compute.scan_layers
+        self.rematerialise = compute.rematerialise
 
     def __call__(
         self,
         x: jax.Array,
-        allowed: Allowed | None = None,
+        mask: AttentionMask | None = None,
         *,
         rngs: nnx.Rngs | None = None,
         output_hidden_states: bool = False,
@@ -126,7 +191,7 @@ class Encoder(nnx.Module):
 
         Args:
             x: the input representation.
-            allowed: which keys each query may look at; None allows everything.
+            mask: which keys each query may look at; None allows everything.
             rngs: gives dropout its randomness; None drops nothing.
             output_hidden_states: also return the states before, between and after the layers.
             output_attentions: also return each layer's attention maps, before dropout.
@@ -138,13 +203,13 @@ class Encoder(nnx.Module):
             x: jax.Array, one: tuple[EncoderLayer, jax.Array | None]
         ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
             layer, key = one
-            after = layer(x, allowed, rngs=None if key is None else nnx.Rngs(dropout=key))
+            after = layer(x, mask, rngs=None if key is None else nnx.Rngs(dropout=key))
             return after, (
                 after if output_hidden_states else None,
-                layer.attention.weights(x, allowed) if output_attentions else None,
+                layer.attention.weights(x, mask) if output_attentions else None,
             )
 
-        step = rematerialised(step, self.remat)
+        step = self.rematerialise(step)
         each: tuple[Any, jax.Array | None] = (self.layers, keys)
         outputs: Any
         if self.scan_layers:

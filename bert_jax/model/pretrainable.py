@@ -5,9 +5,12 @@ What they need is imported when they are called: reading checkpoints takes a sec
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
+
+from bert_jax.kernels.compute import Compute
 
 if TYPE_CHECKING:
     from bert_jax.text.tokenizer import Tokenizer
@@ -18,7 +21,12 @@ class Pretrainable:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike[str], *, seed: int = 0, **options: Any
+        cls,
+        source: str | os.PathLike[str],
+        compute: Compute | None = None,
+        *,
+        seed: int = 0,
+        **options: Any,
     ) -> Self:
         """Make the model a checkpoint holds.
 
@@ -29,9 +37,10 @@ class Pretrainable:
         Args:
             source: a checkpoint or workdir of ours, a Hugging Face directory, a Google TensorFlow
                 checkpoint, or a name on the Hugging Face hub such as `bert-base-uncased`.
+            compute: how to compute; None is `Compute()`.
             seed: of what is drawn.
-            **options: fields of `BertConfig` to change (`hidden_dropout_prob=0.0`), and arguments
-                of the class (`dtype`, `scan_layers`, `products`, `labels`).
+            **options: fields of `BertConfig` to change (`hidden_dropout_prob=0.0`), fields of
+                `Compute` (`dtype="bfloat16"`), and arguments of the class (`num_labels`).
 
         Raises:
             UserError: there is no such checkpoint, or its weights do not fit the class; names
@@ -40,7 +49,12 @@ class Pretrainable:
         from bert_jax.convert.models import model_from
         from bert_jax.convert.pretrained import load_pretrained
 
-        return model_from(load_pretrained(source), cls, seed=seed, take_over=True, **options)
+        fields = {field.name for field in dataclasses.fields(Compute)}
+        changes = {name: options.pop(name) for name in fields & options.keys()}
+        compute = (compute or Compute()).replace(**changes)
+        return model_from(
+            load_pretrained(source), cls, seed=seed, take_over=True, compute=compute, **options
+        )
 
     def save_pretrained(
         self,

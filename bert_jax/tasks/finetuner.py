@@ -18,7 +18,14 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.data.row_layout import Rows, collect_sequences, collect_tokens, lay_out
 from bert_jax.errors import UserError
-from bert_jax.parameters import Parameters, abstract_params, merge_model, stack_layers
+from bert_jax.kernels.compute import Compute
+from bert_jax.parameters import (
+    Parameters,
+    abstract_params,
+    merge_model,
+    stack_layers,
+    unstack_layers,
+)
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Head, means
 from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
@@ -115,8 +122,7 @@ def assemble_finetuner(
     rates: Rates | None = None,
     class_weights: np.ndarray | None = None,
     dropout: float | None = None,
-    dtype: Any = jnp.float32,
-    scan_layers: bool = False,
+    compute: Compute | None = None,
 ) -> Finetuner:
     """Put an output layer on a pretrained encoder.
 
@@ -132,8 +138,7 @@ def assemble_finetuner(
         rates: how fast each part learns.
         class_weights: float [C], how much an example of each class weighs in the loss.
         dropout: replaces both rates of the checkpoint's configuration.
-        dtype: what the model computes in; parameters are float32.
-        scan_layers: compile one layer and loop over it.
+        compute: how the model computes; None is `Compute()`.
 
     Raises:
         UserError: the batch cannot be cut over the devices, or a setting is out of range.
@@ -146,20 +151,20 @@ def assemble_finetuner(
     config = pretrained.config
     if dropout is not None:
         config = config.replace(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-    options: dict[str, Any] = {"dtype": dtype}
+    options: dict[str, Any] = {}
     if head.model.__name__ != "BertForQuestionAnswering":
-        options["labels"] = head.scores or len(labels)
+        options["num_labels"] = head.scores or len(labels)
     source = _with_head_that_fits(pretrained, head, labels)
 
     def params(seed: int) -> Parameters:
         # Copied: the state takes the memory over, and the checkpoint serves the next seed.
         return jax.tree.map(np.array, fit(source, head.model, config, seed=seed, **options).params)
 
-    definition, shapes = abstract_params(lambda: head.model(config, nnx.Rngs(0), **options))
-    if scan_layers:
-        definition, _ = abstract_params(
-            lambda: head.model(config, nnx.Rngs(0), scan_layers=True, **options)
-        )
+    compute = compute or Compute()
+    definition, laid_out = abstract_params(
+        lambda: head.model(config, nnx.Rngs(0), compute, **options)
+    )
+    shapes = jax.eval_shape(unstack_layers, laid_out)
     rates = rates or Rates()
     frozen = frozen_paths(shapes, rates)
     factors, _ = split_frozen(rate_factors(shapes, rates), frozen)
@@ -168,7 +173,7 @@ def assemble_finetuner(
     weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
     def forward(params: Parameters, batch: DeviceBatch, rngs: nnx.Rngs | None) -> jax.Array:
-        return _forward(definition, head, scan_layers, params, batch, rngs)
+        return _forward(definition, head, compute.scan_layers, params, batch, rngs)
 
     def loss(
         trained: Parameters, kept: Parameters, batch: DeviceBatch, key: jax.Array

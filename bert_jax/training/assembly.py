@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
@@ -15,8 +13,8 @@ from jax.sharding import PartitionSpec as P
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
-from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.products import Products
+from bert_jax.kernels.compute import Compute
+from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import Parameters, abstract_params, split_model
 from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
@@ -67,10 +65,7 @@ def assemble_pretrainer(
     *,
     seed: int,
     batch_size: int,
-    dtype: Any = jnp.float32,
-    scan_layers: bool = False,
-    remat: str = "none",
-    products: Products | None = None,
+    compute: Compute | None = None,
     accumulate: int = 1,
     frozen: Sequence[str] = (),
     start: Callable[[Parameters], Parameters] = lambda params: params,
@@ -86,10 +81,7 @@ def assemble_pretrainer(
         rate: the learning rate as a function of the step.
         seed: of the initial parameters and of dropout.
         batch_size: rows of the global batch.
-        dtype: what the model computes in; parameters are float32.
-        scan_layers: compile one layer and loop over it: faster to compile, slower on CPU.
-        remat: what the backward pass computes again (`bert_jax.model.rematerialisation`).
-        products: how to multiply and attend; None takes what suits the backend.
+        compute: how the model computes; None is `Compute()`.
         accumulate: microbatches a step.
         frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
         start: turns the parameters that were drawn into those to start from, of the same shapes.
@@ -118,14 +110,11 @@ def assemble_pretrainer(
             f" accumulate={accumulate} times the {batch_ways(mesh)} ways the mesh cuts a batch"
         )
 
-    def build(scanned: bool) -> BertForPretraining:
-        return BertForPretraining(
-            config, nnx.Rngs(seed), scan_layers=scanned, dtype=dtype, remat=remat,
-            products=products,
-        )  # fmt: skip
+    compute = compute or Compute()
+    unrolled = compute.replace(scan_layers=False)
 
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
-        return split_model(build(scanned=False))[1]
+        return split_model(BertForPreTraining(config, nnx.Rngs(seed), unrolled))[1]
 
     def begin(params: Parameters) -> TrainState:
         state = create_state(params, optimizer, frozen)
@@ -138,21 +127,21 @@ def assemble_pretrainer(
 
     def shapes(vocab_size: int) -> TrainState:
         sized = config.replace(vocab_size=vocab_size)
-        _, leaves = abstract_params(lambda: BertForPretraining(sized, nnx.Rngs(seed)))
+        _, leaves = abstract_params(lambda: BertForPreTraining(sized, nnx.Rngs(seed)))
         return jax.eval_shape(begin, leaves)
 
-    definition, _ = abstract_params(lambda: build(scan_layers))
+    definition, _ = abstract_params(lambda: BertForPreTraining(config, nnx.Rngs(seed), compute))
     padded, saved = shapes(padded_size(config.vocab_size, mesh)), shapes(config.vocab_size)
     placed, replicated = place(padded, mesh), NamedSharding(mesh, P())
     abstract = jax.tree.map(_abstract, padded, placed)
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
         definition, optimizer, rate, seed,
-        scan_layers=scan_layers, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy,
+        scan_layers=compute.scan_layers, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy,
     )  # fmt: skip
     if audit_mask_id is not None:
         train_step = audited(train_step, audit_mask_id)
-    eval_step = create_eval_step(definition, scan_layers=scan_layers)
+    eval_step = create_eval_step(definition, scan_layers=compute.scan_layers)
     return Pretrainer(
         mesh=mesh,
         abstract_state=abstract,

@@ -20,9 +20,9 @@ from jax.sharding import Mesh
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
-from bert_jax.model import fused_attention, splash_attention
-from bert_jax.model.allowed import Allowed
-from bert_jax.model.products import Attend, Products
+from bert_jax.kernels import fused_attention, splash_attention
+from bert_jax.kernels.attention import Attend, AttentionMask
+from bert_jax.kernels.products import Products
 from bert_jax.training.sharding import over_rows_and_heads
 
 ATTENTIONS = ("auto", "einsum", "fused", "splash")
@@ -80,16 +80,16 @@ def _chosen(backend: str, kernel: Attend, einsum: Attend) -> Attend:
         query: jax.Array,
         key: jax.Array,
         value: jax.Array,
-        allowed: Allowed | None,
+        mask: AttentionMask | None,
         rate: float,
         seed: jax.Array | None,
     ) -> jax.Array:
         if backend == "tpu":
-            describable = allowed is None or allowed.instance_ids is not None
+            describable = mask is None or mask.instance_ids is not None
             suits = describable and query.shape[1] >= _SPLASH_FROM
         else:
             suits = fused_attention.has_kernel(query)
         chosen = kernel if suits and seed is None else einsum
-        return chosen(query, key, value, allowed, rate, seed)
+        return chosen(query, key, value, mask, rate, seed)
 
     return attend

@@ -32,7 +32,7 @@ from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.cli import command
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.errors import UserError
-from bert_jax.model.backend import default_products, scans_layers
+from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.attention_choice import ATTENTIONS, with_attention
 from bert_jax.training.cpu_memory import keep_freed_memory
@@ -91,9 +91,7 @@ def make_step(
         rate,
         seed=0,
         batch_size=rows,
-        dtype=dtype,
-        scan_layers=scan_layers,
-        products=products,
+        compute=Compute(dtype=dtype, scan_layers=scan_layers, products=products),
     )
     state = pretrainer.initial_state()
     batch = put_batch(make_batch(config, rows, length, predictions_of(length)), mesh)

@@ -51,7 +51,7 @@ def config(**changes):
 
 
 def model(architecture, seed=0, **changes):
-    options = {"labels": len(LABELS)} if architecture in LABELLED else {}
+    options = {"num_labels": len(LABELS)} if architecture in LABELLED else {}
     made = CLASSES[architecture](config(**changes), nnx.Rngs(seed), **options)
     # Biases and LayerNorms start at 0 and 1; here every number differs from every other.
     definition, state = nnx.split(made)

@@ -91,7 +91,7 @@ def test_what_a_class_lacks_is_left_out_and_said(tmp_path, caplog):
 def test_options_change_the_configuration_and_the_class(tmp_path):
     save_huggingface(models.pretrained("BertModel"), tmp_path / "out")
     model = BertForSequenceClassification.from_pretrained(
-        tmp_path / "out", labels=7, hidden_dropout_prob=0.3, dtype=jax.numpy.bfloat16
+        tmp_path / "out", num_labels=7, hidden_dropout_prob=0.3, dtype=jax.numpy.bfloat16
     )
     assert model.rate == 0.3 and model.bert.config.hidden_dropout_prob == 0.3
     output = model(IDS)
@@ -104,7 +104,7 @@ def test_weights_that_do_not_fit_the_class_are_named(tmp_path):
     with pytest.raises(
         UserError, match=r"classifier/kernel has shape \[8, 3\] instead of \[8, 2\]"
     ):
-        BertForSequenceClassification.from_pretrained(tmp_path / "out", labels=2)
+        BertForSequenceClassification.from_pretrained(tmp_path / "out", num_labels=2)
     with pytest.raises(UserError, match=r"position/table has shape \[16, 8\] instead of \[32, 8\]"):
         Bert.from_pretrained(tmp_path / "out", max_position_embeddings=32)
 

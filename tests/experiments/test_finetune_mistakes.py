@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from bert_jax import BertConfig
-from bert_jax.model.tasks import BertForSequenceClassification
+from bert_jax.model.task_heads import BertForSequenceClassification
 from tests.experiments.finetuning import write_checkpoint, write_texts
 from tests.experiments.runs import run_each
 from tests.text.vocabulary import small_tokenizer

@@ -11,10 +11,11 @@ from jax.sharding import PartitionSpec as P
 
 from bert_jax import Bert, BertConfig, BertForPretraining
 from bert_jax.errors import UserError
-from bert_jax.model.allowed import within_instances
-from bert_jax.model.cpu_products import CPU
-from bert_jax.model.heads import gather_positions
-from bert_jax.model.products import PLAIN
+from bert_jax.kernels.attention import within_instances
+from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.cpu_products import CPU
+from bert_jax.kernels.products import PLAIN
+from bert_jax.model.bert import gather_positions
 from bert_jax.parameters import (
     abstract_params,
     merge_model,
@@ -99,14 +100,14 @@ def test_packed_instances_see_each_other_no_more_than_rows_do(model):
 
 
 def test_the_instance_mask_is_block_diagonal():
-    mask = within_instances(jnp.array([[1, 1, 2, 0]])).mask
+    mask = within_instances(jnp.array([[1, 1, 2, 0]])).allowed
     want = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 1, 1, 0]]
     np.testing.assert_array_equal(mask[0, 0].astype(int), want)
 
 
 def test_a_mask_of_0_and_1_is_the_boolean_one_at_every_position():
     ones = jnp.array([[1, 1, 0, 1]])
-    mask, wanted = (within_instances(x).mask for x in (ones, ones.astype(bool)))
+    mask, wanted = (within_instances(x).allowed for x in (ones, ones.astype(bool)))
     np.testing.assert_array_equal(mask, jnp.broadcast_to(wanted, mask.shape))
 
 
@@ -167,14 +168,16 @@ def assert_close(got, want, tolerance):
 @pytest.fixture(scope="module")
 def reference():
     """Loss and gradients of the plain unrolled model with dropout, 8 rows."""
-    definition, params = split_model(BertForPretraining(CONFIG, nnx.Rngs(0), products=PLAIN))
+    definition, params = split_model(
+        BertForPretraining(CONFIG, nnx.Rngs(0), Compute(products=PLAIN))
+    )
     batch = training_batch(8)
     return params, batch, *jax.jit(jax.value_and_grad(loss_of(definition, batch)))(params)
 
 
 def test_scanned_equals_unrolled_dropout_included(reference):
     params, batch, loss, gradients = reference
-    model = BertForPretraining(CONFIG, nnx.Rngs(0), scan_layers=True, products=PLAIN)
+    model = BertForPretraining(CONFIG, nnx.Rngs(0), Compute(scan_layers=True, products=PLAIN))
     definition, stacked = split_model(model)
     assert_close(unstack_layers(stacked), params, 0)  # the same start for the same seed
     assert_close(stack_layers(params), stacked, 0)
@@ -185,7 +188,9 @@ def test_scanned_equals_unrolled_dropout_included(reference):
 
 def test_cpu_products_equal_plain_ones_dropout_included(reference):
     params, batch, loss, gradients = reference
-    definition, _ = abstract_params(lambda: BertForPretraining(CONFIG, nnx.Rngs(0), products=CPU))
+    definition, _ = abstract_params(
+        lambda: BertForPretraining(CONFIG, nnx.Rngs(0), Compute(products=CPU))
+    )
     got_loss, got = jax.jit(jax.value_and_grad(loss_of(definition, batch)))(params)
     np.testing.assert_allclose(got_loss, loss, rtol=1e-6)
     assert_close(got, gradients, 5e-6)
@@ -195,7 +200,9 @@ def test_eight_devices_give_the_gradients_of_one(reference):
     params, batch, loss, gradients = reference
     axes = ("data", "fsdp", "tensor")
     mesh = jax.make_mesh((2, 2, 2), axes, axis_types=(AxisType.Auto,) * 3)
-    definition, _ = abstract_params(lambda: BertForPretraining(CONFIG, nnx.Rngs(0), products=CPU))
+    definition, _ = abstract_params(
+        lambda: BertForPretraining(CONFIG, nnx.Rngs(0), Compute(products=CPU))
+    )
     rows = jax.device_put(batch, NamedSharding(mesh, P(("data", "fsdp"))))
     whole = jax.device_put(params, NamedSharding(mesh, P()))
     step = jax.jit(lambda params, batch: jax.value_and_grad(loss_of(definition, batch))(params))
@@ -207,7 +214,7 @@ def test_eight_devices_give_the_gradients_of_one(reference):
 def test_bfloat16_stays_near_float32(reference):
     params, batch, loss, gradients = reference
     definition, _ = abstract_params(
-        lambda: BertForPretraining(CONFIG, nnx.Rngs(0), products=CPU, dtype=jnp.bfloat16)
+        lambda: BertForPretraining(CONFIG, nnx.Rngs(0), Compute(dtype=jnp.bfloat16, products=CPU))
     )
     got_loss, got = jax.jit(jax.value_and_grad(loss_of(definition, batch)))(params)
     assert got_loss.dtype == jnp.float32
@@ -259,7 +266,7 @@ def test_everything_can_be_asked_for():
 def test_published_sizes_have_the_published_parameters(name, count, scan_layers):
     config = getattr(BertConfig, name)()
     definition, params = abstract_params(
-        lambda: BertForPretraining(config, nnx.Rngs(0), scan_layers=scan_layers)
+        lambda: BertForPretraining(config, nnx.Rngs(0), Compute(scan_layers=scan_layers))
     )
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
     output = jax.eval_shape(

@@ -9,9 +9,11 @@ import optax
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.model import fused_attention, splash_attention
-from bert_jax.model.allowed import Allowed, within_instances
-from bert_jax.model.products import PLAIN
+from bert_jax.kernels import fused_attention, splash_attention
+from bert_jax.kernels.attention import AttentionMask, within_instances
+from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.products import PLAIN
+from bert_jax.kernels.rematerialisation import rematerialisation
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.sharding import create_mesh, over_rows_and_heads, path_name, put_batch
@@ -36,7 +38,10 @@ def one_step(axes, attend, remat="none"):
         products = dataclasses.replace(PLAIN, attend=functools.partial(attend, place=place))
     run = assemble_pretrainer(
         config, mesh, optax.sgd(1.0), lambda count: 1.0,
-        seed=0, batch_size=8, products=products, scan_layers=True, remat=remat,
+        seed=0, batch_size=8,
+        compute=Compute(
+            products=products, scan_layers=True, rematerialise=rematerialisation(remat)
+        ),
     )  # fmt: skip
     state = run.initial_state()
     before = jax.device_get(run.cut(state).params)
@@ -86,7 +91,7 @@ class Recorder:
 
 
 SEED = jnp.zeros(2, jnp.uint32)
-ANY = Allowed(jnp.ones((1, 1, 4, 4), bool), None)
+ANY = AttentionMask(jnp.ones((1, 1, 4, 4), bool), None)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from jax.sharding import NamedSharding
 
-from bert_jax.model.tasks import (
+from bert_jax.model.task_heads import (
     BertForMultipleChoice,
     BertForQuestionAnswering,
     BertForSequenceClassification,
@@ -52,8 +52,11 @@ def choose(model, batch):
 
 
 HEADS = {
-    "classification": (functools.partial(BertForSequenceClassification, labels=CLASSES), classify),
-    "tagging": (functools.partial(BertForTokenClassification, labels=CLASSES), tag),
+    "classification": (
+        functools.partial(BertForSequenceClassification, num_labels=CLASSES),
+        classify,
+    ),
+    "tagging": (functools.partial(BertForTokenClassification, num_labels=CLASSES), tag),
     "answering": (BertForQuestionAnswering, answer),
     "choice": (BertForMultipleChoice, choose),
 }

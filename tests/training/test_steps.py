@@ -7,6 +7,7 @@ import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
+from bert_jax.kernels.compute import Compute
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
 from tests.training.examples import batches, tiny_config
@@ -72,7 +73,7 @@ def test_microbatches_give_the_gradient_of_the_whole_batch():
 def test_scanned_layers_train_as_unrolled_ones():
     config = tiny_config(num_hidden_layers=2)
     plain, history = run_steps(pretrainer(config=config), 2)
-    scanned, scanned_history = run_steps(pretrainer(config=config, scan_layers=True), 2)
+    scanned, scanned_history = run_steps(pretrainer(config=config, compute=Compute(scan_layers=True)), 2)
     assert jax.tree.structure(plain) == jax.tree.structure(scanned)
     for a, b in zip(history, scanned_history, strict=True):
         for name in a:
@@ -109,7 +110,7 @@ def test_padding_rows_change_nothing():
 
 
 def test_bfloat16_computes_near_float32_and_keeps_float32_parameters():
-    state, history = run_steps(pretrainer(dtype=jnp.bfloat16), 2)
+    state, history = run_steps(pretrainer(compute=Compute(dtype=jnp.bfloat16)), 2)
     _, exact = run_steps(pretrainer(), 2)
     np.testing.assert_allclose(history[1]["loss"], exact[1]["loss"], rtol=2e-2)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}

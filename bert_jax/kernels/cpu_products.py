@@ -13,8 +13,8 @@ model made with `products=PLAIN` and called without `rngs` allows it.
 import jax
 import jax.numpy as jnp
 
-from bert_jax.model import einsum_attention
-from bert_jax.model.products import Products
+from bert_jax.kernels.attention import attend
+from bert_jax.kernels.products import Products
 
 _Residuals = tuple[jax.Array, ...]
 
@@ -73,4 +73,4 @@ def _decode_backward(residuals: _Residuals, g: jax.Array) -> tuple[jax.Array, ja
 decode.defvjp(_decode_forward, _decode_backward)
 
 
-CPU = Products(dense, einsum_attention.attend, decode)
+CPU = Products(dense, attend, decode)

@@ -8,10 +8,10 @@ import pytest
 from flax import nnx
 
 from bert_jax.errors import UserError
-from bert_jax.model.backend import products_for
+from bert_jax.kernels.compute import Compute, products_for
+from bert_jax.kernels.products import PLAIN
+from bert_jax.kernels.rematerialisation import REMATERIALISATIONS, rematerialisation
 from bert_jax.model.encoder import EncoderLayer
-from bert_jax.model.products import PLAIN
-from bert_jax.model.rematerialisation import REMATERIALISATIONS, rematerialised
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.sharding import create_mesh, put_batch
 from tests.training.examples import batches, tiny_config
@@ -22,7 +22,8 @@ def one_step(remat):
     config = tiny_config(num_hidden_layers=3)
     run = assemble_pretrainer(
         config, create_mesh({}, jax.devices()[:1]), optax.sgd(1.0), lambda count: 1.0,
-        seed=0, batch_size=8, scan_layers=True, remat=remat,
+        seed=0, batch_size=8,
+        compute=Compute(scan_layers=True, rematerialise=rematerialisation(remat)),
     )  # fmt: skip
     batch = put_batch(batches()[0], run.mesh)
     step = run.train_step.lower(run.abstract_state, batch).compile()
@@ -44,7 +45,7 @@ def test_a_layer_on_an_accelerator_keeps_nothing_wide_but_the_results_of_its_pro
     """Of B · L · F numbers two arrays, before and after the activation, in the compute dtype."""
     products = dataclasses.replace(products_for("gpu"), attend=PLAIN.attend)
     config = tiny_config(hidden_size=16, intermediate_size=56)
-    layer = EncoderLayer(config, nnx.Rngs(0), products)
+    layer = EncoderLayer(config, nnx.Rngs(0), Compute(products=products))
     states = jnp.ones((3, 5, 16), jnp.bfloat16)
     _, backward = jax.vjp(lambda layer, x: layer(x, rngs=nnx.Rngs(dropout=0)), layer, states)
     kept = [leaf for leaf in jax.tree.leaves(backward) if leaf.shape[:2] == (3, 5)]
@@ -54,4 +55,4 @@ def test_a_layer_on_an_accelerator_keeps_nothing_wide_but_the_results_of_its_pro
 
 def test_another_choice_is_refused():
     with pytest.raises(UserError, match="got remat='some'; expected one of none, products, layers"):
-        rematerialised(abs, "some")
+        rematerialisation("some")

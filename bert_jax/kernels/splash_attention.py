@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.errors import UserError
-from bert_jax.model.allowed import Allowed
-from bert_jax.model.checks import drops_nothing
+from bert_jax.kernels.attention import AttentionMask, refuse_dropout
 
 _LANES = 128  # a block is a multiple of a TPU's vector registers
 _LONGEST_BLOCK = 512
@@ -27,19 +26,19 @@ def attend(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    allowed: Allowed | None,
+    mask: AttentionMask | None,
     rate: float,
     seed: jax.Array | None,
     *,
     place: Callable[[Kernel], Kernel] = lambda kernel: kernel,
     interpret: bool = False,
 ) -> jax.Array:
-    """Return attention weights · value; see `products.attend`.
+    """Return attention weights · value; see `attention.attend_plainly`.
 
     Padding sees padding here, where it sees real tokens there: nobody reads what comes of it.
 
     Args:
-        query, key, value, allowed, rate, seed: see `products.attend`.
+        query, key, value, mask, rate, seed: see `attention.attend_plainly`.
         place: spreads a function of query, key, value [B, L, N, H] and instance ids [B, L] over
             devices; a kernel, unlike all else, is not cut by XLA's partitioner.
         interpret: run the kernel without a TPU, slowly.
@@ -47,17 +46,17 @@ def attend(
     Raises:
         UserError: attention weights are to be dropped, or a mask that is not made of instance ids.
     """
-    drops_nothing("splash", rate, seed)
+    refuse_dropout("splash", rate, seed)
     rows, length = query.shape[:2]
-    if allowed is None:
+    if mask is None:
         ids = jnp.ones((rows, length), jnp.int32)
-    elif allowed.instance_ids is None:
+    elif mask.instance_ids is None:
         raise UserError(
             "got an attention_mask [B, L, L] with splash attention; expected [B, L], 0 at padding"
             " and equal where positions see each other, or einsum attention"
         )
     else:
-        ids = allowed.instance_ids
+        ids = mask.instance_ids
     kernel = functools.partial(_attend_within, interpret=interpret)
     return place(kernel)(query, key, value, ids)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bert_jax.model import fused_attention
-from bert_jax.model.allowed import within_instances
+from bert_jax.kernels import fused_attention
+from bert_jax.kernels.attention import within_instances
+from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.products import PLAIN
 from bert_jax.model.bert import Bert
-from bert_jax.model.products import PLAIN
 from tests.training.examples import tiny_config
 
 LENGTH = 64
@@ -35,7 +36,7 @@ def run(products, mask, dtype):
         intermediate_size=256,
         max_position_embeddings=LENGTH,
     )
-    model = Bert(config, nnx.Rngs(0), products=products, dtype=dtype)
+    model = Bert(config, nnx.Rngs(0), Compute(dtype=dtype, products=products))
     ids = jnp.arange(INSTANCES.size).reshape(INSTANCES.shape) % config.vocab_size
     real = (INSTANCES > 0)[..., None]
 

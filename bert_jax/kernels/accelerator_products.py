@@ -1,4 +1,4 @@
-"""The decoder with a backward pass that multiplies in the model's precision.
+"""The three products on a GPU or a TPU: a decoder that multiplies in the model's precision.
 
 The logits are fp32, and so is their gradient, P·V numbers a row. Left to automatic differentiation
 a bf16 model multiplies it in fp32, and the largest array of the step is written and read at twice
@@ -12,7 +12,9 @@ other; a CPU's is fp32 (`cpu_products.py`).
 import jax
 import jax.numpy as jnp
 
-from bert_jax.model import products
+from bert_jax.kernels import products
+from bert_jax.kernels.attention import attend
+from bert_jax.kernels.rematerialisation import recomputed
 
 
 @jax.custom_vjp
@@ -39,3 +41,6 @@ def _decode_backward(
 
 
 decode.defvjp(_decode_forward, _decode_backward)
+
+
+ACCELERATOR = products.Products(products.dense, attend, decode, between=recomputed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bert_jax.model.dropout import dropout, dropout_seed, keep_mask
+from bert_jax.kernels.dropout import dropout, dropout_seed, keep_mask
 
 SHAPE = (8, 4, 64, 64)
 N = 8 * 4 * 64 * 64

@@ -3,7 +3,7 @@
 jax takes cuDNN's kernel, which never keeps an array [B, N, L, L], only where it is asked for by
 name. It drops no attention weights, so a model that asks for that (`attention_probs_dropout_prob`
 above 0, as published) is refused while it trains; without dropout, and wherever nothing is dropped,
-results are those of `products.attend`.
+results are those of `attention.attend_plainly`.
 """
 
 from typing import Literal
@@ -11,8 +11,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bert_jax.model.allowed import Allowed
-from bert_jax.model.checks import drops_nothing
+from bert_jax.kernels.attention import AttentionMask, refuse_dropout
 
 Implementation = Literal["cudnn", "xla"]
 
@@ -21,31 +20,33 @@ def attend(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    allowed: Allowed | None,
+    mask: AttentionMask | None,
     rate: float,
     seed: jax.Array | None,
     *,
     implementation: Implementation = "xla",
 ) -> jax.Array:
-    """Return attention weights · value; see `products.attend`.
+    """Return attention weights · value; see `attention.attend_plainly`.
 
     A query that may look at nothing (padding) may give other numbers than there: nobody reads them.
 
     Args:
-        query, key, value, allowed, rate, seed: see there.
+        query, key, value, mask, rate, seed: see there.
         implementation: "cudnn" is for NVIDIA GPUs; what cuDNN has no kernel for (`has_kernel`) is
             computed by XLA all the same.
 
     Raises:
         UserError: attention weights are to be dropped.
     """
-    drops_nothing("fused", rate, seed)
-    mask = None if allowed is None else allowed.mask
+    refuse_dropout("fused", rate, seed)
+    allowed = None if mask is None else mask.allowed
     if implementation == "cudnn" and not has_kernel(query):
         implementation = "xla"
-    if implementation == "cudnn" and mask is not None:  # whose mask has all its rows
-        mask = jnp.broadcast_to(mask, (*mask.shape[:2], query.shape[1], query.shape[1]))
-    return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
+    if implementation == "cudnn" and allowed is not None:  # whose mask has all its rows
+        allowed = jnp.broadcast_to(allowed, (*allowed.shape[:2], query.shape[1], query.shape[1]))
+    return jax.nn.dot_product_attention(
+        query, key, value, mask=allowed, implementation=implementation
+    )
 
 
 def has_kernel(query: jax.Array) -> bool:

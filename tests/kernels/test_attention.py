@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_jax.model import einsum_attention
-from bert_jax.model.allowed import within_instances
-from bert_jax.model.backend import default_products, products_for
-from bert_jax.model.cpu_products import CPU
-from bert_jax.model.products import PLAIN
+from bert_jax.kernels.attention import attend, within_instances
+from bert_jax.kernels.compute import default_products, products_for
+from bert_jax.kernels.cpu_products import CPU
+from bert_jax.kernels.products import PLAIN
 
 B, L, N, H = 2, 7, 3, 4
 
@@ -43,7 +42,7 @@ def test_it_has_the_gradients_of_automatic_differentiation(seed, mask, drops):
     }[mask]  # fmt: skip
     rate, key = (0.4, jnp.array([seed, 1], jnp.uint32)) if drops else (0.0, None)
     arrays = states(jnp.float32, seed)
-    got = value_and_gradients(einsum_attention.attend, arrays, allowed, rate, key)
+    got = value_and_gradients(attend, arrays, allowed, rate, key)
     expected = value_and_gradients(PLAIN.attend, arrays, allowed, rate, key)
     np.testing.assert_array_equal(got[0], expected[0])
     for g, e in zip(got[1:], expected[1:], strict=True):
@@ -63,9 +62,7 @@ def products_with_weights(jaxpr):
     return found
 
 
-@pytest.mark.parametrize(
-    ("attend", "float32_too"), [(einsum_attention.attend, 0), (PLAIN.attend, 2)]
-)
+@pytest.mark.parametrize(("attend", "float32_too"), [(attend, 0), (PLAIN.attend, 2)])
 def test_a_bfloat16_model_multiplies_in_bfloat16(attend, float32_too):
     gradients = jax.make_jaxpr(lambda *a: value_and_gradients(attend, a, None, 0.0, None))
     found = products_with_weights(gradients(*states(jnp.bfloat16)).jaxpr)
@@ -78,5 +75,5 @@ def test_every_backend_has_it():
     assert products_for("cpu") is CPU
     assert products_for("gpu") is products_for("tpu")
     for backend in ("cpu", "gpu", "tpu"):
-        assert products_for(backend).attend is einsum_attention.attend
+        assert products_for(backend).attend is attend
     assert products_for("gpu").dense is PLAIN.dense

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.model import products, rounded_decoder
+from bert_jax.kernels import accelerator_products, products
 
 
 def gradients(decode, hidden, table, bias):
@@ -19,10 +19,10 @@ def test_logits_are_the_same_and_gradients_round_as_the_model_does(dtype, tolera
     hidden = jnp.asarray(draw.normal(size=(3, 4, 8)), dtype)
     table, bias = jnp.asarray(draw.normal(size=(11, 8)) / 3, "f4"), jnp.zeros(11)
     np.testing.assert_array_equal(
-        rounded_decoder.decode(hidden, table, bias), products.decode(hidden, table, bias)
+        accelerator_products.decode(hidden, table, bias), products.decode(hidden, table, bias)
     )
     for got, expected in zip(
-        gradients(rounded_decoder.decode, hidden, table, bias),
+        gradients(accelerator_products.decode, hidden, table, bias),
         gradients(products.decode, hidden, table, bias),
         strict=True,
     ):
@@ -34,7 +34,7 @@ def test_logits_are_the_same_and_gradients_round_as_the_model_does(dtype, tolera
 def test_no_product_of_a_bfloat16_models_backward_pass_is_fp32():
     hidden = jnp.ones((3, 4, 8), jnp.bfloat16)
     table, bias = jnp.ones((11, 8)), jnp.zeros(11)
-    jaxpr = jax.make_jaxpr(lambda *arrays: gradients(rounded_decoder.decode, *arrays))(
+    jaxpr = jax.make_jaxpr(lambda *arrays: gradients(accelerator_products.decode, *arrays))(
         hidden, table, bias
     )
     products_made = [line for line in str(jaxpr).splitlines() if "dot_general" in line]

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
-from bert_jax.model import fused_attention, splash_attention
-from bert_jax.model.allowed import Allowed
+from bert_jax.kernels import fused_attention, splash_attention
+from bert_jax.kernels.attention import AttentionMask
+from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.products import PLAIN
 from bert_jax.model.bert import Bert
-from bert_jax.model.products import PLAIN
 from tests.training.examples import tiny_config
 
 KERNELS = {
@@ -29,7 +30,7 @@ MASKS = {"all": None, "padded": INSTANCES > 0, "packed": INSTANCES}
 
 
 def outputs_and_gradient(products, instances, mask):
-    model = Bert(tiny_config(), nnx.Rngs(0), products=products)
+    model = Bert(tiny_config(), nnx.Rngs(0), Compute(products=products))
     ids = jnp.arange(instances.size).reshape(instances.shape) % model.config.vocab_size
     real = (instances > 0)[..., None]
 
@@ -61,7 +62,7 @@ def test_splash_takes_any_length_and_any_packing(length, seed):
     rng = np.random.default_rng(seed)
     query, key, value = (jnp.asarray(rng.normal(size=(2, length, 2, 8)), "f4") for _ in range(3))
     instances = jnp.asarray(rng.integers(1, 4, (2, length)))  # instances need not be contiguous
-    allowed = Allowed((instances[:, None, :, None] == instances[:, None, None, :]), instances)
+    allowed = AttentionMask((instances[:, None, :, None] == instances[:, None, None, :]), instances)
     got = splash_attention.attend(query, key, value, allowed, 0.0, None, interpret=True)
     expected = PLAIN.attend(query, key, value, allowed, 0.0, None)
     np.testing.assert_allclose(got, expected, atol=2e-6)
@@ -69,13 +70,13 @@ def test_splash_takes_any_length_and_any_packing(length, seed):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_it_refuses_to_drop_attention_weights(kernel):
-    model = Bert(tiny_config(), nnx.Rngs(0), products=KERNELS[kernel])
+    model = Bert(tiny_config(), nnx.Rngs(0), Compute(products=KERNELS[kernel]))
     said = rf"attention_probs_dropout_prob=0\.1 with {kernel} attention"
     with pytest.raises(UserError, match=said):
         model(jnp.ones((1, 4), int), rngs=nnx.Rngs(dropout=0))
 
 
 def test_splash_refuses_a_mask_that_no_instance_ids_describe():
-    model = Bert(tiny_config(), nnx.Rngs(0), products=KERNELS["splash"])
+    model = Bert(tiny_config(), nnx.Rngs(0), Compute(products=KERNELS["splash"]))
     with pytest.raises(UserError, match=r"an attention_mask \[B, L, L\] with splash attention"):
         model(jnp.ones((1, 4), int), None, jnp.tril(jnp.ones((1, 4, 4), bool)))

@@ -23,20 +23,11 @@ from flax import nnx
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
-from bert_jax.model.backend import default_products
-from bert_jax.model.bert import Bert, BertOutput
-from bert_jax.model.dropout import dropout, dropout_seed
-from bert_jax.model.layers import Dense
+from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.dropout import dropout, dropout_seed
+from bert_jax.model.bert import Bert, BertOutput, LogitsOutput, fields_of
+from bert_jax.model.encoder import Dense
 from bert_jax.model.pretrainable import Pretrainable
-from bert_jax.model.products import Products
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class ClassifierOutput(BertOutput):
-    """What a classifying model computed; shapes of `logits` are at each class."""
-
-    logits: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -54,23 +45,21 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
     Args:
         config: sizes and choices; `hidden_dropout_prob` is also the head's.
         rngs: where the initial parameters' randomness comes from.
-        labels: C, how many classes.
-        scan_layers, dtype, products: as for `Bert`.
+        compute: how to compute; None is `Compute()`.
+        num_labels: C, how many classes.
     """
 
     def __init__(
         self,
         config: BertConfig,
         rngs: nnx.Rngs,
+        compute: Compute | None = None,
         *,
-        labels: int = 2,
-        scan_layers: bool = False,
-        dtype: Any = jnp.float32,
-        products: Products | None = None,
+        num_labels: int = 2,
     ):
-        products = products or default_products()
-        self.bert = Bert(config, rngs, scan_layers=scan_layers, dtype=dtype, products=products)
-        self.classifier = _head(config, _counted(labels), rngs, products)
+        compute = compute or Compute()
+        self.bert = Bert(config, rngs, compute)
+        self.classifier = _head(config, _counted(num_labels), rngs, compute)
         self.rate = config.hidden_dropout_prob
 
     def __call__(
@@ -83,7 +72,7 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
         *,
         rngs: nnx.Rngs | None = None,
         **wanted: bool,
-    ) -> ClassifierOutput:
+    ) -> LogitsOutput:
         """Score the classes: `logits` [B, C], or [B, I, C] with cls_positions.
 
         Args and errors as for `Bert`; `wanted` are its `output_…` switches.
@@ -93,28 +82,25 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
             **wanted,
         )  # fmt: skip
         pooled = _dropped(output.pooler_output, self.rate, rngs)
-        return ClassifierOutput(**_fields(output), logits=self.classifier(pooled))
+        return LogitsOutput(**fields_of(output), logits=self.classifier(pooled))
 
 
 class BertForMultipleChoice(nnx.Module, Pretrainable):
     """One score a choice; the question stands in segment 0 of every choice's row.
 
     Args:
-        config, rngs, scan_layers, dtype, products: as for `BertForSequenceClassification`.
+        config, rngs, compute: as for `BertForSequenceClassification`.
     """
 
     def __init__(
         self,
         config: BertConfig,
         rngs: nnx.Rngs,
-        *,
-        scan_layers: bool = False,
-        dtype: Any = jnp.float32,
-        products: Products | None = None,
+        compute: Compute | None = None,
     ):
-        products = products or default_products()
-        self.bert = Bert(config, rngs, scan_layers=scan_layers, dtype=dtype, products=products)
-        self.classifier = _head(config, 1, rngs, products)
+        compute = compute or Compute()
+        self.bert = Bert(config, rngs, compute)
+        self.classifier = _head(config, 1, rngs, compute)
         self.rate = config.hidden_dropout_prob
 
     def __call__(
@@ -125,7 +111,7 @@ class BertForMultipleChoice(nnx.Module, Pretrainable):
         *,
         rngs: nnx.Rngs | None = None,
         **wanted: bool,
-    ) -> ClassifierOutput:
+    ) -> LogitsOutput:
         """Score the choices: `logits` [B, choices].
 
             input_ids [B, 2, L]           rows of the encoder        logits
@@ -154,32 +140,27 @@ class BertForMultipleChoice(nnx.Module, Pretrainable):
         )
         pooled = _dropped(output.pooler_output, self.rate, rngs)
         logits = self.classifier(pooled).reshape(shape[:2])
-        return ClassifierOutput(**_fields(output), logits=logits)
+        return LogitsOutput(**fields_of(output), logits=logits)
 
 
 class BertForTokenClassification(nnx.Module, Pretrainable):
     """One score a class at every position: tagging. Has no pooler.
 
     Args:
-        config, rngs, labels, scan_layers, dtype, products: as for
-            `BertForSequenceClassification`.
+        config, rngs, compute, num_labels: as for `BertForSequenceClassification`.
     """
 
     def __init__(
         self,
         config: BertConfig,
         rngs: nnx.Rngs,
+        compute: Compute | None = None,
         *,
-        labels: int = 2,
-        scan_layers: bool = False,
-        dtype: Any = jnp.float32,
-        products: Products | None = None,
+        num_labels: int = 2,
     ):
-        products = products or default_products()
-        self.bert = Bert(
-            config, rngs, scan_layers=scan_layers, dtype=dtype, products=products, pooler=False
-        )
-        self.classifier = _head(config, _counted(labels), rngs, products)
+        compute = compute or Compute()
+        self.bert = Bert(config, rngs, compute, pooler=False)
+        self.classifier = _head(config, _counted(num_labels), rngs, compute)
         self.rate = config.hidden_dropout_prob
 
     def __call__(
@@ -191,7 +172,7 @@ class BertForTokenClassification(nnx.Module, Pretrainable):
         *,
         rngs: nnx.Rngs | None = None,
         **wanted: bool,
-    ) -> ClassifierOutput:
+    ) -> LogitsOutput:
         """Score the classes of every position: `logits` [B, L, C].
 
         Args and errors as for `Bert`; `wanted` are its `output_…` switches.
@@ -200,30 +181,25 @@ class BertForTokenClassification(nnx.Module, Pretrainable):
             input_ids, token_type_ids, attention_mask, position_ids, rngs=rngs, **wanted
         )
         hidden = _dropped(output.last_hidden_state, self.rate, rngs)
-        return ClassifierOutput(**_fields(output), logits=self.classifier(hidden))
+        return LogitsOutput(**fields_of(output), logits=self.classifier(hidden))
 
 
 class BertForQuestionAnswering(nnx.Module, Pretrainable):
     """How well each position begins, and how well it ends, the answer. Has no pooler.
 
     Args:
-        config, rngs, scan_layers, dtype, products: as for `Bert`.
+        config, rngs, compute: as for `Bert`.
     """
 
     def __init__(
         self,
         config: BertConfig,
         rngs: nnx.Rngs,
-        *,
-        scan_layers: bool = False,
-        dtype: Any = jnp.float32,
-        products: Products | None = None,
+        compute: Compute | None = None,
     ):
-        products = products or default_products()
-        self.bert = Bert(
-            config, rngs, scan_layers=scan_layers, dtype=dtype, products=products, pooler=False
-        )
-        self.qa_outputs = _head(config, 2, rngs, products)
+        compute = compute or Compute()
+        self.bert = Bert(config, rngs, compute, pooler=False)
+        self.qa_outputs = _head(config, 2, rngs, compute)
 
     def __call__(
         self,
@@ -244,28 +220,26 @@ class BertForQuestionAnswering(nnx.Module, Pretrainable):
         )
         scores = self.qa_outputs(output.last_hidden_state.astype(jnp.float32))
         return QuestionAnsweringOutput(
-            **_fields(output), start_logits=scores[..., 0], end_logits=scores[..., 1]
+            **fields_of(output), start_logits=scores[..., 0], end_logits=scores[..., 1]
         )
 
 
-def _head(config: BertConfig, labels: int, rngs: nnx.Rngs, products: Products) -> Dense:
+def _head(config: BertConfig, scores: int, rngs: nnx.Rngs, compute: Compute) -> Dense:
     return Dense(
-        config.hidden_size, labels, config.initializer_range, rngs=rngs, products=products,
+        config.hidden_size, scores, config.initializer_range, rngs=rngs, compute=compute,
         draw=jax.nn.initializers.normal,
     )  # fmt: skip
 
 
-def _counted(labels: int) -> int:
-    if not isinstance(labels, int) or labels < 1:
-        raise UserError(f"got labels={labels!r}; expected how many classes there are, at least 1")
-    return labels
+def _counted(num_labels: int) -> int:
+    if not isinstance(num_labels, int) or num_labels < 1:
+        raise UserError(
+            f"got num_labels={num_labels!r}; expected how many classes there are, at least 1"
+        )
+    return num_labels
 
 
 def _dropped(x: jax.Array | None, rate: float, rngs: nnx.Rngs | None) -> jax.Array:
     """What the head sees in training: some elements of x dropped; fp32, so that logits are."""
     assert x is not None  # only models that have a pooler ask for its output
     return dropout(x.astype(jnp.float32), rate, dropout_seed(rngs, rate))
-
-
-def _fields(output: BertOutput) -> dict[str, Any]:
-    return {field.name: getattr(output, field.name) for field in dataclasses.fields(BertOutput)}

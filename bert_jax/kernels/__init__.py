@@ -1,0 +1,1 @@
+"""Kernels: how products, attention and dropout are computed; arrays in, arrays out."""
