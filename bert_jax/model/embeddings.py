@@ -147,16 +147,16 @@ class Embeddings(nnx.Module):
     Args:
         config: sizes, dropout rate, LayerNorm epsilon.
         rngs: where the tables' randomness comes from.
-        compute: how to compute; the output has its dtype.
+        compute: how to compute; the output has its dtype, float32 if None.
     """
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute | None = None):
         self.token = TokenEmbedding(config, rngs)
         self.segment = SegmentEmbedding(config, rngs)
         self.position = PositionEmbedding(config, rngs)
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.rate = config.hidden_dropout_prob
-        self.dtype = compute.dtype
+        self.dtype = (compute or Compute()).dtype
 
     def __call__(
         self,

@@ -6,8 +6,10 @@ from flax import nnx
 
 from bert_jax import (
     Bert,
+    BertForMaskedLM,
     BertForMultipleChoice,
-    BertForPretraining,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -23,17 +25,15 @@ LABELLED = ("BertForSequenceClassification", "BertForTokenClassification")
 # Which class of ours reads a checkpoint of a class of Hugging Face's.
 CLASSES = {
     "BertModel": Bert,
-    "BertForPreTraining": BertForPretraining,
-    "BertForMaskedLM": BertForPretraining,
-    "BertForNextSentencePrediction": BertForPretraining,
+    "BertForPreTraining": BertForPreTraining,
+    "BertForMaskedLM": BertForMaskedLM,
+    "BertForNextSentencePrediction": BertForNextSentencePrediction,
     "BertForSequenceClassification": BertForSequenceClassification,
     "BertForMultipleChoice": BertForMultipleChoice,
     "BertForTokenClassification": BertForTokenClassification,
     "BertForQuestionAnswering": BertForQuestionAnswering,
 }
-ARCHITECTURES = [
-    name for name in CLASSES if name not in ("BertForMaskedLM", "BertForNextSentencePrediction")
-]
+ARCHITECTURES = list(CLASSES)
 
 
 def config(**changes):

@@ -20,7 +20,7 @@ GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "huggingface.npz")
 def write_model(directory, case, head):
     """A Hugging Face directory whose weights follow the golden rule."""
     config = BertConfig(**rule.CASES[case])
-    options = {"labels": rule.HEADS[head]} if head in LABELLED else {}
+    options = {"num_labels": rule.HEADS[head]} if head in LABELLED else {}
     model = CLASSES[head](config, nnx.Rngs(0), **options)
     arrays, _ = named_arrays(pretrained_from(model).params, config, "huggingface")
     ruled = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.kernels.compute import Compute
+from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
 from tests.training.examples import batches, tiny_config
@@ -73,7 +73,9 @@ def test_microbatches_give_the_gradient_of_the_whole_batch():
 def test_scanned_layers_train_as_unrolled_ones():
     config = tiny_config(num_hidden_layers=2)
     plain, history = run_steps(pretrainer(config=config), 2)
-    scanned, scanned_history = run_steps(pretrainer(config=config, compute=Compute(scan_layers=True)), 2)
+    scanned, scanned_history = run_steps(
+        pretrainer(config=config, compute=Compute(scan_layers=True)), 2
+    )
     assert jax.tree.structure(plain) == jax.tree.structure(scanned)
     for a, b in zip(history, scanned_history, strict=True):
         for name in a:
