@@ -1,0 +1,11 @@
+from .attention import AttentionMask as AttentionMask
+from .attention import attention_weights as attention_weights
+from .attention import within_instances as within_instances
+from .compute import Compute as Compute
+from .compute import default_products as default_products
+from .compute import products_for as products_for
+from .products import PLAIN as PLAIN
+from .products import Products as Products
+from .rematerialisation import keep_everything as keep_everything
+from .rematerialisation import keep_inputs as keep_inputs
+from .rematerialisation import keep_products as keep_products
