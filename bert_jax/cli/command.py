@@ -112,7 +112,7 @@ def with_flags(message: str, flag_of: Mapping[str, str]) -> str:
 
 _QUOTED_OR_NAMED = re.compile(
     r"""(?<!\w)(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)(?!\w)"""  # a value's repr
-    r"""|(?<![\w./-])(?P<assigned>[a-z]\w*)=(?!=)"""
+    r"""|(?<![\w.=/-])(?P<assigned>[a-z]\w*)=(?!=)"""
     r"""|`(?P<named>[a-z]\w*)`"""
 )
 

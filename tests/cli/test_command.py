@@ -51,7 +51,7 @@ def test_arguments_are_named_as_flags_where_the_command_has_them_and_values_stay
         "got data_dir='a'; `data_dir` or `other`": "got --corpus='a'; --corpus or `other`",
         "got 'it\\'s steps=4'; expected steps=5": "got 'it\\'s steps=4'; expected --steps=5",
         "the runs' steps=1 aren't \"`steps`\"": "the runs' --steps=1 aren't \"`steps`\"",
-        "got --steps=1, a.steps=2, /x/steps=3, steps == 4": None,
+        "got --steps=1, a.steps=2, /x/steps=3, --grid=steps=4, steps == 5": None,
     }.items():
         assert with_flags(message, flag_of) == (shown or message)
 

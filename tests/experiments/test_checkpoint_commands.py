@@ -99,7 +99,7 @@ MISTAKES = [
     ("extract_features", ["--layers=9"], "got layer 9; expected 0 (the input representation) to 2"),
     ("extract_features", ["--pooling=max"], "flag --pooling=max"),
     ("extract_features", ["--pooling=pooler", "--layers=0"], "expected the last layer, 2, alone"),
-    ("extract_features", ["--max_length=17"], "got max_length=17; expected 2 to 16"),
+    ("extract_features", ["--max_length=17"], "got --max_length=17; expected 2 to 16"),
     ("extract_features", ["--batch_size=0"], "flag --batch_size=0"),
     ("extract_features", ["--dtype=int8"], "flag --dtype=int8"),
     ("extract_features", ["lines.txt"], "got 'lines.txt' beside the flags"),

@@ -91,7 +91,7 @@ MISTAKES = {
     "--model=huge": "got --model=huge; expected a config.json or one of tiny",
     "--vocab_size=0": "flag --vocab_size=0: 0 is not a positive integer",
     "--length=600": "got --length=600; expected at most the model's 512 positions",
-    "--batch_size=3": "got batch_size=3; expected a multiple of 4",
+    "--batch_size=3": "got --batch_size=3; expected a multiple of 4",
     "--pack=0": "flag --pack=0: 0 is not a positive integer",
     "--mesh=data:3": "got mesh data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
     "--accumulate=0": "flag --accumulate=0: 0 is not a positive integer",
