@@ -12,7 +12,16 @@ _ROOT = Path(bert_jax.__file__).parents[1]
 _TOPS = ("bert_jax", "experiments", "launch")
 
 # Each room may import those before it, and itself. Modules beside the packages are the base.
-_BASE = {"errors", "config", "parameters", "progress", "statistics", "version", "whole_file"}
+_BASE = {
+    "errors",
+    "config",
+    "parameters",
+    "pretrained_paths",
+    "progress",
+    "statistics",
+    "version",
+    "whole_file",
+}
 _BELOW: dict[str, set[str]] = {}
 _BELOW["text"] = _BASE
 _BELOW["data"] = _BASE | {"text"}

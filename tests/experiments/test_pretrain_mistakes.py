@@ -66,7 +66,7 @@ CASES = {
     "--init_embeddings=short.npz": "got a position table of 64 rows for a model that has 512",
     "--init_embeddings=nameless.npz": "tables without a vocabulary; expected ones that say which",
     "--init_embeddings=fits.npz --vocab=other.txt": "that does not belong to the embedding tables",
-    "--init_embeddings=fits.npz --vocab=fits.txt --lowercase=false": "with lowercase=False for",
+    "--init_embeddings=fits.npz --vocab=fits.txt --lowercase=false": "with --lowercase=False for",
     "--init_embeddings=fits.npz --lowercase=false": "got --lowercase=False, but the vocabulary of",
     "--init_embeddings=fits.npz --init_parts=words": "got --init_parts=words; expected some of",
     "--init_embeddings=short.npz --init_parts=position": "got a position table of 64 rows",
