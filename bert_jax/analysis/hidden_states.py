@@ -11,6 +11,7 @@ from flax import nnx
 
 from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement, distinct_texts
 from bert_jax.config import BertConfig
+from bert_jax.data.row_layout import lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.kernels.attention import within_instances
 from bert_jax.kernels.compute import Compute
 from bert_jax.model.embeddings import Embeddings
@@ -19,7 +20,7 @@ from bert_jax.parameters import Parameters, abstract_params, merge_model
 from bert_jax.text.encoding import Encoding
 from bert_jax.text.tokenizer import Tokenizer
 
-_BATCH_TOKENS = 4096
+_BATCH_ROWS = 32
 
 
 class HiddenStates:
@@ -74,33 +75,23 @@ def text_states(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pool every text in two ways: its first state, at [CLS], and the mean of all its states.
 
-    Texts are sorted by length and padded to a power of two, so that few shapes are compiled.
+    Texts are sorted by length and padded to few lengths, none beyond the model's own.
 
     Yields:
         Numbers [n] into the texts, and their states [layers + 1, n, 2, D].
     """
-    order = np.argsort([len(text.ids) for text in texts], kind="stable")
-    start = 0
-    while start < len(order):
-        length = _power_of_two(len(texts[order[start]].ids))
-        rows = max(1, _BATCH_TOKENS // length)
-        stop = start
-        while stop < len(order) and stop < start + rows and len(texts[order[stop]].ids) <= length:
-            stop += 1
-        chosen = order[start:stop]
-        ids, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)
-        for row, number in enumerate(chosen):
-            lengths[row] = len(texts[number].ids)
-            ids[row, : lengths[row]] = texts[number].ids
-        weights = np.zeros((rows, 2, length), np.float32)
+    sequences = sequences_of(texts)
+    lengths = row_lengths(hidden.config.max_position_embeddings)
+    for rows in sorted_rows(sequences, _BATCH_ROWS, lengths):
+        batch = lay_out(sequences, rows, hidden.config.pad_token_id)
+        real = batch["instance_ids"] > 0
+        real[len(rows.texts) :, 0] = True  # a row of padding, whose states nobody reads
+        count = real.sum(axis=1)
+        weights = np.zeros((_BATCH_ROWS, 2, rows.length), np.float32)
         weights[:, 0, 0] = 1
-        weights[:, 1] = (np.arange(length) < lengths[:, None]) / lengths[:, None]
-        yield chosen, hidden.pooled(ids, weights, lengths)[:, : len(chosen)]
-        start = stop
-
-
-def _power_of_two(length: int) -> int:
-    return max(16, 1 << (length - 1).bit_length())
+        weights[:, 1] = real / count[:, None]
+        states = hidden.pooled(batch["input_ids"], weights, count)
+        yield rows.texts, states[:, : len(rows.texts)]
 
 
 POOLINGS = ("cls", "mean")

@@ -19,12 +19,12 @@ PIECES = [
 ]  # fmt: skip
 
 
-def checkpoint(seed: int) -> Pretrained:
+def checkpoint(seed: int, positions: int = 32) -> Pretrained:
     """A model whose animals lie together, and whose colours do."""
     tokenizer = Tokenizer(PIECES)
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=32,
+        intermediate_size=16, max_position_embeddings=positions,
     )  # fmt: skip
     params = jax.tree.map(np.array, split_model(Bert(config, nnx.Rngs(seed)))[1])
     table = params["embeddings"]["token"]["table"]

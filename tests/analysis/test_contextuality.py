@@ -90,6 +90,25 @@ def test_texts_of_any_length_are_pooled_as_if_alone(model, hidden):
     assert sorted(seen) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("positions", [20, 24, 100])
+def test_texts_and_words_are_read_up_to_the_models_own_length(positions):
+    model = Bert(CONFIG.replace(max_position_embeddings=positions), nnx.Rngs(0))
+    hidden = HiddenStates(model.config, split_model(model)[1])
+    pieces = [A + i % 6 for i in range(3 * positions)]
+    texts = [TOKENIZER.encode(" ".join("abcdef" * positions), max_length=n) for n in (positions, 5)]
+    for numbers, states in text_states(hidden, texts):
+        for number, pooled in zip(numbers, states.transpose(1, 2, 0, 3), strict=True):
+            wanted = states_of(model, texts[number].ids)
+            np.testing.assert_allclose(pooled, [wanted[:, 0], wanted.mean(axis=1)], atol=1e-5)
+    found = found_in([pieces], [[D]], length=positions, most=1)
+    means = mean_states(hidden, found, words=1)
+    row, at = found.rows[0], found.starts[0]
+    assert found.lengths[0] == positions and row[at] == D
+    np.testing.assert_allclose(means[:, 0], states_of(model, row.tolist())[:, at], atol=1e-5)
+    pairs = ScoredPairs("p", ("a b " * positions, "a", "c"), ("b", "f", "d"), np.arange(3.0))
+    assert len(sentence_agreement(hidden, TOKENIZER, pairs)["mean"]) == 3
+
+
 def test_sentences_are_scored_at_every_layer(hidden):
     pairs = ScoredPairs("p", ("a b", "a", "c d"), ("a b", "f e d", "d"), np.array([5.0, 1, 3]))
     found = sentence_agreement(hidden, TOKENIZER, pairs)
