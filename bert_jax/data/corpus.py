@@ -11,19 +11,27 @@ A corpus is one folder, which `tfds.builder_from_directory` and `tfds.data_sourc
 """
 
 import json
+import os
+import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from bert_jax.data.beam_corpus import write_with_beam
 from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.doctor import CorpusReport, Doctor
 from bert_jax.data.document import Document
 from bert_jax.data.documents import ArraysWriter, Documents, write_arrays
+from bert_jax.data.passages import cut_passages, key_of, split_by_passages
 from bert_jax.data.records import (
     RecordWriter,
     Shard,
@@ -104,7 +112,9 @@ class Corpus:
     def _documents(self, split: str) -> Documents:
         folder = self.data_dir / "arrays" / split
         if not folder.is_dir():  # someone copied the dataset alone
-            write_arrays(read_records(self.data_dir, split), folder, self.tokenizer.vocab_size)
+            records = read_records(self.data_dir, split)
+            arrays = ((pieces, lengths) for _, pieces, lengths in records)
+            write_arrays(arrays, folder, self.tokenizer.vocab_size)
         return Documents.load(folder)
 
 
@@ -136,7 +146,9 @@ def build_corpus(
         tokenizer: makes the pieces; its vocabulary is stored with them.
         data_dir: the folder to make.
         heldout_fraction: about this share of the documents is held out. Which, is decided by a
-            hash of a document's text, so a copy never lands on the other side.
+            hash of a document's text, so a copy never lands on the other side. Where that leaves
+            fewer than two documents on a side, passages of all are held out instead
+            (`passages.py`).
         workers: processes that tokenise.
         drop_duplicates: whether documents whose text came before are left out.
         drop_duplicate_lines: whether lines that came before, in any document, are left out.
@@ -145,8 +157,8 @@ def build_corpus(
 
     Raises:
         UserError: `data_dir` holds something else, or a corpus of another input, vocabulary or
-            other settings; it cannot be written; or the input has too little text: no documents,
-            or just one where some are to be held out.
+            other settings; it cannot be written; or the input has too little text: none, or a
+            sentence or two where some are to be held out.
     """
     data_dir = Path(data_dir)
     if not 0 <= heldout_fraction < 1:
@@ -171,8 +183,7 @@ def build_corpus(
             "is empty or not there yet"
         )
     with whole_folder(data_dir) as partial:
-        for split in SPLITS:
-            (partial / "arrays" / split).mkdir(parents=True)
+        _make_arrays(partial)
         start = time.perf_counter()
         doctor = Doctor()
         if beam is None:
@@ -184,8 +195,11 @@ def build_corpus(
             shards = write_with_beam(
                 beam, documents, tokenizer, selection, doctor, progress, partial, SPLITS
             )
-        _check_enough(doctor, heldout_fraction)
         write_metadata(partial, shards)
+        if heldout_fraction and _too_few(doctor):
+            shards = _hold_out_passages(partial, tokenizer, heldout_fraction, doctor) or shards
+            write_metadata(partial, shards)
+        _check_enough(doctor, heldout_fraction)
         tokenizer.save(partial / "vocab.txt")
         disk = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         report = doctor.report(disk, time.perf_counter() - start)
@@ -196,6 +210,11 @@ def build_corpus(
         }
         (partial / "corpus.json").write_text(json.dumps(content, indent=2) + "\n")
     return report
+
+
+def _make_arrays(folder: Path) -> None:
+    for split in SPLITS:
+        (folder / "arrays" / split).mkdir(parents=True)
 
 
 def _write(
@@ -213,6 +232,48 @@ def _write(
             records.write(split, document)
             arrays[split].write(document.pieces, document.sentence_lengths)
     return records.shards
+
+
+def _too_few(doctor: Doctor) -> bool:
+    # Two a side, so that a next-sentence pair can take its second part from another.
+    train, heldout = (doctor.splits[split].documents for split in SPLITS)
+    return train + heldout > 0 and min(train, heldout) < 2
+
+
+def _hold_out_passages(
+    folder: Path, tokenizer: Tokenizer, heldout_fraction: float, doctor: Doctor
+) -> dict[str, list[Shard]] | None:
+    """Write the documents of a folder anew, split by passages; None where they are too short."""
+    written = [Documents.load(folder / "arrays" / split) for split in SPLITS]
+    least = 2 if sum(documents.num_documents for documents in written) == 1 else 1
+    cuts = []
+    for documents in written:
+        for number in range(documents.num_documents):
+            first, end = documents.document_starts[number : number + 2]
+            starts = documents.sentence_starts[first : end + 1]
+            key = key_of(documents.pieces[starts[0] : starts[-1]])
+            cuts.append(cut_passages(np.diff(starts), heldout_fraction, least, key))
+    sides = Counter(split for runs in cuts for split, _, _ in runs)
+    if min(sides["train"], sides["heldout"]) < 2:
+        return None
+    doctor.forget_kept()
+    doctor.by_passages = True
+
+    def seen() -> Iterator[tuple[str, TokenisedDocument]]:
+        records = chain.from_iterable(read_records(folder, split) for split in SPLITS)
+        for split, document in split_by_passages(records, cuts, tokenizer.unk_id):
+            doctor.see_kept(split, document.sentence_lengths, document.unknown)
+            yield split, document
+
+    with TemporaryDirectory(dir=folder) as anew:
+        _make_arrays(Path(anew))
+        shards = _write(seen(), tokenizer, Path(anew))
+        for old in folder.glob("*.array_record*"):
+            old.unlink()
+        shutil.rmtree(folder / "arrays")
+        for made in Path(anew).iterdir():
+            os.rename(made, folder / made.name)
+    return shards
 
 
 def _already_built(data_dir: Path, settings: dict[str, Any]) -> CorpusReport:
@@ -235,6 +296,6 @@ def _check_enough(doctor: Doctor, heldout_fraction: float) -> None:
     if heldout_fraction and not (train and heldout):
         raise UserError(
             f"got {documents} document{'s' if documents > 1 else ''}, all in one split; expected "
-            "at least two different ones, to train on and to hold out; if the input holds many in "
-            "one file, say how they are parted (blocks, sentences or jsonl)"
+            "at least two different ones, or more sentences, to train on and to hold out; if the "
+            "input holds many in one file, say how they are parted (blocks, sentences or jsonl)"
         )

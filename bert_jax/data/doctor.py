@@ -45,6 +45,8 @@ class CorpusReport:
         disk_bytes: of everything under the corpus' folder.
         seconds: to build it.
         splits: the same counts for "train" and "heldout".
+        by_passages: whether passages are held out, for want of documents; each is one, and so is
+            what is left between two.
     """
 
     documents: int
@@ -66,6 +68,7 @@ class CorpusReport:
     disk_bytes: int
     seconds: float
     splits: dict[str, SplitReport]
+    by_passages: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON holds it."""
@@ -97,7 +100,8 @@ class CorpusReport:
             f"in {self.bad_utf8_documents:,} documents",
         }
         for name, split in self.splits.items():
-            rows[name] = f"{split.documents:,} documents, {split.pieces:,} pieces"
+            unit = "passages" if self.by_passages else "documents"
+            rows[name] = f"{split.documents:,} {unit}, {split.pieces:,} pieces"
         for length, instances in self.expected_instances.items():
             rows[f"instances at {length}"] = f"about {instances:,} an epoch"
         rows["disk"] = f"{self.disk_bytes / 1e6:,.1f} MB"
@@ -135,10 +139,18 @@ class Doctor:
     characters: int = 0
     bad_utf8_bytes: int = 0
     bad_utf8_documents: int = 0
-    splits: dict[str, _Counts] = field(
-        default_factory=lambda: {"train": _Counts(), "heldout": _Counts()}
-    )
-    instances: dict[int, float] = field(default_factory=lambda: dict.fromkeys(REPORT_LENGTHS, 0.0))
+    by_passages: bool = False
+    splits: dict[str, _Counts] = field(init=False)
+    instances: dict[int, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.forget_kept()
+
+    def forget_kept(self) -> None:
+        """Begin anew to count what goes into the splits."""
+        self.splits = {"train": _Counts(), "heldout": _Counts()}
+        self.instances = dict.fromkeys(REPORT_LENGTHS, 0.0)
+        self.one_sentence_documents = self.longest_sentence = 0
 
     def see_lines(self, hashes: np.ndarray) -> None:
         """Count the lines of any number of documents by their hashes, uint64 [l]."""
@@ -186,6 +198,7 @@ class Doctor:
             disk_bytes=disk_bytes,
             seconds=seconds,
             splits={name: split.report() for name, split in self.splits.items()},
+            by_passages=self.by_passages,
         )
 
 

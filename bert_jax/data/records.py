@@ -171,12 +171,12 @@ def _tfds() -> Any:
     return tensorflow_datasets
 
 
-def read_records(folder: str | Path, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (pieces [n], sentence lengths [s]), both int32, of a split's documents, in order."""
+def read_records(folder: str | Path, split: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield (name, pieces [n], sentence lengths [s]) of a split's documents, in order; int32."""
     builder = _tfds().builder_from_directory(folder)
     if not builder.info.splits[split].num_examples:
         return
     records = builder.as_data_source(split=split)
     for number in range(len(records)):
         record = records[number]
-        yield record["pieces"], record["sentence_lengths"]
+        yield record["name"].decode(), record["pieces"], record["sentence_lengths"]
