@@ -18,6 +18,7 @@ from .convert.pretrained import load_pretrained as load_pretrained
 from .data.corpus import Corpus as Corpus
 from .data.corpus import build_corpus as build_corpus
 from .data.loader import Batches as Batches
+from .data.sources import open_source as open_source
 from .errors import UserError as UserError
 from .inference.features import FeatureExtractor as FeatureExtractor
 from .inference.fill_mask import MaskFiller as MaskFiller
@@ -43,4 +44,8 @@ from .tables.storage import save_tables as save_tables
 from .text.tokenizer import Tokenizer as Tokenizer
 from .text.word_counts import count_words as count_words
 from .text.wordpiece_learner import learn_vocabulary as learn_vocabulary
+from .training.callbacks import Callback as Callback
+from .training.pretraining import PretrainingResult as PretrainingResult
+from .training.pretraining import pretrain as pretrain
+from .training.pretraining_settings import PretrainingSettings as PretrainingSettings
 from .version import __version__ as __version__

@@ -46,12 +46,12 @@ from rich.table import Table
 
 from bert_jax.analysis.probes import ProbeResult, linear_probe
 from bert_jax.cli import command
-from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
+from bert_jax.data.preparation import prepare_corpus
 from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPretraining
@@ -63,10 +63,10 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
 from bert_jax.training.steps import create_eval_step, create_train_step
+from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json
 
 from .ablated_parts import VARIANTS, Variant
-from .corpus_preparation import prepare_corpus
 from .interval_plot import Interval, interval_plot
 
 FLAGS = flags.FLAGS

@@ -38,10 +38,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.cli import command
-from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, Phase, RowSettings
+from bert_jax.data.preparation import prepare_corpus
 from bert_jax.errors import UserError
 from bert_jax.parameters import token_table
 from bert_jax.progress import ProgressBar
@@ -59,9 +59,9 @@ from bert_jax.training.update_audit import (
     LABEL_SEEN,
     LABEL_UNSEEN,
 )
+from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json
 
-from .corpus_preparation import prepare_corpus
 from .line_plot import line_plot
 
 FLAGS = flags.FLAGS

@@ -42,17 +42,16 @@ from typing import Any, cast
 from absl import flags
 
 from bert_jax.cli import command
-from bert_jax.data.beam_run import BeamRun
+from bert_jax.data.beam_run import BeamRun, open_beam
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.doctor import CorpusReport
+from bert_jax.data.preparation import learn_from
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format
 from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings
 from bert_jax.whole_file import write_json
-
-from .corpus_preparation import learn_from, open_beam
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
 _VOCAB = flags.DEFINE_string("vocab", None, "A vocab.txt; by default a vocabulary is learned.")

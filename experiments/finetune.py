@@ -35,7 +35,6 @@ from absl import flags
 from jax.sharding import Mesh
 
 from bert_jax.cli import command
-from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
@@ -49,6 +48,7 @@ from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.preemption import StopRequest
 from bert_jax.training.sharding import create_mesh, parse_mesh
+from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json, write_json_lines
 
 from .finetune_report import write_report

@@ -27,8 +27,9 @@ from bert_jax.analysis.inspection.inspect import Questions, inspect_embeddings
 from bert_jax.analysis.similarity import read_scored_pairs
 from bert_jax.analysis.words import read_word_groups
 from bert_jax.cli import command
-from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.errors import UserError
+from bert_jax.memory import peak_rss_bytes
+from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -96,7 +97,7 @@ def main() -> None:
         "report": str(workdir / "report.html"),
         "report_bytes": (workdir / "report.html").stat().st_size,
         "seconds": time.perf_counter() - began,
-        "peak_rss_bytes": command.peak_rss_bytes(),
+        "peak_rss_bytes": peak_rss_bytes(),
     }
     write_json(workdir / "result.json", result)
     write_json(workdir / "config.json", settings)  # those of the newest report

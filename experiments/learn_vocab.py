@@ -30,8 +30,9 @@ from typing import cast
 from absl import flags
 
 from bert_jax.cli import command
-from bert_jax.data.beam_run import BeamRun
+from bert_jax.data.beam_run import BeamRun, open_beam
 from bert_jax.data.found_files import find_files
+from bert_jax.data.preparation import count_with_beam, texts_of
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format, is_plain_text
 from bert_jax.errors import UserError
@@ -45,7 +46,6 @@ from bert_jax.text.word_counts import (
 from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
 from bert_jax.whole_file import write_text
 
-from .corpus_preparation import count_with_beam, open_beam, texts_of
 from .gain_plot import gain_plot
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")

@@ -39,11 +39,11 @@ from rich.table import Table
 from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.analysis.vocabulary import piece_characters, vocabulary_fit
 from bert_jax.cli import command
-from bert_jax.cli.workdir import prepared_workdir
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
+from bert_jax.data.preparation import prepare_corpus, texts_of
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
 from bert_jax.progress import ProgressBar
@@ -56,9 +56,9 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.update_audit import INPUT, updates_per_row
+from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json
 
-from .corpus_preparation import prepare_corpus, texts_of
 from .line_plot import line_plot, stacked
 
 FLAGS = flags.FLAGS

@@ -15,9 +15,11 @@ _TOPS = ("bert_jax", "experiments", "launch")
 _BASE = {
     "errors",
     "config",
+    "memory",
     "parameters",
     "pretrained_paths",
     "progress",
+    "settings",
     "statistics",
     "version",
     "whole_file",

@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import select
 import sys
 import textwrap
@@ -154,9 +153,3 @@ def whole_numbers(flag: str, texts: Sequence[str], least: int) -> list[int]:
             " once, with commas between"
         )
     return numbers
-
-
-def peak_rss_bytes() -> int:
-    """The most memory this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -16,6 +16,8 @@ from .masking import default_max_predictions as default_max_predictions
 from .packing import PackedInstances as PackedInstances
 from .packing import pack_instances as pack_instances
 from .prefetch import Prefetched as Prefetched
+from .preparation import prepare_corpus as prepare_corpus
 from .sentences import split_sentences as split_sentences
 from .sources import Source as Source
 from .sources import open_source as open_source
+from .sources import texts_in_memory as texts_in_memory

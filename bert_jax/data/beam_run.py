@@ -49,7 +49,7 @@ class BeamRun:
                 f"got Beam runner {runner!r}, which cannot be had: {_one_line(error, 100)}; "
                 "expected DirectRunner, FlinkRunner, SparkRunner, DataflowRunner or another"
             ) from error
-        expected = "expected --beam_options=--NAME=VALUE with an option of the runner"
+        expected = "expected beam_options=--NAME=VALUE with an option of the runner"
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):  # a wrong value ends the process, by argparse
@@ -107,6 +107,25 @@ class BeamRun:
         """Do `work` on every task; both are pickled. Otherwise as `run`."""
         beam = _import_beam()
         self.run(beam.Map(partial(_do, work=work, folder=folder)), tasks, folder)
+
+
+def open_beam(runner: str | None, options: Sequence[str], workers_given: bool) -> BeamRun | None:
+    """The Beam runner that is asked for, if any.
+
+    Raises:
+        UserError: there is none such, or `workers` were given, which are for work done here.
+    """
+    if runner is None and options:
+        raise UserError(
+            f"got beam_options={options[0]} without `beam_runner`; expected the runner's name, "
+            "such as beam_runner=DirectRunner"
+        )
+    if runner is not None and workers_given:
+        raise UserError(
+            "got `workers` beside `beam_runner`; expected the runner's own way to say how many, "
+            "such as beam_options=--direct_num_workers=2"
+        )
+    return None if runner is None else BeamRun(runner, options)
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def _documents(row: Any, name: str, place: str, column: str, bad_bytes: int) -> 
         columns = list(row) if isinstance(row, dict) else type(row).__name__
         raise UserError(
             f"{place}: got {columns}; expected an object with a string {column!r} (choose another "
-            "with --text_column)"
+            "with `text_column`)"
         )
     for part, text in enumerate(cut_text(row[column]), 1):
         yield Document(name if part == 1 else f"{name}#{part}", text, bad_bytes)

@@ -1,6 +1,7 @@
 """Where text comes from: the installed documentation, files, or a TFDS dataset."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,12 +30,14 @@ class Source:
         shares: each opens part of the documents anew; all, in order, are the source. They can be
             pickled, and opened on any machine that sees the same files.
         remarks: lines for people on what was left out.
+        names: what was opened, for people.
     """
 
     identity: str
     total_bytes: int | None
     shares: tuple[Callable[[], Iterator[Document]], ...]
     remarks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Document]:
         return chain.from_iterable(share() for share in self.shares)
@@ -68,9 +71,40 @@ def open_source(
     return _joined([_open_one(name, text_format, text_column) for name in inputs])
 
 
+def texts_in_memory(texts: Sequence[str]) -> Source:
+    """Documents that are there already, one a string: running text, blank lines part paragraphs.
+
+    Raises:
+        UserError: something that is no string, or looks like the name of a file.
+    """
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise UserError(f"got {type(text).__name__} as text {number}; expected strings")
+        if len(text.split()) == 1 or os.path.exists(text):
+            raise UserError(
+                f"got {text!r} among texts, which looks like a name; expected documents"
+                " themselves, one name, or for several names what open_source gives"
+            )
+    size, digest = 0, hashlib.sha256()
+    for text in texts:
+        data = text.encode(errors="surrogatepass")
+        size += len(data)
+        digest.update(hashlib.sha256(data).digest())
+    identity = f"{len(texts)} texts in memory, sha256 {digest.hexdigest()}"
+    return Source(identity, size, (partial(_read_texts, tuple(texts)),), names=(identity,))
+
+
+def _read_texts(texts: Sequence[str]) -> Iterator[Document]:
+    for number, text in enumerate(texts, 1):
+        size = len(text.encode(errors="surrogatepass"))
+        yield Document(f"text {number}", text, source_bytes=size)
+
+
 def _open_one(name: str, text_format: Format, text_column: str | None) -> Source:
     if name == "python_docs":
-        return Source(python_docs_identity(), python_docs_size(), (read_python_docs,))
+        return Source(
+            python_docs_identity(), python_docs_size(), (read_python_docs,), names=(name,)
+        )
     if name.startswith("tfds:"):
         # Here and not above: the import takes a second, which other inputs need not pay.
         from bert_jax.data.tfds_text import TfdsText
@@ -78,7 +112,7 @@ def _open_one(name: str, text_format: Format, text_column: str | None) -> Source
         dataset = TfdsText(name.removeprefix("tfds:"), text_column)
         starts = range(0, len(dataset), _SHARE_RECORDS)
         shares = (partial(dataset.read, start, start + _SHARE_RECORDS) for start in starts)
-        return Source(dataset.identity, None, tuple(shares))
+        return Source(dataset.identity, None, tuple(shares), names=(name,))
     found = find_files(name, text_column)
     files = found.files
     stats = [file.stat() for file in files]
@@ -93,6 +127,7 @@ def _open_one(name: str, text_format: Format, text_column: str | None) -> Source
         sum(stat.st_size for stat in stats),
         tuple(partial(_read_files, share, text_format, text_column) for share in shares_of(files)),
         tuple(filter(None, [remark_on(name, found)])),
+        (name,),
     )
 
 
@@ -125,4 +160,5 @@ def _joined(sources: list[Source]) -> Source:
         sum(known) if len(known) == len(sizes) else None,
         tuple(chain.from_iterable(source.shares for source in sources)),
         tuple(chain.from_iterable(source.remarks for source in sources)),
+        tuple(chain.from_iterable(source.names for source in sources)),
     )

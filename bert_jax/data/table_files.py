@@ -80,7 +80,7 @@ def _choose_column(path: Path, schema: pa.Schema, column: str | None) -> str:
     if column is None and ("text" in texts or len(texts) == 1):
         return "text" if "text" in texts else texts[0]
     got = f"text column {column!r} for" if column else "no text column for"
-    raise UserError(f"got {got} {str(path)!r}; expected --text_column, one of {sorted(texts)}")
+    raise UserError(f"got {got} {str(path)!r}; expected `text_column`, one of {sorted(texts)}")
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -97,7 +97,7 @@ def _choose_column(name: str, features: Any, column: str | None) -> str:
     if column is None and ("text" in texts or len(texts) == 1):
         return "text" if "text" in texts else texts[0]
     got = f"text column {column!r} for" if column else "no text column for"
-    raise UserError(f"got {got} tfds:{name}; expected --text_column, one of {sorted(texts)}")
+    raise UserError(f"got {got} tfds:{name}; expected `text_column`, one of {sorted(texts)}")
 
 
 def _one_line(error: Exception) -> str:

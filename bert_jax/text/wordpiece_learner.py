@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.memory import peak_rss_bytes
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
 from bert_jax.text.wordpiece_compiled import learn_merges
 from bert_jax.text.wordpiece_inventory import CharacterWords, cut_into_characters
@@ -116,7 +116,7 @@ def learn_vocabulary(
         **learned,
         "seconds_counting": counted - started,
         "seconds_learning": time.perf_counter() - counted,
-        "peak_rss_bytes": _peak_rss_bytes(),
+        "peak_rss_bytes": peak_rss_bytes(),
         "criterion": criterion,
         "corpus_hash": counts.hash,
         "vocab_hash": hashlib.sha256("\n".join(rows).encode()).hexdigest(),
@@ -177,13 +177,3 @@ def _replace_unused(
         "replaced": len(set(merges.pieces) - set(pieces)),
         "hardly_used_below": hardly,
     }
-
-
-def _peak_rss_bytes() -> int:
-    """Return the largest resident memory of this process so far."""
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -9,6 +9,9 @@ from .metrics import JsonLines as JsonLines
 from .metrics import TensorBoard as TensorBoard
 from .metrics import read_metrics as read_metrics
 from .optimizers import create_optimizer as create_optimizer
+from .pretraining import PretrainingResult as PretrainingResult
+from .pretraining import pretrain as pretrain
+from .pretraining_settings import PretrainingSettings as PretrainingSettings
 from .sharding import create_mesh as create_mesh
 from .sharding import parse_mesh as parse_mesh
 from .sharding import put_batch as put_batch

@@ -96,7 +96,7 @@ def assemble_pretrainer(
     if row_lazy and config.tie_word_embeddings:
         raise UserError(
             "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
-            " token table; expected an untied decoder (--untied), or another optimiser"
+            " token table; expected an untied decoder (`untied`), or another optimiser"
         )
     if row_lazy and any(f"{_TOKEN_TABLE}/".startswith(f"{path}/") for path in frozen):
         raise UserError(

@@ -49,14 +49,12 @@ def with_attention(
     rate = config.attention_probs_dropout_prob
     if choice in ("fused", "splash") and rate:
         raise UserError(
-            f"got --attention={choice} for a model with attention_probs_dropout_prob={rate};"
-            " expected --attention_dropout=0 beside it, since a kernel drops no attention weights,"
-            " or --attention=auto"
+            f"got attention={choice} for a model with attention_probs_dropout_prob={rate};"
+            " expected attention_dropout=0 beside it, since a kernel drops no attention weights,"
+            " or attention=auto"
         )
     if choice == "splash" and backend != "tpu":
-        raise UserError(
-            f"got --attention=splash on a {backend}; expected a TPU, or --attention=auto"
-        )
+        raise UserError(f"got attention=splash on a {backend}; expected a TPU, or attention=auto")
     splash: Attend = functools.partial(
         splash_attention.attend, place=over_rows_and_heads(mesh, config.num_attention_heads)
     )

@@ -9,7 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from bert_jax.parameters import token_table
+from bert_jax.training.assembly import Pretrainer
+from bert_jax.training.callbacks import Callback
+from bert_jax.training.loop import EventSchedule
 from bert_jax.training.metrics import drop_after
+from bert_jax.training.state import TrainState
 from bert_jax.training.update_audit import Audit, audit_summary
 from bert_jax.whole_file import whole_file
 
@@ -43,3 +48,28 @@ class AuditLog:
         drift = np.linalg.norm(now - self._initial, axis=1)
         with whole_file(self._arrays) as partial:
             np.savez(partial, drift=drift, **dataclasses.asdict(fetched))
+
+
+class AuditUpdates(Callback):
+    """Writes the audit of a run down every so many steps, and after the last.
+
+    Args:
+        run: made with an `audit_mask_id`.
+        workdir: an existing directory.
+        schedule: knows the last step.
+        every: steps between two lines.
+    """
+
+    def __init__(self, run: Pretrainer, workdir: str | Path, schedule: EventSchedule, every: int):
+        self._run, self._workdir, self._schedule, self._every = run, workdir, schedule, every
+
+    def on_train_begin(self, step: int) -> None:
+        """Remember the table before the first step of the run; drop lines beyond `step`."""
+        initial = np.asarray(token_table(self._run.cut(self._run.initial_state()).params))
+        self._log = AuditLog(self._workdir, initial, step)
+
+    def on_update(self, step: int, state: TrainState) -> None:
+        """Write a line and the arrays."""
+        if self._schedule.due(self._every, step):
+            own = self._run.cut(state)  # padding is nobody's row
+            self._log.write(step, own.opt_state.audit, token_table(own.params))

@@ -1,4 +1,4 @@
-"""The optimisers of `--optimizer`, built from optax parts so that each shows what it does.
+"""Optimisers by name, built from optax parts so that each shows what it does.
 
 All follow one shape: clip the gradient → precondition it → add weight decay → scale by the rate.
 Weight decay leaves biases and LayerNorm alone in every one of them.
@@ -125,6 +125,11 @@ OPTIMIZERS: dict[str, Callable[[optax.Schedule, float], optax.GradientTransforma
     "sgd": sgd,
     "row_lazy_adamw": row_lazy_adamw,
 }
+
+
+def is_row_lazy(name: str) -> bool:
+    """Whether an optimiser updates touched token rows only, which a tied decoder does not allow."""
+    return OPTIMIZERS.get(name) is row_lazy_adamw
 
 
 def create_optimizer(

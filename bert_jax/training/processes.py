@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import multihost
 
 from bert_jax.errors import UserError
+from bert_jax.training.loop import NotFiniteError
 from bert_jax.training.sharding import BATCH
 
 # A process that is silent for so long is lost; the others then end. jax waits 100 s.
@@ -34,7 +35,11 @@ _HOURS = 24 * 3600
 
 
 def join_processes(
-    coordinator: str | None, processes: int | None, process_id: int | None, *, found: bool = False
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+    *,
+    distributed: bool = False,
 ) -> None:
     """Make this process one of many. To be called before anything asks jax for devices.
 
@@ -42,8 +47,8 @@ def join_processes(
         coordinator: `host:port` of process 0, the same in every process.
         processes: how many there are.
         process_id: which one this is, 0 … processes - 1.
-        found: take all three from the platform's environment instead: Cloud TPU, GKE, Slurm, Open
-            MPI, as `jax.distributed.initialize` finds them.
+        distributed: take all three from the platform's environment instead: Cloud TPU, GKE, Slurm,
+            Open MPI, as `jax.distributed.initialize` finds them.
 
     With none of these, this is a process of its own.
 
@@ -52,14 +57,14 @@ def join_processes(
             come.
     """
     given = (coordinator, processes, process_id)
-    if found and any(value is not None for value in given):
+    if distributed and any(value is not None for value in given):
         raise UserError(
-            "got --distributed beside --coordinator, --processes or --process_id; expected either"
+            "got `distributed` beside `coordinator`, `processes` or `process_id`; expected either"
             " what the platform says or all three"
         )
-    if not found and given == (None, None, None):
+    if not distributed and given == (None, None, None):
         return
-    if not found:
+    if not distributed:
         host, port = _checked(coordinator, processes, process_id)
         if process_id:
             _await(host, port)
@@ -74,7 +79,7 @@ def join_processes(
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"got no connection between the processes ({str(error).splitlines()[0]}); expected a"
-            " platform that names them, or --coordinator, --processes and --process_id"
+            " platform that names them, or `coordinator`, `processes` and `process_id`"
         ) from error
     _connect()
 
@@ -85,16 +90,15 @@ def _checked(
     """Return host and port of process 0."""
     if coordinator is None or processes is None or process_id is None:
         raise UserError(
-            f"got --coordinator={coordinator} --processes={processes} --process_id={process_id};"
+            f"got coordinator={coordinator} processes={processes} process_id={process_id};"
             " expected all three"
         )
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"got --coordinator={coordinator}; expected host:port, as in 10.0.0.1:8476")
+        raise UserError(f"got coordinator={coordinator}; expected host:port, as in 10.0.0.1:8476")
     if not 0 <= process_id < processes:
         raise UserError(
-            f"got --process_id={process_id} of --processes={processes}; expected 0 to"
-            f" {processes - 1}"
+            f"got process_id={process_id} of processes={processes}; expected 0 to {processes - 1}"
         )
     return host, int(port)
 
@@ -109,7 +113,7 @@ def _await(host: str, port: int) -> None:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"got no answer from --coordinator={host}:{port} in {JOIN_SECONDS} s"
+                    f"got no answer from coordinator={host}:{port} in {JOIN_SECONDS} s"
                     f" ({error.strerror or error}); expected the address of process 0, started at"
                     " about the same time"
                 ) from error
@@ -198,7 +202,7 @@ def fail_together() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, KeyboardInterrupt):
+    except (UserError, NotFiniteError, KeyboardInterrupt):
         raise
     except Exception:
         if jax.process_count() == 1:

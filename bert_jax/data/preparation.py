@@ -1,4 +1,4 @@
-"""From what `--corpus` names to an opened corpus: found, or made in the working directory."""
+"""From text to an opened corpus, with a vocabulary: found, or made in a working directory."""
 
 from __future__ import annotations
 
@@ -17,36 +17,47 @@ from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
 from bert_jax.text.wordpiece_learner import LearnedVocabulary, learn_vocabulary
 
 
+def built_corpus(inputs: Sequence[str] | Source) -> Corpus | None:
+    """The corpus that `inputs` name, where they are the folder of one that was built before."""
+    if isinstance(inputs, Source) or len(inputs) != 1 or not is_corpus(inputs[0]):
+        return None
+    return Corpus.open(inputs[0])
+
+
 def prepare_corpus(
-    inputs: Sequence[str],
+    inputs: Sequence[str] | Source,
     *,
-    vocab: str | None,
+    vocab: str | None = None,
     vocab_size: int,
-    lowercase: bool,
-    heldout_fraction: float,
+    lowercase: bool = True,
+    heldout_fraction: float = 0.05,
     workdir: Path,
     tokenizer: Tokenizer | None = None,
 ) -> Corpus:
     """Open the corpus that `inputs` name, after building it where there is none yet.
 
     Args:
-        inputs: one folder made by `experiments.build_corpus`, or what `open_source` takes.
+        inputs: one folder made by `build_corpus`, or what `open_source` takes or gives.
         vocab: a vocab.txt; None learns one of `vocab_size` pieces from the text.
         vocab_size: V of a learned vocabulary.
         lowercase: whether the vocabulary is uncased.
         heldout_fraction: about this share of the documents is held out.
         workdir: where vocabulary and corpus are put.
         tokenizer: to use instead of `vocab`, `vocab_size` and `lowercase`.
+
+    Raises:
+        UserError: text that cannot be read or is too little, or another vocabulary than that of
+            the corpus that is there.
     """
-    if len(inputs) == 1 and is_corpus(inputs[0]):
-        corpus = Corpus.open(inputs[0])
+    corpus = built_corpus(inputs)
+    if corpus is not None:
         if vocab and Tokenizer.from_file(vocab, lowercase).vocab_hash != corpus.vocab_hash:
             raise UserError(
-                f"got --vocab={vocab}, but the corpus in {inputs[0]} was made with another"
-                " vocabulary; expected the same, or no --vocab at all"
+                f"got vocab={vocab}, but the corpus in {corpus.data_dir} was made with another"
+                " vocabulary; expected the same, or no `vocab` at all"
             )
         return corpus
-    source = open_source(inputs)
+    source = inputs if isinstance(inputs, Source) else open_source(inputs)
     if tokenizer is not None:
         tokenizer.save(workdir / "vocab.txt")
     else:
@@ -101,25 +112,6 @@ def count_with_beam(
     from bert_jax.data.beam_counts import count_words_with_beam
 
     return count_words_with_beam(beam, source, settings, beside)
-
-
-def open_beam(runner: str | None, options: Sequence[str], workers_given: bool) -> BeamRun | None:
-    """The Beam runner that --beam_runner and --beam_options name, if any.
-
-    Raises:
-        UserError: there is none such, or --workers was given, which is for work done here.
-    """
-    if runner is None and options:
-        raise UserError(
-            f"got --beam_options={options[0]} without --beam_runner; expected the runner's name, "
-            "such as --beam_runner=DirectRunner"
-        )
-    if runner is not None and workers_given:
-        raise UserError(
-            "got --workers beside --beam_runner; expected the runner's own way to say how many, "
-            "such as --beam_options=--direct_num_workers=2"
-        )
-    return None if runner is None else BeamRun(runner, options)
 
 
 def texts_of(source: Source, bar: ProgressBar) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What `--init_embeddings`, `--init_parts` and `--freeze` ask for, checked early."""
+"""Embedding tables that a run starts from, checked before anything is made."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def given_tables(
     init_embeddings: str | None,
     init_parts: Sequence[str] | None,
     *,
-    workdir: str,
-    corpus: Sequence[str],
+    workdir: Path,
+    built: Corpus | None,
     vocab: str | None,
     lowercase: bool | None,
     config_of: Callable[[int | None], BertConfig],
@@ -52,10 +52,10 @@ def given_tables(
         init_embeddings: whatever `load_tables` takes, or None.
         init_parts: of token, segment and position, those to take; None for all.
         workdir: of the run; where it has a checkpoint, the tables are not needed any more.
-        corpus: the run's `--corpus`.
-        vocab: `--vocab`; without it, and unless the corpus was built before, the run is given the
-            vocabulary of the tables.
-        lowercase: `--lowercase`; None where it was not given.
+        built: the run's corpus, where it was built before.
+        vocab: the path of a vocabulary; without it, and unless the corpus was built before, the
+            run is given the vocabulary of the tables.
+        lowercase: whether that is uncased; None where nobody said.
         config_of: the model's configuration for a size of the vocabulary; None where not known.
 
     Raises:
@@ -65,20 +65,26 @@ def given_tables(
     if init_embeddings is None:
         if init_parts:
             raise UserError(
-                f"got --init_parts={','.join(parts)} alone; expected --init_embeddings=PATH beside"
+                f"got init_parts={','.join(parts)} alone; expected init_embeddings=PATH beside"
                 " it, the tables to take them from"
             )
         return GivenTables(None, parts, None)
-    ours = "token" in parts and vocab is None and not (len(corpus) == 1 and is_corpus(corpus[0]))
-    built = Path(workdir) / "corpus"
-    if find_ours(Path(workdir)) is not None and (is_corpus(built) or not ours):
-        return GivenTables(None, parts, Corpus.open(built).tokenizer if ours else None)
+    ours = "token" in parts and vocab is None and built is None
+    made = workdir / "corpus"
+    if find_ours(workdir) is not None and (is_corpus(made) or not ours):
+        return GivenTables(None, parts, Corpus.open(made).tokenizer if ours else None)
     tables = load_tables(init_embeddings)
     if "token" not in parts:
         check_fits(tables, config_of(None), parts)
         return GivenTables(tables, parts, None)
     tokenizer = _own_vocabulary(tables, init_embeddings, lowercase) if ours else None
-    used = tokenizer or _named_vocabulary(corpus, vocab, lowercase)
+    if tokenizer is not None:
+        used = tokenizer
+    elif vocab is not None:
+        used = Tokenizer.from_file(vocab, lowercase is not False)
+    else:
+        assert built is not None  # or the vocabulary would be the tables' own
+        used = built.tokenizer
     tables.check_vocabulary(used)
     check_fits(tables, config_of(used.vocab_size), parts)
     return GivenTables(tables, parts, tokenizer)
@@ -87,28 +93,20 @@ def given_tables(
 def _own_vocabulary(tables: EmbeddingTables, source: str, lowercase: bool | None) -> Tokenizer:
     if tables.tokenizer is None:
         raise UserError(
-            f"got --init_embeddings={source}, tables without a vocabulary; expected ones that say"
+            f"got init_embeddings={source}, tables without a vocabulary; expected ones that say"
             " which piece a row belongs to: experiments.edit_embeddings --input_vocab writes their"
             " vocab.txt into them"
         )
     if lowercase is not None and lowercase != tables.tokenizer.lowercase:
         raise UserError(
-            f"got --lowercase={lowercase}, but the vocabulary of {source} has"
-            f" lowercase={tables.tokenizer.lowercase}; expected the same, or no --lowercase"
+            f"got lowercase={lowercase}, but the vocabulary of {source} has"
+            f" lowercase={tables.tokenizer.lowercase}; expected the same, or no `lowercase`"
         )
     return tables.tokenizer
 
 
-def _named_vocabulary(
-    corpus: Sequence[str], vocab: str | None, lowercase: bool | None
-) -> Tokenizer:
-    if vocab is not None:
-        return Tokenizer.from_file(vocab, lowercase is not False)
-    return Corpus.open(corpus[0]).tokenizer
-
-
-def chosen_parts(flag: str, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The parts a flag names, in the order of `PARTS`.
+def chosen_parts(argument: str, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The parts an argument names, in the order of `PARTS`.
 
     Raises:
         UserError: a name that is none of them.
@@ -116,7 +114,7 @@ def chosen_parts(flag: str, names: Sequence[str] | None) -> tuple[str, ...]:
     for name in names or ():
         if name not in PARTS:
             raise UserError(
-                f"got --{flag}={','.join(names or ())}; expected some of {', '.join(PARTS)}, with"
+                f"got {argument}={','.join(names or ())}; expected some of {', '.join(PARTS)}, with"
                 " commas between"
             )
     return tuple(part for part in PARTS if part in (names or ()))

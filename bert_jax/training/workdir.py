@@ -15,7 +15,7 @@ from bert_jax.whole_file import write_json
 
 @contextmanager
 def prepared_workdir(
-    path: str, settings: Mapping[str, Any], may_change: Collection[str]
+    path: str | Path, settings: Mapping[str, Any], may_change: Collection[str]
 ) -> Iterator[Path]:
     """Make `path`, or check that what is there was made with the same settings.
 
@@ -46,7 +46,7 @@ def prepared_workdir(
             write_json(saved, settings)
         except OSError as error:
             raise UserError(
-                f"got --workdir={path}, which cannot be written ({error.strerror}); expected a"
+                f"got workdir={path}, which cannot be written ({error.strerror}); expected a"
                 " directory, or a place to make one"
             ) from error
         yield workdir
@@ -59,12 +59,15 @@ def prepared_workdir(
 
 
 def _check_same(
-    path: str, settings: Mapping[str, Any], before: Mapping[str, Any], may_change: Collection[str]
+    path: str | Path,
+    settings: Mapping[str, Any],
+    before: Mapping[str, Any],
+    may_change: Collection[str],
 ) -> None:
     for name in sorted(settings.keys() | before.keys()):
         if name not in may_change and settings.get(name) != before.get(name):
             raise UserError(
-                f"got --{name}={settings.get(name)}, but the run in {path} was started with"
-                f" --{name}={before.get(name)}; expected the same (to continue it) or another"
-                " --workdir (to start anew)"
+                f"got {name}={settings.get(name)}, but the run in {path} was started with"
+                f" {name}={before.get(name)}; expected the same (to continue it) or another"
+                " `workdir` (to start anew)"
             )

@@ -1,0 +1,45 @@
+"""A dataclass of settings (`bert_jax.settings`) as the flags of a command, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from absl import flags
+
+flags.disclaim_key_flags()  # the flags are those of the module that asks for them
+
+
+def define_flags(settings: type) -> None:
+    """Define a flag for every field, with its default, bounds and words."""
+    hints = typing.get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        name, limits = field.name, field.metadata
+        default: Any = field.default
+        kinds = {typing.get_origin(kind) or kind for kind in _alternatives(hints[name])}
+        bounds = {"lower_bound": limits["least"], "upper_bound": limits["most"]}
+        if bool in kinds:
+            flags.DEFINE_bool(name, default, limits["words"])
+        elif int in kinds:
+            flags.DEFINE_integer(name, default, limits["words"], **bounds)
+        elif float in kinds:
+            flags.DEFINE_float(name, default, limits["words"], **bounds)
+        elif tuple in kinds:
+            flags.DEFINE_list(name, default, limits["words"])
+        elif limits["choices"]:
+            flags.DEFINE_enum(name, default, limits["choices"], limits["words"])
+        else:
+            flags.DEFINE_string(name, default, limits["words"])
+
+
+def given_settings(settings: type) -> dict[str, Any]:
+    """What the flags of `define_flags(settings)` say, by name."""
+    return {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(settings)}
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; a type that is none is the only one."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)

@@ -1,0 +1,58 @@
+"""Settings as a frozen dataclass: of each field its default, its bounds, and what it means.
+
+    @dataclasses.dataclass(frozen=True)
+    class Settings:
+        steps: int = setting(450, "Updates in the whole run.", least=1)
+
+        def __post_init__(self) -> None:
+            check_settings(self)
+
+`bert_jax.cli.settings` makes the flags of a command from them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from bert_jax.errors import UserError
+
+
+def setting(
+    default: Any,
+    words: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field of a dataclass of settings.
+
+    Args:
+        default: where nothing else is said.
+        words: what it means.
+        least, most: bounds of a number, both allowed.
+        choices: the strings that are allowed; empty where any is.
+    """
+    limits = {"least": least, "most": most, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata={"words": words, **limits})
+
+
+def check_settings(settings: Any) -> None:
+    """Check every value against the limits of its field; None is as the default.
+
+    Raises:
+        UserError: the first that is beyond them.
+    """
+    for field in dataclasses.fields(settings):
+        value, limits = getattr(settings, field.name), field.metadata
+        if value is None:
+            continue
+        got = f"got {field.name}={value}; expected"
+        if limits["choices"] and value not in limits["choices"]:
+            raise UserError(f"{got} one of {', '.join(limits['choices'])}")
+        if limits["least"] is not None and not value >= limits["least"]:
+            raise UserError(f"{got} at least {limits['least']}")
+        if limits["most"] is not None and not value <= limits["most"]:
+            raise UserError(f"{got} at most {limits['most']}")

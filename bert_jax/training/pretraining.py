@@ -1,0 +1,414 @@
+"""A pretraining run: text in, a model out; killed and called again, it goes on where it was.
+
+    result = pretrain("books/*.txt", "runs/books", model="base", steps=100_000)
+
+Text becomes a WordPiece vocabulary, then a tokenised corpus, then batches that are a pure function
+of (corpus, seed, step). The same call with the same workdir continues where it stopped, bit for
+bit, whenever and however it was killed. In the workdir:
+
+    config.json     what was asked for         metrics.jsonl   a line per logged step
+    vocab.txt       the vocabulary             heldout.jsonl   a line per evaluation
+    corpus/         tokenised documents        tensorboard/    the same, for TensorBoard
+    checkpoints/    newest and best            result.json     what came out
+
+With `audit_every`, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps
+changed, and which of them their batches held (`update_audit.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from bert_jax.checkpoints import Checkpoints, load_json
+from bert_jax.config import BertConfig
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.loader import Batches, HeldoutBatches
+from bert_jax.data.preparation import built_corpus, prepare_corpus
+from bert_jax.data.sources import Source, texts_in_memory
+from bert_jax.errors import UserError
+from bert_jax.kernels.compute import Compute, default_products, scans_layers
+from bert_jax.kernels.rematerialisation import rematerialisation
+from bert_jax.memory import peak_rss_bytes
+from bert_jax.statistics import unigram_entropy
+from bert_jax.text.vocabulary_record import vocabulary_record
+from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
+from bert_jax.training.attention_choice import with_attention
+from bert_jax.training.audit_log import AuditUpdates
+from bert_jax.training.callbacks import Callback, ShowProgress
+from bert_jax.training.cpu_memory import keep_freed_memory
+from bert_jax.training.evaluation import Evaluation, evaluate
+from bert_jax.training.given_tables import GivenTables, chosen_parts, given_tables
+from bert_jax.training.loop import EventSchedule, NotFiniteError, train
+from bert_jax.training.metrics import JsonLines, TensorBoard
+from bert_jax.training.optimizers import create_optimizer, is_row_lazy
+from bert_jax.training.preemption import StopRequest
+from bert_jax.training.pretraining_settings import MAY_CHANGE, PretrainingSettings
+from bert_jax.training.processes import (
+    fail_together,
+    first_before_others,
+    host_rows,
+    is_first,
+    stop_together,
+)
+from bert_jax.training.profiling import Profile
+from bert_jax.training.schedules import warmup_polynomial
+from bert_jax.training.sharding import create_mesh, parse_mesh
+from bert_jax.training.state import TrainState
+from bert_jax.training.workdir import prepared_workdir
+from bert_jax.whole_file import write_json
+
+Text = str | os.PathLike[str] | Source | Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingResult:
+    """What came out of a run; all but the corpus stands in its `result.json`.
+
+    Attributes:
+        steps: updates applied.
+        resumed_from: the step this call continued from; None where it began.
+        tokens_per_second: median of the logged steps; None where there were none.
+        heldout_mlm_loss, …: of the last step (`Evaluation`).
+        checkpoint: path of the last one.
+        seconds: this call took.
+        peak_rss_bytes: the most memory this process has held; 0 where the system does not say.
+        parameters: numbers in the model.
+        heldout_unigram_entropy: nats, the least loss of a model that ignores the context.
+        corpus_fingerprint, vocabulary_hash: of what it was trained on.
+        corpus: the same, opened.
+    """
+
+    steps: int
+    resumed_from: int | None
+    tokens_per_second: float | None
+    heldout_mlm_loss: float
+    heldout_mlm_accuracy: float
+    heldout_nsp_loss: float
+    heldout_nsp_accuracy: float
+    heldout_nsp_interval: tuple[float, float]
+    heldout_masked_tokens: int
+    heldout_pairs: int
+    checkpoint: str
+    seconds: float
+    peak_rss_bytes: int
+    parameters: int
+    heldout_unigram_entropy: float
+    corpus_fingerprint: str
+    vocabulary_hash: str
+    corpus: Corpus = dataclasses.field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the corpus, by name."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "corpus"]
+        return {name: getattr(self, name) for name in names}
+
+
+def pretrain(
+    corpus: Text,
+    workdir: str | os.PathLike[str],
+    *,
+    callbacks: Sequence[Callback] = (),
+    **settings: Any,
+) -> PretrainingResult | None:
+    """Pretrain a BERT, masked LM and next sentence prediction; or go on with a run that is there.
+
+        class PrintLoss(Callback):
+            def on_evaluate(self, step, metrics):
+                print(step, metrics["heldout_mlm_loss"])
+
+        result = pretrain(texts, "runs/mine", steps=200, callbacks=[PrintLoss()])
+        bert = Bert.from_pretrained(result.checkpoint)
+
+    Args:
+        corpus: one name: a file, a folder, a glob, "python_docs", "tfds:NAME", or a folder made by
+            `build_corpus`; what `open_source` gives for several; or documents in memory, a list
+            with a string each.
+        workdir: holds everything the run makes.
+        callbacks: are told of the run's metrics, beside the files and the progress bar.
+        settings: fields of `PretrainingSettings`, where the defaults are.
+
+    Returns:
+        What came out; None where told to stop (SIGTERM), after saving.
+
+    Raises:
+        UserError: something that was asked for cannot be; a new workdir then leaves no trace.
+        NotFiniteError: loss or gradient is NaN or infinite; the last good checkpoint stays.
+    """
+    asked = PretrainingSettings(**settings)
+    with fail_together():
+        return _pretrain(_inputs(corpus), Path(workdir), asked, callbacks)
+
+
+def _inputs(corpus: Text) -> Source | Sequence[str]:
+    if isinstance(corpus, Source):
+        return corpus
+    if isinstance(corpus, str | os.PathLike):
+        return [os.fspath(corpus)]
+    return texts_in_memory(corpus)
+
+
+def _pretrain(
+    inputs: Source | Sequence[str],
+    workdir: Path,
+    settings: PretrainingSettings,
+    callbacks: Sequence[Callback],
+) -> PretrainingResult | None:
+    began = time.perf_counter()
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
+    if settings.audit_every and jax.process_count() > 1:
+        raise UserError(
+            f"got audit_every={settings.audit_every} in a run of {jax.process_count()} processes;"
+            " expected one, which sees the whole token table"
+        )
+    mesh = create_mesh(parse_mesh(settings.mesh))
+    given = given_tables(
+        settings.init_embeddings,
+        settings.init_parts,
+        workdir=workdir,
+        built=built_corpus(inputs),
+        vocab=settings.vocab,
+        lowercase=settings.lowercase,
+        config_of=settings.config,
+    )
+    names = list(inputs.names if isinstance(inputs, Source) else inputs)
+    with (
+        first_before_others("prepared corpus") as prepared,
+        prepared_workdir(workdir, {"corpus": names, **settings.record()}, MAY_CHANGE),
+    ):
+        corpus = prepare_corpus(
+            inputs,
+            vocab=settings.vocab,
+            vocab_size=settings.vocab_size,
+            lowercase=settings.lowercase is not False,
+            heldout_fraction=settings.heldout_fraction,
+            workdir=workdir,
+            tokenizer=given.tokenizer,
+        )
+        config = settings.config(corpus.tokenizer.vocab_size)
+        run = _pretrainer(settings, config, mesh, corpus, given)
+        batches, heldout = _batches(settings, corpus, mesh)
+        prepared()
+        checkpoints = Checkpoints(
+            workdir / "checkpoints",
+            keep=settings.keep,
+            config=config.to_dict(),
+            vocabulary={
+                "corpus_fingerprint": corpus.fingerprint,
+                **vocabulary_record(corpus.tokenizer),
+            },
+        )
+        _check_continues(checkpoints, config, corpus, settings, names)
+    trained = _train(settings, run, checkpoints, batches, heldout, workdir, callbacks)
+    if trained is None:
+        return None
+    result = PretrainingResult(
+        **trained,
+        seconds=time.perf_counter() - began,
+        peak_rss_bytes=peak_rss_bytes(),
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(run.saved_state.params)),
+        heldout_unigram_entropy=unigram_entropy(corpus.heldout.pieces),
+        corpus_fingerprint=corpus.fingerprint,
+        vocabulary_hash=corpus.vocab_hash,
+        corpus=corpus,
+    )
+    if is_first():
+        write_json(workdir / "result.json", result.to_dict())
+    return result
+
+
+def _pretrainer(
+    settings: PretrainingSettings,
+    config: BertConfig,
+    mesh: Mesh,
+    corpus: Corpus,
+    given: GivenTables,
+) -> Pretrainer:
+    rate = warmup_polynomial(
+        settings.learning_rate, settings.steps, settings.warmup_steps(), settings.decay_power
+    )
+    backend, scan = jax.default_backend(), settings.scan_layers
+    frozen = chosen_parts("freeze", settings.freeze)
+    return assemble_pretrainer(
+        config,
+        mesh,
+        create_optimizer(settings.optimizer, rate, settings.weight_decay, settings.clip_norm),
+        rate,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        compute=Compute(
+            dtype=settings.dtype,
+            scan_layers=scans_layers(backend) if scan is None else scan,
+            rematerialise=rematerialisation(settings.remat),
+            products=with_attention(default_products(), settings.attention, config, mesh, backend),
+        ),
+        accumulate=settings.accumulate,
+        frozen=[f"bert/embeddings/{part}" for part in frozen],
+        start=given.start,
+        row_lazy=is_row_lazy(settings.optimizer),
+        audit_mask_id=corpus.tokenizer.mask_id if settings.audit_every else None,
+    )
+
+
+def _batches(
+    settings: PretrainingSettings, corpus: Corpus, mesh: Mesh
+) -> tuple[Batches, HeldoutBatches]:
+    phases, rows = settings.row_phases(), settings.rows()
+    mine = host_rows(settings.batch_size, mesh)
+    batches = Batches(
+        corpus.train, corpus.tokenizer, seed=settings.seed, steps=settings.steps, phases=phases,
+        settings=rows, host_rows=mine,
+    )  # fmt: skip
+    batches.steps_per_epoch(0)  # plans: a corpus that cannot be planned is said now
+    heldout = HeldoutBatches(
+        corpus.heldout, corpus.tokenizer, length=phases[-1].length, settings=rows,
+        max_batches=settings.eval_batches, host_rows=mine,
+    )  # fmt: skip
+    return batches, heldout
+
+
+def _check_continues(
+    checkpoints: Checkpoints,
+    config: BertConfig,
+    corpus: Corpus,
+    settings: PretrainingSettings,
+    names: Sequence[str],
+) -> None:
+    """Refuse to go on with another model or corpus than the checkpoint's: the settings name only
+    files, and files change.
+    """
+    step = checkpoints.latest_step()
+    if step is None:
+        return
+    path = checkpoints.path(step)
+    if load_json(path, "config") != config.to_dict():
+        raise UserError(
+            f"got model={settings.model}, whose sizes are no longer those of {path}; expected the"
+            " same model, or another `workdir`"
+        )
+    if load_json(path, "vocabulary").get("corpus_fingerprint") != corpus.fingerprint:
+        raise UserError(
+            f"got corpus={','.join(names)}, whose content is no longer that of {path}; expected"
+            " the same corpus, or another `workdir`"
+        )
+
+
+def _train(
+    settings: PretrainingSettings,
+    run: Pretrainer,
+    checkpoints: Checkpoints,
+    batches: Batches,
+    heldout: HeldoutBatches,
+    workdir: Path,
+    callbacks: Sequence[Callback],
+) -> dict[str, Any] | None:
+    """Train from the newest checkpoint, or the start, to the end.
+
+    Returns:
+        What came out, by name, with the held-out figures; None where told to stop.
+    """
+    resumed_from = checkpoints.latest_step()
+    start = resumed_from or 0
+    if resumed_from is None:
+        state = run.initial_state()
+    else:
+        state = run.pad(checkpoints.restore(run.saved_state))
+        _say(f"continuing {workdir} from step {start}")
+    schedule = EventSchedule(
+        settings.steps, settings.log_every, settings.eval_every, settings.checkpoint_every
+    )
+    evaluation: Evaluation | None = None
+
+    def measure(step: int, state: TrainState) -> dict[str, float]:
+        nonlocal evaluation
+        evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
+        return {
+            "heldout_mlm_loss": evaluation.mlm_loss,
+            "heldout_mlm_accuracy": evaluation.mlm_accuracy,
+            "heldout_nsp_accuracy": evaluation.nsp_accuracy,
+        }
+
+    def save(state: TrainState, figures: dict[str, float] | None) -> None:
+        checkpoints.save(run.cut(state), figures)
+
+    with ExitStack() as stack:
+        stack.callback(checkpoints.close)
+        stop = _stop(stack, start)
+        stream = batches.iterate(start, workers=settings.loader_workers)
+        stack.callback(stream.close)
+        speed = _Speed()
+        told: list[Callback] = [speed]
+        if settings.audit_every:
+            told.append(AuditUpdates(run, workdir, schedule, settings.audit_every))
+        if is_first():
+            told += [JsonLines(workdir), TensorBoard(workdir / "tensorboard")]
+            told += [Profile(workdir / "profile")] if settings.profile else []
+            told += [ShowProgress("training", settings.steps, _note), *callbacks]
+        try:
+            state = train(
+                state, run.train_step, stream, run.mesh, schedule,
+                evaluate=measure, save=save, stop=stop, callbacks=told,
+            )  # fmt: skip
+        except NotFiniteError as error:
+            good = checkpoints.latest_step()
+            where = "there is none" if good is None else checkpoints.path(good)
+            error.args = (f"{error}; last good checkpoint: {where}",)
+            raise
+        steps = int(state.step)
+        if steps < settings.steps:
+            _say(f"stopped and saved at step {steps}")
+            return None
+        if evaluation is None:  # the run was complete before it was continued
+            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
+    return {
+        "steps": steps,
+        "resumed_from": resumed_from,
+        "tokens_per_second": speed.median(),
+        **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
+        "checkpoint": str(checkpoints.path(steps)),
+    }
+
+
+class _Speed(Callback):
+    """Tokens a second at the logged steps."""
+
+    def __init__(self) -> None:
+        self._logged: list[float] = []
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._logged.append(metrics["tokens_per_second"])
+
+    def median(self) -> float | None:
+        return float(np.median(self._logged)) if self._logged else None
+
+
+def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
+    """What the loop asks after every step: has SIGTERM come, to this process or to another?"""
+    if jax.process_count() == 1:
+        return stack.enter_context(StopRequest()).__bool__
+    steps = itertools.count(start + 1)
+    return lambda: stop_together(next(steps))
+
+
+def _note(metrics: Mapping[str, float]) -> str:
+    return (
+        f"loss {metrics['loss']:.3f}  mlm {metrics['mlm_loss']:.3f}"
+        f"  nsp {metrics['nsp_accuracy']:.2f}"
+    )
+
+
+def _say(words: str) -> None:
+    if is_first():
+        print(words, file=sys.stderr)

@@ -1,0 +1,167 @@
+"""What a pretraining run is asked for: its settings, and what follows from them alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from bert_jax.config import PRESETS, BertConfig
+from bert_jax.data.loader import Phase, RowSettings
+from bert_jax.data.masking import Masking
+from bert_jax.errors import UserError
+from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
+from bert_jax.settings import check_settings, setting
+from bert_jax.tables.embedding_tables import PARTS
+from bert_jax.training.attention_choice import ATTENTIONS
+from bert_jax.training.given_tables import chosen_parts
+from bert_jax.training.optimizers import OPTIMIZERS
+from bert_jax.training.schedules import whole_steps
+
+# What the run computes does not depend on these: they may differ when it is continued.
+MAY_CHANGE = frozenset(
+    {
+        "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "loader_workers",
+        "profile", "mesh", "scan_layers", "remat", "attention",
+        "words",  # which older runs wrote down
+    }
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingSettings:
+    """The settings of a pretraining run, checked where they are made.
+
+    Raises:
+        UserError: a value that cannot be, or two that do not go together.
+    """
+
+    vocab: str | None = setting(None, "A vocab.txt; by default a vocabulary is learned.")
+    vocab_size: int = setting(8192, "Pieces of a learned vocabulary.", least=1)
+    lowercase: bool | None = setting(
+        None, "Whether the vocabulary is uncased; by default yes, or as that of given tables."
+    )
+    heldout_fraction: float = setting(0.05, "Share of the documents to measure with.")
+    init_embeddings: str | None = setting(
+        None,
+        "Embedding tables to start from: a checkpoint or workdir, a Hugging Face directory, a"
+        " Google checkpoint, a .npz or .safetensors. Without a vocab the run takes their"
+        " vocabulary.",
+    )
+    init_parts: tuple[str, ...] | None = setting(
+        None, "Which of token,segment,position are taken from there; by default all."
+    )
+    freeze: tuple[str, ...] | None = setting(
+        None, "Which of token,segment,position stay as they are; by default none."
+    )
+    model: str | BertConfig = setting(
+        "tiny", "tiny, mini, small, medium, base, large, or a config.json."
+    )
+    untied: bool = setting(False, "Give the masked-LM head a table of its own.")
+    steps: int = setting(450, "Updates in the whole run.", least=1)
+    batch_size: int = setting(64, "Rows of the global batch.", least=1)
+    phases: str = setting("128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
+    pack: int = setting(1, "Most instances packed into a row.", least=1)
+    masking: str = setting("token", "What is masked.", choices=("token", "whole_word"))
+    optimizer: str = setting("adamw", "How gradients become updates.", choices=tuple(OPTIMIZERS))
+    learning_rate: float = setting(2e-3, "The highest rate.", least=0.0)
+    warmup: float = setting(0.1, "Steps that warm up; below 1, their share.", least=0.0)
+    decay_power: float = setting(1.0, "1 decays linearly.", least=0.0)
+    weight_decay: float = setting(0.01, "Of matrices and tables.", least=0.0)
+    clip_norm: float = setting(1.0, "Largest gradient norm; 0 clips nothing.", least=0.0)
+    accumulate: int = setting(1, "Microbatches a step.", least=1)
+    dtype: str = setting("float32", "What the model computes in.", choices=("float32", "bfloat16"))
+    scan_layers: bool | None = setting(
+        None, "Loop over layers: compiles faster. By default on TPUs."
+    )
+    attention: str = setting(
+        "auto",
+        "einsum; fused: cuDNN's kernel on NVIDIA GPUs; splash: a Pallas kernel on a TPU. The"
+        " kernels drop no attention weights. auto: a kernel where none are dropped and it pays.",
+        choices=tuple(ATTENTIONS),
+    )
+    attention_dropout: float | None = setting(
+        None, "Instead of the model's, of weights.", least=0.0, most=0.9
+    )
+    remat: str = setting(
+        "none", "What the backward pass computes again.", choices=tuple(REMATERIALISATIONS)
+    )
+    seed: int = setting(0, "Of everything random.", least=0)
+    mesh: str = setting("", "As in data:4,fsdp:2; by default all devices on data.")
+    log_every: int = setting(10, "Steps between lines of metrics.", least=1)
+    eval_every: int = setting(150, "Steps between evaluations; 0: at the end.", least=0)
+    eval_batches: int = setting(32, "Held-out batches an evaluation reads.", least=1)
+    checkpoint_every: int = setting(150, "Steps; 0: at the end.", least=0)
+    keep: int = setting(3, "Newest checkpoints kept, beside the best.", least=1)
+    loader_workers: int = setting(0, "Processes that make batches; 0: a thread.", least=0)
+    audit_every: int = setting(
+        0,
+        "Observe what each step does to the token rows, and write it down every so many steps; 0:"
+        " do not.",
+        least=0,
+    )
+    profile: bool = setting(False, "Trace a few steps into workdir/profile.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not 0 < self.heldout_fraction < 1:
+            raise UserError(
+                f"got heldout_fraction={self.heldout_fraction}; expected a share above 0 and below"
+                " 1, since the run is measured on held-out documents"
+            )
+        self.config()  # a typo is said before anything is made
+
+    def config(self, vocab_size: int | None = None) -> BertConfig:
+        """The model's sizes, with a vocabulary of so many pieces; by default `self.vocab_size`."""
+        vocab_size = vocab_size or self.vocab_size
+        if isinstance(self.model, BertConfig):
+            config = self.model.replace(vocab_size=vocab_size)
+        elif self.model in PRESETS:
+            config = getattr(BertConfig, self.model)(vocab_size=vocab_size)
+        elif self.model.endswith(".json"):
+            config = BertConfig.from_json(self.model).replace(vocab_size=vocab_size)
+        else:
+            raise UserError(
+                f"got model={self.model}; expected a config.json or one of {', '.join(PRESETS)}"
+            )
+        if self.untied:
+            config = config.replace(tie_word_embeddings=False)
+        if self.attention_dropout is not None:
+            config = config.replace(attention_probs_dropout_prob=self.attention_dropout)
+        longest = max(phase.length for phase in self.row_phases())
+        if longest > config.max_position_embeddings:
+            raise UserError(
+                f"got phases={self.phases}, rows of {longest} tokens; expected at most the model's"
+                f" {config.max_position_embeddings} positions"
+            )
+        return config
+
+    def row_phases(self) -> list[Phase]:
+        """`phases`, read."""
+        try:
+            pairs = [part.split(":") for part in self.phases.split(",")]
+            return [Phase(int(length), float(share)) for length, share in pairs]
+        except ValueError:
+            raise UserError(
+                f"got phases={self.phases}; expected length:share pairs, as in 128:0.9,512:0.1"
+            ) from None
+
+    def rows(self) -> RowSettings:
+        """How rows are made."""
+        masking = Masking(whole_word=self.masking == "whole_word")
+        return RowSettings(self.batch_size, max_instances=self.pack, masking=masking)
+
+    def warmup_steps(self) -> int:
+        """`warmup` in steps."""
+        return whole_steps(self.warmup, self.steps)
+
+    def record(self) -> dict[str, Any]:
+        """The settings as `config.json` of a workdir keeps them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if isinstance(self.model, BertConfig):
+            values["model"] = self.model.to_dict()
+        values["lowercase"] = self.lowercase is not False
+        values["freeze"] = ",".join(chosen_parts("freeze", self.freeze)) or None
+        parts = chosen_parts("init_parts", self.init_parts) or PARTS
+        values["init_parts"] = ",".join(parts) if self.init_embeddings else None
+        return {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in values.items()}
