@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bert_jax.tasks.entities import entity_f1, has_entities
+from bert_jax.tasks.report import Confusion, Mistakes, Points, Shown, Table
 from bert_jax.tasks.task import Task
 
 _COLOURS = ("#1f5fa8", "#c0392b", "#2d8a4e", "#8e5aa8", "#b8860b", "#444444")
@@ -49,7 +49,8 @@ def write_report(
     ]
     for part, rows in predictions.items():
         parts.append(f"<h2>The {escape(part)} part, by the best seed</h2>")
-        parts += _details(task, rows)
+        for shown in task.shown(rows):
+            parts += _drawn(shown)
     (workdir / "report.html").write_text("\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -74,66 +75,16 @@ def label_scores(counts: Mapping[tuple[str, str], int]) -> dict[str, tuple[float
     return found
 
 
-def _details(task: Task, rows: Rows) -> list[str]:
-    kind = task.settings["task"]
-    if kind == "classification":
-        truth, predicted = [str(r["truth"]) for r in rows], [r["label"] for r in rows]
-        shown = [
-            (r["scores"][r["label"]], r["text"], r.get("pair", ""), str(r["truth"]), r["label"])
-            for r in rows
-        ]
-        return [
-            *_labels(confusion(truth, predicted)),
-            _mistakes([row for row in shown if row[3] != row[4]], ("text", "pair")),
-        ]
-    if kind == "tagging":
-        truth = [tag for r in rows for tag in r["truth"]]
-        predicted = [tag for r in rows for tag in r["tags"]]
-        parts = _labels(confusion(truth, predicted))
-        if has_entities(task.labels):
-            f1 = entity_f1([r["tags"] for r in rows], [r["truth"] for r in rows])
-            table = [(name, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support))
-                     for name, s in f1.items()]  # fmt: skip
-            header = ("entity", "precision", "recall", "F1", "how many")
-            parts = [_table(header, table), *parts]
-        shown = [
-            (score, word, " ".join(r["words"]), true, tag)
-            for r in rows
-            for word, true, tag, score in zip(
-                r["words"], r["truth"], r["tags"], r["scores"], strict=True
-            )
-            if true != tag
-        ]
-        return [*parts, _mistakes(shown, ("word", "in"))]
-    if kind == "regression":
-        shown = [
-            (abs(float(r["truth"]) - r["value"]), r["text"], r.get("pair", ""), str(r["truth"]),
-             f"{r['value']:.2f}")
-            for r in rows
-        ]  # fmt: skip
-        points = [(float(r["truth"]), r["value"]) for r in rows]
-        return [_scatter(points), _mistakes(shown, ("text", "pair"), "error")]
-    if kind == "qa":
-        shown = [
-            (_sureness(r), r["question"], "", " | ".join(dict.fromkeys(r.get("truth", ()))),
-             r["answer"])
-            for r in rows
-            if (r["answer"] not in r["truth"] if r.get("truth") else r["answer"])
-        ]  # fmt: skip
-        return [_mistakes(shown, ("question", ""))]
-    shown = [
-        (r["scores"][r["answer"]], r["question"], "", r["choices"][r["truth"]],
-         r["choices"][r["answer"]])
-        for r in rows
-        if r["answer"] != r["truth"]
-    ]  # fmt: skip
-    return [_mistakes(shown, ("question", ""))]
-
-
-def _sureness(row: Mapping[str, Any]) -> float:
-    if not row["answer"]:
-        return float(row.get("no_answer_score", 0.0))
-    return float(row["candidates"][0]["score"])
+def _drawn(shown: Shown) -> list[str]:
+    match shown:
+        case Table(header, rows):
+            return [_table(header, rows)]
+        case Confusion(truth, predicted):
+            return _labels(confusion(truth, predicted))
+        case Points(values):
+            return [_scatter(values)]
+        case Mistakes():
+            return [_mistakes(shown)]
 
 
 def _labels(counts: Mapping[tuple[str, str], int]) -> list[str]:
@@ -174,20 +125,17 @@ def _matrix(counts: Mapping[tuple[str, str], int]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _mistakes(
-    shown: list[tuple[float, str, str, str, str]], names: tuple[str, str], measure: str = "sure"
-) -> str:
+def _mistakes(shown: Mistakes) -> str:
     """The mistakes the model was surest of; what it knows wrongly, or the data has wrongly."""
-    worst = sorted(shown, key=lambda row: -row[0])[:_MISTAKES]
+    worst = sorted(shown.found, key=lambda mistake: -mistake.measure)[:_MISTAKES]
     if not worst:
         return "<p>No mistakes.</p>"
-    second = any(row[2] for row in worst)
-    header = (measure, names[0], *((names[1],) if second else ()), "truth", "model")
+    second = any(mistake.second for mistake in worst)
+    header = (shown.measure, *shown.names[: 1 + second], "truth", "model")
     rows = [
-        (f"{row[0]:.3f}", row[1], *((row[2],) if second else ()), row[3], row[4]) for row in worst
+        (f"{m.measure:.3f}", *(m.text, m.second)[: 1 + second], m.truth, m.predicted) for m in worst
     ]
-    title = "Largest errors" if measure == "error" else "Most confident mistakes"
-    return f"<h3>{title} ({len(worst)} of {len(shown)})</h3>" + _table(header, rows)
+    return f"<h3>{shown.title} ({len(worst)} of {len(shown.found)})</h3>" + _table(header, rows)
 
 
 def _score_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

@@ -12,32 +12,21 @@ memory that does not grow with the input. Any fine-tuned checkpoint of Hugging F
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import jax
 from absl import flags
 
-from bert_jax.checkpoints import has_item, load_json
 from bert_jax.cli import command
-from bert_jax.convert.ours import find_ours
-from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.progress import ProgressBar
-from bert_jax.tasks.batches import packed_rows
-from bert_jax.tasks.choice_files import ChoiceQuestion
-from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
-from bert_jax.tasks.saved_task import task_of
-from bert_jax.tasks.squad_files import Question
-from bert_jax.tasks.tagged_files import TaggedSentence
-from bert_jax.tasks.task import Task
-from bert_jax.tasks.text_tasks import TextExample
-from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.tasks.examples import Columns, Line
+from bert_jax.tasks.predictor import Predictor
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.sharding import create_mesh
 from bert_jax.whole_file import whole_file
 
 FLAGS = flags.FLAGS
@@ -57,116 +46,26 @@ def main() -> None:
         keep_freed_memory()
     if not FLAGS.checkpoint:
         raise UserError("got no --checkpoint; expected one that was fine-tuned")
-    pretrained = load_pretrained(FLAGS.checkpoint)
-    if pretrained.tokenizer is None:
-        raise UserError(
-            f"got --checkpoint={FLAGS.checkpoint} without a vocabulary; expected a vocab.txt or a"
-            " tokenizer.json in it"
-        )
-    task = task_of(pretrained, _settings(FLAGS.checkpoint))
-    run = assemble_finetuner(
-        pretrained, task.head, create_mesh({"data": 1}, jax.devices()[:1]), batch_rows=1,
-        labels=task.labels, compute=Compute(dtype=FLAGS.dtype),
-    )  # fmt: skip
-    params = run.initial_params()
+    predictor = Predictor.from_pretrained(
+        FLAGS.checkpoint,
+        columns=Columns(text_column=FLAGS.text_column, text_pair_column=FLAGS.text_pair_column),
+        chunk=FLAGS.chunk,
+        batch_rows=FLAGS.batch_rows,
+        compute=Compute(dtype=FLAGS.dtype),
+    )
     done = 0
     with (
         _source(FLAGS.input) as source,
         _target(FLAGS.output) as target,
         ProgressBar("labelling", None) as bar,
     ):
-        for chunk in _chunks(_examples(_lines(source), task), FLAGS.chunk):
-            for row in label(
-                run,
-                params,
-                task,
-                chunk,
-                pretrained.tokenizer,
-                pretrained.config.max_position_embeddings,
-            ):
+        rows = predictor.stream(_lines(source))
+        while chunk := list(itertools.islice(rows, FLAGS.chunk)):
+            for row in chunk:
                 target.write(json.dumps(row, ensure_ascii=False) + "\n")
             target.flush()
             done += len(chunk)
             bar.update(done, f"{done:,} examples")
-
-
-def label(
-    run: Finetuner,
-    params: Any,
-    task: Task,
-    examples: Iterable[Any],
-    tokenizer: Tokenizer,
-    positions: int,
-) -> Iterator[dict[str, Any]]:
-    """What the model says of each example, in order."""
-    examples = list(examples)
-    prepared = task.prepare(examples, tokenizer)
-    rows = packed_rows(prepared.features, FLAGS.batch_rows, positions)
-    logits = run.predict(params, prepared.features, rows)
-    yield from task.predictions(examples, prepared, logits)
-
-
-def _chunks(examples: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    while chunk := list(itertools.islice(examples, size)):
-        yield chunk
-
-
-def _settings(checkpoint: str) -> dict[str, Any] | None:
-    ours = find_ours(Path(checkpoint))
-    if ours is None or not has_item(ours, "head"):
-        return None
-    return load_json(ours, "head").get("settings")
-
-
-def _examples(lines: Iterable[str], task: Task) -> Iterator[Any]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield _example(line.rstrip("\r\n"), number, task.settings["task"])
-
-
-def _example(line: str, number: int, kind: str) -> Any:
-    content = _object(line, number) if line.lstrip().startswith("{") else None
-    if kind in ("classification", "regression"):
-        if content is None:
-            text, _, pair = line.partition("\t")
-            return TextExample(text.strip(), pair.strip() or None, None, FLAGS.input, number)
-        text = _member(content, FLAGS.text_column, str, number)
-        second = content.get(FLAGS.text_pair_column)
-        return TextExample(text, second, None, FLAGS.input, number)
-    if kind == "tagging":
-        words = line.split() if content is None else _member(content, "words", list, number)
-        return TaggedSentence(tuple(map(str, words)), (), (number,) * len(words))
-    if content is None:
-        wanted = '"context"' if kind == "qa" else '"choices"'
-        raise UserError(
-            f'{FLAGS.input}, line {number}: got a text; expected an object with "question" and'
-            f" {wanted}"
-        )
-    question = _member(content, "question", str, number)
-    if kind == "qa":
-        context = _member(content, "context", str, number)
-        return Question(str(content.get("id", number)), "", question, context, ())
-    choices = _member(content, "choices", list, number)
-    return ChoiceQuestion(question, tuple(map(str, choices)), None, number)
-
-
-def _object(line: str, number: int) -> dict[str, Any]:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{FLAGS.input}, line {number}: got no JSON ({error.msg} at character {error.pos});"
-            " expected an object, or a text that does not begin with {"
-        ) from error
-
-
-def _member(content: dict[str, Any], name: str, kind: type, number: int) -> Any:
-    if not isinstance(content.get(name), kind) or not content[name]:
-        raise UserError(
-            f"{FLAGS.input}, line {number}: got {name} = {content.get(name)!r}; expected a"
-            f" {'text' if kind is str else 'list'} that is not empty"
-        )
-    return content[name]
 
 
 def _source(path: str) -> IO[bytes]:
@@ -190,15 +89,18 @@ def _target(path: str) -> Iterator[IO[str]]:
         yield file
 
 
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
+def _lines(file: IO[bytes]) -> Iterator[Line]:
+    """The lines that are not empty."""
+    for number, content in enumerate(file, 1):
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = content.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{FLAGS.input}, line {number}: got bytes that are no UTF-8 (at byte {error.start}"
                 " of the line); expected UTF-8 text"
             ) from error
+        if text.strip():
+            yield Line.parsed(FLAGS.input, number, text.rstrip("\r\n"))
 
 
 if __name__ == "__main__":

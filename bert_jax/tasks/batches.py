@@ -20,8 +20,7 @@ from bert_jax.data.row_layout import (
     rounded_up,
 )
 from bert_jax.errors import UserError
-from bert_jax.tasks.features import Features
-from bert_jax.tasks.layout import LabelLayout
+from bert_jax.tasks.features import Features, LabelLayout
 from bert_jax.tasks.lengths import choose_lengths
 
 _ORDER_STREAM = 11

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bert_jax.data.row_layout import Encoded, Sequences, sequences_of
+from bert_jax.data.row_layout import Batch, Encoded, Rows, Sequences, sequences_of
 from bert_jax.whole_file import whole_file
 
 NO_LABEL = -1
@@ -41,6 +41,10 @@ class Features(Sequences):
     def unit_size(self) -> int:
         """Most sequences in a unit."""
         return int(np.diff(self.unit_starts).max())
+
+
+LabelLayout = Callable[[Features, Rows, int], Batch]
+"""Makes a batch's arrays of labels from features, rows, and the most sequences of a unit."""
 
 
 def features_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,17 +17,12 @@ from jax.sharding import PartitionSpec as P
 
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
-from bert_jax.data.row_layout import Rows, collect_sequences, collect_tokens, lay_out
+from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
-from bert_jax.parameters import (
-    Parameters,
-    abstract_params,
-    merge_model,
-    stack_layers,
-    unstack_layers,
-)
+from bert_jax.parameters import Parameters, abstract_params, unstack_layers
 from bert_jax.tasks.features import Features
+from bert_jax.tasks.forward import forward, predict
 from bert_jax.tasks.heads import Head, means
 from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
 from bert_jax.training.freezing import join_frozen, split_frozen
@@ -60,10 +56,6 @@ class Finetuner:
         """The state before the first step; what the checkpoint lacks is drawn with `seed`."""
         return self._create(jax.device_put(self._params(seed), self.abstract_shardings.params))
 
-    def initial_params(self) -> Parameters:
-        """The checkpoint's own parameters, for a model that is used and not trained."""
-        return jax.device_put(self._params(0), self.abstract_shardings.params)
-
     @property
     def abstract_shardings(self) -> TrainState:
         """Where the parts of the state live."""
@@ -80,7 +72,7 @@ class Finetuner:
         return lambda state, batch: self._train_step(state, batch, rates, key)
 
     def predict(self, params: Parameters, features: Features, rows: list[Rows]) -> np.ndarray:
-        """The head's logits without dropout, in the order of the features.
+        """The head's logits without dropout, in the order of the features; see `forward.predict`.
 
         Args:
             params: as in the state.
@@ -90,18 +82,11 @@ class Finetuner:
         Returns:
             float32 [n, C], or [T, C] where the head scores tokens.
         """
-        found: dict[int, np.ndarray] = {}
-        waiting: tuple[int, jax.Array] | None = None
-        for number, each in enumerate(rows):  # the device works while the host reads and lays out
-            batch = lay_out(features, each, 0)
-            running = number, self._predict_step(params, put_batch(batch, self.mesh))
-            if waiting is not None:
-                found[waiting[0]] = jax.device_get(waiting[1])
-            waiting = running
-        if waiting is not None:
-            found[waiting[0]] = jax.device_get(waiting[1])
-        collect = collect_tokens if self.head.per_token else collect_sequences
-        return collect(features, found, rows)
+
+        def step(batch: Batch) -> jax.Array:
+            return self._predict_step(params, put_batch(batch, self.mesh))
+
+        return predict(step, self.head, features, rows)
 
     def compiled_shapes(self) -> int:
         """How many shapes of training batches were compiled so far."""
@@ -151,9 +136,7 @@ def assemble_finetuner(
     config = pretrained.config
     if dropout is not None:
         config = config.replace(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-    options: dict[str, Any] = {}
-    if head.model.__name__ != "BertForQuestionAnswering":
-        options["num_labels"] = head.scores or len(labels)
+    options = head.options(labels)
     source = _with_head_that_fits(pretrained, head, labels)
 
     def params(seed: int) -> Parameters:
@@ -172,13 +155,12 @@ def assemble_finetuner(
     transform = create_optimizer(optimizer, optax.constant_schedule(1.0), weight_decay, clip_norm)
     weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
-    def forward(params: Parameters, batch: DeviceBatch, rngs: nnx.Rngs | None) -> jax.Array:
-        return _forward(definition, head, compute.scan_layers, params, batch, rngs)
+    logits_of = functools.partial(forward, definition, head, compute.scan_layers)
 
     def loss(
         trained: Parameters, kept: Parameters, batch: DeviceBatch, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        logits = forward(join_frozen(trained, kept), batch, nnx.Rngs(dropout=key))
+        logits = logits_of(join_frozen(trained, kept), batch, nnx.Rngs(dropout=key))
         sums = head.sums(logits, batch, unit_size, weights)
         figures = means(sums)
         if "share" not in batch:
@@ -222,7 +204,7 @@ def assemble_finetuner(
             donate_argnums=0,
         ),
         _predict_step=jax.jit(
-            lambda params, batch: forward(params, batch, None),
+            logits_of,
             in_shardings=(placed.params, batch_rows_placed),
             out_shardings=replicated,
         ),
@@ -237,29 +219,8 @@ def _with_head_that_fits(pretrained: Pretrained, head: Head, labels: Sequence[st
         if (
             kept is not None
             and pretrained.architecture == head.architecture
-            and kept["kernel"].shape[1] == (head.scores or len(labels))
+            and kept["kernel"].shape[1] == head.count(labels)
             and pretrained.labels in ((), tuple(labels))
         ):
             params[name] = kept
     return dataclasses.replace(pretrained, params=params)
-
-
-def _forward(
-    definition: nnx.GraphDef,
-    head: Head,
-    scan_layers: bool,
-    params: Parameters,
-    batch: DeviceBatch,
-    rngs: nnx.Rngs | None,
-) -> jax.Array:
-    instances, cls_positions = batch["instance_ids"], batch["cls_positions"]
-    one_sequence_a_row = cls_positions.shape[1] == 1
-    model = merge_model(definition, stack_layers(params) if scan_layers else params)
-    inputs = {
-        "token_type_ids": batch["token_type_ids"],
-        "attention_mask": instances > 0 if one_sequence_a_row else instances,
-        "position_ids": batch["position_ids"],
-    }
-    if not head.per_token:
-        inputs["cls_positions"] = cls_positions
-    return head.logits(model(batch["input_ids"], rngs=rngs, **inputs))

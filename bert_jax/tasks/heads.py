@@ -1,26 +1,17 @@
-"""The five kinds of output layer: what is learned at it, and what it says."""
+"""An output layer: what is learned at it, and what it says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from bert_jax.model.task_heads import (
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-)
-from bert_jax.tasks.layout import (
-    LabelLayout,
-    choice_labels,
-    sequence_labels,
-    span_labels,
-    token_labels,
-)
+from bert_jax.data.row_layout import Batch, Rows
+from bert_jax.tasks.features import Features, LabelLayout
 from bert_jax.training.losses import weighted_cross_entropy
 from bert_jax.training.sharding import DeviceBatch
 
@@ -41,6 +32,7 @@ class Head:
             weights [C] (or None): `nats` to be divided by `weight`, and perhaps `hits` by `count`.
         per_token: whether there is a score a token, and not a sequence.
         scores: how many scores the layer gives; None: one for each class.
+        sized: whether the model class is told how many scores there are.
     """
 
     architecture: str
@@ -50,6 +42,15 @@ class Head:
     sums: Callable[[jax.Array, DeviceBatch, int, jax.Array | None], Sums]
     per_token: bool = False
     scores: int | None = None
+    sized: bool = True
+
+    def count(self, labels: Sequence[str]) -> int:
+        """How many scores the layer gives where these are the classes."""
+        return self.scores or len(labels)
+
+    def options(self, labels: Sequence[str]) -> dict[str, Any]:
+        """The arguments of the model class beside its sizes."""
+        return {"num_labels": self.count(labels)} if self.sized else {}
 
 
 def class_sums(
@@ -69,56 +70,6 @@ def class_sums(
     return {"nats": nats, "weight": jnp.sum(weights), "hits": hits, "count": jnp.sum(present)}
 
 
-def value_sums(
-    logits: jax.Array, batch: DeviceBatch, unit_size: int, class_weights: jax.Array | None
-) -> Sums:
-    """Squared errors of a regression: logits [B, I, 1], labels and weights [B, I]."""
-    del unit_size, class_weights
-    errors = jnp.square(logits[..., 0].astype(jnp.float32) - batch["labels"])
-    return {"nats": jnp.sum(errors * batch["weights"]), "weight": jnp.sum(batch["weights"])}
-
-
-def span_sums(
-    logits: jax.Array, batch: DeviceBatch, unit_size: int, class_weights: jax.Array | None
-) -> Sums:
-    """Mean of the cross entropies of an answer's first and last token: logits [B, L, 2].
-
-    The softmax goes over the tokens of the sequence itself, however many share its row.
-    """
-    del unit_size, class_weights
-    weights = batch["weights"]  # [B, I]
-    instances = jnp.arange(1, weights.shape[1] + 1, dtype=jnp.int32)
-    own = batch["instance_ids"][:, None, :] == instances[:, None]  # [B, I, L]
-    nats = jnp.zeros((), jnp.float32)
-    hits = weights
-    for end, labels in enumerate((batch["first_labels"], batch["last_labels"])):
-        scores = jnp.where(own, logits[:, None, :, end], jnp.finfo(jnp.float32).min)
-        at_label = jnp.take_along_axis(scores, labels[..., None], axis=-1)[..., 0]
-        lost = jax.nn.logsumexp(scores, axis=-1) - at_label
-        nats += jnp.sum(jnp.where(weights > 0, lost, 0.0) * weights) / 2
-        hits *= at_label >= jnp.max(scores, axis=-1)
-    count = jnp.sum(weights)
-    return {"nats": nats, "weight": count, "hits": jnp.sum(hits), "count": count}
-
-
-def choice_sums(
-    logits: jax.Array, batch: DeviceBatch, unit_size: int, class_weights: jax.Array | None
-) -> Sums:
-    """Cross entropy over the choices of each question: logits [questions · choices, 1, 1]."""
-    del class_weights
-    scores, right, present, weights = (
-        x.reshape(-1, unit_size)
-        for x in (logits.astype(jnp.float32), batch["labels"], batch["choices"], batch["weights"])
-    )
-    scores = jnp.where(present > 0, scores, jnp.finfo(jnp.float32).min)
-    at_right = jnp.sum(scores * right, axis=-1)
-    asked = jnp.sum(weights, axis=-1)  # 0 where a batch is filled up
-    nats = jnp.where(asked > 0, jax.nn.logsumexp(scores, axis=-1) - at_right, 0.0)
-    hits = at_right >= jnp.max(scores, axis=-1)
-    count = jnp.sum(asked)
-    return {"nats": jnp.sum(nats), "weight": count, "hits": jnp.sum(hits * asked), "count": count}
-
-
 def means(sums: Sums) -> dict[str, jax.Array]:
     """Loss, and accuracy where the head has one; a batch of nothing counts as zero loss."""
     found = {"loss": sums["nats"] / jnp.maximum(sums["weight"], 1e-9)}
@@ -127,31 +78,14 @@ def means(sums: Sums) -> dict[str, jax.Array]:
     return found
 
 
-def _logits(output: Any) -> jax.Array:
+def output_logits(output: Any) -> jax.Array:
+    """The scores of a classifying model."""
     return output.logits
 
 
-def _both_ends(output: Any) -> jax.Array:
-    return jnp.stack([output.start_logits, output.end_logits], axis=-1)
-
-
-CLASSIFICATION = Head(
-    "BertForSequenceClassification", BertForSequenceClassification, sequence_labels, _logits,
-    class_sums,
-)  # fmt: skip
-REGRESSION = Head(
-    "BertForSequenceClassification", BertForSequenceClassification, sequence_labels, _logits,
-    value_sums, scores=1,
-)  # fmt: skip
-MULTIPLE_CHOICE = Head(
-    "BertForMultipleChoice", BertForSequenceClassification, choice_labels, _logits, choice_sums,
-    scores=1,
-)  # fmt: skip
-TAGGING = Head(
-    "BertForTokenClassification", BertForTokenClassification, token_labels, _logits, class_sums,
-    per_token=True,
-)  # fmt: skip
-QUESTION_ANSWERING = Head(
-    "BertForQuestionAnswering", BertForQuestionAnswering, span_labels, _both_ends, span_sums,
-    per_token=True, scores=2,
-)  # fmt: skip
+def sequence_labels(features: Features, rows: Rows, unit_size: int = 1) -> Batch:
+    """`labels` [B, I] of whole sequences, with `weights` [B, I] 0 at empty places."""
+    del unit_size
+    present = rows.sequences >= 0
+    labels = np.where(present, features.labels[rows.sequences], 0)
+    return {"labels": labels, "weights": present.astype(np.float32)}

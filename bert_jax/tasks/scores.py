@@ -57,8 +57,6 @@ SCORES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "spearman": spearman,
     "negative_mean_square": negative_mean_square,
 }
-CLASSIFICATION = ("accuracy", "macro_f1", "matthews")
-REGRESSION = ("pearson", "spearman", "negative_mean_square")
 
 
 def score(names: Sequence[str], predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:

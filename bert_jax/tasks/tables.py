@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,29 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
         return _from_objects(source)
     rows = _csv_rows(source) if suffix == ".csv" else _tsv_rows(source)
     return _from_rows(source, rows, columns)
+
+
+def table_of_rows(rows: Sequence[Any], columns: Sequence[str]) -> Table:
+    """Make a table of mappings, or of tuples whose members are `columns` in turn.
+
+    Raises:
+        UserError: a row that does not fit, with its number from 1.
+    """
+    source = "the examples"
+    names = tuple(rows[0]) if isinstance(rows[0], Mapping) else tuple(columns)[: len(rows[0])]
+    table = Table(source, {name: [] for name in names}, [])
+    for number, row in enumerate(rows, 1):
+        fits = isinstance(row, Mapping) or (isinstance(row, tuple) and len(row) == len(names))
+        if not fits or (isinstance(row, Mapping) and not row.keys() >= set(names)):
+            raise UserError(
+                f"{source}, item {number}: got {row!r}; expected a dict with {', '.join(names)}, or"
+                " a tuple of these"
+            )
+        values = [row[name] for name in names] if isinstance(row, Mapping) else row
+        for name, value in zip(names, values, strict=True):
+            table.columns[name].append(value)
+        table.lines.append(number)
+    return table
 
 
 def _from_rows(

@@ -1,14 +1,17 @@
-"""What a kind of task is, for the loop that trains them all."""
+"""What a kind of task is, for the loop that trains them all and the predictor that uses them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from bert_jax.convert.contents import Pretrained
+from bert_jax.tasks.examples import Columns, Line, Source
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Head
+from bert_jax.tasks.report import Shown
 from bert_jax.text.tokenizer import Tokenizer
 
 
@@ -21,15 +24,59 @@ class Prepared(Protocol):
 
 
 class Task(Protocol):
-    """One kind of task with its settings: data, head and score.
+    """A class is a kind of task, an instance a task: data, head and score.
 
-    Examples are what the task's reader returns; `prepared` is what its `prepare` made of the same
+    Examples are what the kind's `read` returns; `prepared` is what `prepare` made of the same
     examples, and `logits` what the model says of them, [n, C] or [T, C].
     """
 
+    name: ClassVar[str]
+    """What commands, settings and checkpoints call the kind."""
+    head: ClassVar[Head]
+    """The output layer."""
+
+    @classmethod
+    def read(cls, source: Source, columns: Columns) -> list[Any]:
+        """Read examples with their labels; columns without a name have the kind's own.
+
+        Raises:
+            UserError: there are none, or one is not as it should be; says which.
+        """
+
+    @classmethod
+    def example(cls, line: Line, columns: Columns) -> Any:
+        """Make an example without a label of a line, or of what a notebook hands over.
+
+        Raises:
+            UserError: it is none of this kind.
+        """
+
+    @classmethod
+    def of_examples(
+        cls, parts: Mapping[str, list[Any]], max_length: int, window_overlap: int | None
+    ) -> Self:
+        """The task that these examples are of.
+
+        Args:
+            parts: examples by part; there is a `train`.
+            max_length: most tokens of a sequence.
+            window_overlap: tokens that two windows of a long text share; None for the usual share.
+
+        Raises:
+            UserError: there is nothing to learn.
+        """
+
+    @classmethod
+    def fits(cls, pretrained: Pretrained) -> bool:
+        """Whether the output layer of a checkpoint that others wrote is of this kind."""
+
+    @classmethod
+    def of_checkpoint(cls, pretrained: Pretrained, settings: Mapping[str, Any]) -> Self:
+        """The task of a checkpoint; `settings` as below, as far as they are known."""
+
     @property
-    def head(self) -> Head:
-        """The output layer."""
+    def max_length(self) -> int:
+        """Most tokens of a sequence."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -37,7 +84,10 @@ class Task(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """JSON-able, what a checkpoint keeps so that `task_of` makes this task again."""
+        """JSON-able, what a checkpoint keeps beside its labels."""
+
+    def given_labels(self, examples: Sequence[Any]) -> list[str]:
+        """The class of every item that is learned, for weights of classes."""
 
     def prepare(self, examples: Sequence[Any], tokenizer: Tokenizer) -> Any:
         """Make the token sequences."""
@@ -58,8 +108,22 @@ class Task(Protocol):
     ) -> Iterator[dict[str, Any]]:
         """For each example, in order, what the model says, JSON-able."""
 
+    def shown(self, predictions: Sequence[dict[str, Any]]) -> list[Shown]:
+        """What a report shows of these predictions, whose examples have labels."""
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities along the last axis, float64."""
     e = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+def class_names(pretrained: Pretrained) -> tuple[str, ...]:
+    """The labels of a checkpoint's classifier; LABEL_0, LABEL_1, … where it names none."""
+    return pretrained.labels or tuple(f"LABEL_{i}" for i in range(count_scores(pretrained)))
+
+
+def count_scores(pretrained: Pretrained) -> int:
+    """How many scores a checkpoint's classifier gives; 0 where it has none."""
+    head = pretrained.params.get("classifier")
+    return head["kernel"].shape[1] if head else 0

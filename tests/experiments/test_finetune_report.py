@@ -1,4 +1,4 @@
-from bert_jax.tasks.text_tasks import Classification
+from bert_jax.tasks.classification import Classification
 from experiments.finetune_report import confusion, label_scores, write_report
 
 ROWS = [

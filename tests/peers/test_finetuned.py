@@ -9,7 +9,7 @@ transformers = pytest.importorskip("transformers", reason="the peers suite needs
 from bert_jax.checkpoints import load_json  # noqa: E402
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
-from bert_jax.tasks.saved_task import task_of  # noqa: E402
+from bert_jax.tasks.kinds import task_of  # noqa: E402
 from tests.tasks.examples import TASKS, TOKENIZER, assert_says_the_same, save_finetuned  # noqa: E402
 
 transformers.logging.set_verbosity_error()

@@ -12,15 +12,15 @@ from bert_jax.checkpoints import save_params
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import pretrained_from
 from bert_jax.data.row_layout import sorted_rows
-from bert_jax.tasks.answer_task import QuestionAnswering
-from bert_jax.tasks.choice_files import ChoiceQuestion
-from bert_jax.tasks.choice_task import MultipleChoice
+from bert_jax.tasks.classification import Classification
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
-from bert_jax.tasks.saved_task import head_item
-from bert_jax.tasks.squad_files import Answer, Question
-from bert_jax.tasks.tag_task import Tagging
-from bert_jax.tasks.tagged_files import TaggedSentence
-from bert_jax.tasks.text_tasks import Classification, Regression, TextExample
+from bert_jax.tasks.kinds import head_item
+from bert_jax.tasks.multiple_choice import ChoiceQuestion, MultipleChoice
+from bert_jax.tasks.question_answering.squad import Answer, Question
+from bert_jax.tasks.question_answering.task import QuestionAnswering
+from bert_jax.tasks.regression import Regression
+from bert_jax.tasks.tagging import TaggedSentence, Tagging
+from bert_jax.tasks.texts import TextExample
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.sharding import create_mesh
 from tests.text.vocabulary import small_tokenizer

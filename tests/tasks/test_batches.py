@@ -16,13 +16,11 @@ from bert_jax.data.row_layout import (
 from bert_jax.errors import UserError
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.features import NO_LABEL, Features
-from bert_jax.tasks.layout import (
-    choice_labels,
-    sequence_labels,
-    span_labels,
-    token_labels,
-)
+from bert_jax.tasks.heads import sequence_labels
 from bert_jax.tasks.lengths import choose_lengths
+from bert_jax.tasks.multiple_choice import choice_labels
+from bert_jax.tasks.question_answering.task import span_labels
+from bert_jax.tasks.tagging import token_labels
 
 
 def features_of_lengths(lengths, labels=None, unit_starts=None):

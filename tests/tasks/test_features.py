@@ -6,15 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.answer_task import QuestionAnswering
-from bert_jax.tasks.answer_windows import WindowFeatures, window_features
-from bert_jax.tasks.answers import find_answers
-from bert_jax.tasks.choice_files import ChoiceQuestion
 from bert_jax.tasks.features import Features, as_arrays, cached, from_arrays
-from bert_jax.tasks.multiple_choice import choice_features, choose
-from bert_jax.tasks.squad_files import Answer, Question
+from bert_jax.tasks.multiple_choice import ChoiceQuestion, choice_features, choose
+from bert_jax.tasks.question_answering.answers import find_answers
+from bert_jax.tasks.question_answering.squad import Answer, Question
+from bert_jax.tasks.question_answering.task import QuestionAnswering
+from bert_jax.tasks.question_answering.windows import WindowFeatures, window_features
 from bert_jax.tasks.tagging import tag_features
-from bert_jax.tasks.text_features import text_features
+from bert_jax.tasks.texts import text_features
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()

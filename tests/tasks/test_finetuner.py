@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from bert_jax.data.row_layout import NO_SEQUENCE, Rows, sorted_rows
 from bert_jax.errors import UserError
 from bert_jax.tasks.batches import TrainingBatches
+from bert_jax.tasks.classification import Classification
 from bert_jax.tasks.heads import class_sums, means
 from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
-from bert_jax.tasks.text_tasks import Classification
 from bert_jax.training.freezing import split_frozen
 from bert_jax.training.sharding import put_batch
 from tests.tasks.examples import TASKS, TOKENIZER, finetuner, tiny_pretrained

@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from bert_jax.errors import UserError
 from bert_jax.tasks.entities import F1, Entity, entities, entity_f1, has_entities
 from bert_jax.tasks.glue import GLUE, glue_task
-from bert_jax.tasks.scores import SCORES, score
-from bert_jax.tasks.squad_files import Answer, Question, read_squad
-from bert_jax.tasks.squad_scores import (
+from bert_jax.tasks.question_answering.squad import (
+    Answer,
+    Question,
     answer_scores,
     best_null_threshold,
     exact_match,
     normal_answer,
+    read_squad,
     squad_scores,
     word_f1,
 )
+from bert_jax.tasks.scores import SCORES, score
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 

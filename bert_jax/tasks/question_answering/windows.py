@@ -7,7 +7,7 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.tasks.features import Features, features_of
-from bert_jax.tasks.squad_files import Question
+from bert_jax.tasks.question_answering.squad import Question
 from bert_jax.text.inputs import Inputs
 from bert_jax.text.tokenizer import Tokenizer
 

@@ -5,16 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bert_jax.tasks.answer_task import QuestionAnswering
+from bert_jax.tasks.classification import Classification
+from bert_jax.tasks.data import DataSettings, class_weights, read_task
 from bert_jax.tasks.glue import GLUE
-from bert_jax.tasks.tagged_files import TaggedSentence
-from bert_jax.tasks.text_tasks import Classification, Regression
-from experiments.task_data import DataFlags, TaskData, class_weights, read_task
+from bert_jax.tasks.question_answering.task import QuestionAnswering
+from bert_jax.tasks.regression import Regression
+from bert_jax.tasks.tagging import TaggedSentence, Tagging
 from tests.experiments.finetuning import write_texts
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
-FLAGS = DataFlags(
+FLAGS = DataSettings(
     task="classification", train=None, dev=None, test=None, columns=(), text_column="text",
     text_pair_column=None, label_column=None, choices_column="choices", max_length=32,
     window_overlap=None, dev_fraction=0.1, test_fraction=0.2, split_seed=0,
@@ -62,7 +63,7 @@ def test_a_tag_that_training_lacks_is_known(tmp_path):
 
 def test_class_weights():
     tagged = [TaggedSentence(("a", "b", "c", "d"), ("X", "X", "X", "Y"), (1, 2, 3, 4))]
-    data = TaskData(Classification(("X", "Y"), 8), {"train": tagged})
-    np.testing.assert_allclose(class_weights(data.task, data, "balanced"), [4 / 6, 4 / 2])
-    np.testing.assert_array_equal(class_weights(data.task, data, "Y:2.5"), [1, 2.5])
-    assert class_weights(data.task, data, "") is None
+    task = Tagging(("X", "Y"), 8)
+    np.testing.assert_allclose(class_weights(task, tagged, "balanced"), [4 / 6, 4 / 2])
+    np.testing.assert_array_equal(class_weights(task, tagged, "Y:2.5"), [1, 2.5])
+    assert class_weights(task, tagged, "") is None

@@ -1,4 +1,4 @@
-"""Tables and questions out of TFDS, by name. No TensorFlow."""
+"""Data sets of TFDS by name: splits as records, or as tables. No TensorFlow."""
 
 import importlib
 from collections.abc import Iterator
@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.squad_files import Answer, Question
 from bert_jax.tasks.tables import Table
-from bert_jax.tasks.tagged_files import TaggedSentence
 
 # TFDS knows a dataset of these by name only once the package that defines it is imported.
 _FAMILIES = ("text", "question_answering")
@@ -27,51 +25,12 @@ def read_tfds_table(name: str, split: str) -> Table:
     Raises:
         UserError: no such dataset or split.
     """
-    features, records = _open(name, split)
+    features, records = open_split(name, split)
     columns: dict[str, list[Any]] = {column: [] for column in features}
     for record in records:
         for column, values in columns.items():
-            values.append(_plain(record[column], features[column]))
+            values.append(as_plain(record[column], features[column]))
     return Table(f"tfds:{name}:{split}", columns, list(range(1, len(records) + 1)))
-
-
-def read_tfds_questions(name: str, split: str) -> list[Question]:
-    """Return a split of `squad` or `squad/v2.0` as questions."""
-    _, records = _open(name, split)
-    questions = []
-    for record in records:
-        answers = record["answers"]
-        questions.append(
-            Question(
-                _text(record["id"]), _text(record["title"]), _text(record["question"]),
-                _text(record["context"]),
-                tuple(
-                    Answer(_text(text), int(start))
-                    for text, start in zip(answers["text"], answers["answer_start"], strict=False)
-                ),
-            )
-        )  # fmt: skip
-    return questions
-
-
-def read_tfds_tags(
-    name: str, split: str, word_column: str, tag_column: str
-) -> list[TaggedSentence]:
-    """Return a split of a dataset like `conll2003` as tagged sentences."""
-    features, records = _open(name, split)
-    for column in (word_column, tag_column):
-        if column not in features:
-            raise UserError(
-                f"got column {column!r} for tfds:{name}; expected one of {', '.join(features)}"
-            )
-    tags = features[tag_column].feature
-    sentences = []
-    for number, record in enumerate(records, 1):
-        words = tuple(_text(word) for word in record[word_column])
-        if words:
-            names = tuple(str(_plain(tag, tags)) for tag in record[tag_column])
-            sentences.append(TaggedSentence(words, names, (number,) * len(words)))
-    return sentences
 
 
 def tfds_label_names(name: str, column: str) -> tuple[str, ...]:
@@ -79,7 +38,12 @@ def tfds_label_names(name: str, column: str) -> tuple[str, ...]:
     return tuple(_builder(name).info.features[column].names)
 
 
-def _open(name: str, split: str) -> tuple[Any, Any]:
+def open_split(name: str, split: str) -> tuple[Any, Any]:
+    """The features of a data set, and the records of a split, to be counted and iterated.
+
+    Raises:
+        UserError: no such data set or split.
+    """
     tfds, builder = _tfds(), _builder(name)
     try:
         records = tfds.data_source(
@@ -117,16 +81,18 @@ def _builder(name: str) -> Any:
         ) from error
 
 
-def _plain(value: Any, feature: Any) -> Any:
+def as_plain(value: Any, feature: Any) -> Any:
+    """A value as Python has it; of a class label its name, None where it is hidden."""
     names = getattr(feature, "names", None)
     if names:
         return None if int(value) < 0 else names[int(value)]
     if isinstance(value, bytes | str):
-        return _text(value)
+        return as_text(value)
     return value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Bytes as text."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bert_jax.tasks.answer_windows import WindowFeatures
-from bert_jax.tasks.squad_files import Question
+from bert_jax.tasks.question_answering.squad import Question
+from bert_jax.tasks.question_answering.windows import WindowFeatures
 
 
 @dataclass(frozen=True)

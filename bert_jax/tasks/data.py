@@ -1,0 +1,176 @@
+"""From settings to a task and its examples: which source is read how, and what is held back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bert_jax.data.counter_rng import shuffled, stream_key
+from bert_jax.errors import UserError
+from bert_jax.tasks.classification import Classification
+from bert_jax.tasks.examples import Columns, Source
+from bert_jax.tasks.glue import GlueTask, glue_task
+from bert_jax.tasks.kinds import KINDS
+from bert_jax.tasks.question_answering.squad import read_tfds_questions
+from bert_jax.tasks.question_answering.task import QuestionAnswering
+from bert_jax.tasks.regression import Regression
+from bert_jax.tasks.task import Task
+from bert_jax.tasks.texts import text_examples
+from bert_jax.tasks.tfds import read_tfds_table, tfds_label_names
+
+_SPLIT_STREAM = 12
+_SQUAD = ("squad", "squad/v2.0")
+
+
+@dataclass(frozen=True)
+class DataSettings(Columns):
+    """What is learned, and from what."""
+
+    task: str = ""
+    """The name of a kind of task, or of a data set: glue/cola … glue/wnli, squad, squad/v2.0."""
+    train: Source | None = None
+    """A file, tfds:NAME:SPLIT, or examples in memory."""
+    dev: Source | None = None
+    """Likewise; None holds some of `train` back."""
+    test: Source | None = None
+    """Likewise; scored once, at the end."""
+    dev_fraction: float = 0.1
+    """What is held back of `train` where there is no `dev`."""
+    test_fraction: float = 0.0
+    """What is held back of `train` where there is no `test`."""
+    split_seed: int = 0
+    """Of what is held back."""
+    max_length: int = 128
+    """Most tokens of a sequence."""
+    window_overlap: int | None = None
+    """Tokens that two windows of a long text share; None for a third of `max_length`."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task and the examples of its parts: `train`, `dev`, perhaps `test` and others."""
+
+    task: Task
+    parts: dict[str, list[Any]]
+
+
+def read_task(settings: DataSettings) -> TaskData:
+    """Read all parts and find out the classes.
+
+    Raises:
+        UserError: an unknown task, a source that is not there or not as it should be.
+    """
+    kind = next((kind for kind in KINDS if kind.name == settings.task), None)
+    for name in ("dev_fraction", "test_fraction"):
+        if not 0 <= getattr(settings, name) < 1:
+            raise UserError(
+                f"got {name}={getattr(settings, name)}; expected a share of at least 0 and below 1"
+            )
+    if kind is None:
+        return _read_named(settings)
+    if settings.train is None or settings.train == "":
+        raise UserError(
+            f"got task={settings.task} without `train`; expected examples to learn from"
+        )
+    parts = {"train": kind.read(settings.train, settings)}
+    for name, source in (("dev", settings.dev), ("test", settings.test)):
+        if source is not None and source != "":
+            parts[name] = kind.read(source, settings)
+    parts = _held_out(settings, parts)
+    return TaskData(kind.of_examples(parts, settings.max_length, settings.window_overlap), parts)
+
+
+def _read_named(settings: DataSettings) -> TaskData:
+    """A data set that TFDS has under its name."""
+    if settings.task.startswith("glue/"):
+        return _read_glue(settings, glue_task(settings.task.removeprefix("glue/")))
+    if settings.task in _SQUAD:
+        parts = {
+            part: read_tfds_questions(settings.task, split)
+            for part, split in (("train", "train"), ("dev", "validation"))
+        }
+        task = QuestionAnswering.of_examples(parts, settings.max_length, settings.window_overlap)
+        return TaskData(task, parts)
+    names = ", ".join(kind.name for kind in KINDS)
+    raise UserError(
+        f"got task={settings.task}; expected one of {names}, glue/NAME, {', '.join(_SQUAD)}"
+    )
+
+
+def _read_glue(settings: DataSettings, glue: GlueTask) -> TaskData:
+    splits = {"train": "train", "dev": glue.dev_split}
+    splits |= {split: split for split in glue.other_splits}
+    parts = {
+        name: text_examples(
+            read_tfds_table(settings.task, split), glue.text_column, glue.pair_column, "label"
+        )
+        for name, split in splits.items()
+    }
+    if glue.regression:
+        return TaskData(Regression(settings.max_length, glue.scores), parts)
+    # In GLUE's own order: F1 is that of class 1.
+    names = tfds_label_names(settings.task, "label")
+    return TaskData(Classification(names, settings.max_length, glue.scores), parts)
+
+
+def _held_out(settings: DataSettings, parts: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Cut the parts that were not given from the training part, whole articles of questions."""
+    train = parts["train"]
+    groups = [getattr(example, "article", number) for number, example in enumerate(train)]
+    names = list(dict.fromkeys(groups))
+    order = [names[i] for i in shuffled(stream_key(_SPLIT_STREAM, settings.split_seed), len(names))]
+    for name, fraction in (("dev", settings.dev_fraction), ("test", settings.test_fraction)):
+        if name in parts or not fraction:
+            continue
+        count = max(1, round(fraction * len(names)))
+        taken, order = set(order[:count]), order[count:]
+        chosen = [e for e, group in zip(train, groups, strict=True) if group in taken]
+        parts = {**parts, name: chosen}
+    left = set(order)
+    kept = [e for e, group in zip(train, groups, strict=True) if group in left]
+    if not kept or "dev" not in parts:
+        raise UserError(
+            f"got {len(train)} examples in `train`, dev_fraction={settings.dev_fraction} and"
+            f" test_fraction={settings.test_fraction}; expected `dev`, or enough to hold some back"
+        )
+    return {**parts, "train": kept}
+
+
+def class_weights(task: Task, train: Sequence[Any], text: str) -> np.ndarray | None:
+    """Weights of the classes: none, `balanced`, or `name:weight` pairs; absent names weigh 1.
+
+    Balanced, each class weighs n / (C · its count), so that all weigh the same together.
+
+    Args:
+        task: which classes there are.
+        train: the examples that are learned.
+        text: what is wanted; empty for none.
+
+    Raises:
+        UserError: the task has no classes, or not these.
+    """
+    if not text:
+        return None
+    if not task.labels:
+        raise UserError(f"got class_weights={text}; expected none: the task has no classes")
+    if text == "balanced":
+        given = task.given_labels(train)
+        counts = np.array([max(given.count(name), 1) for name in task.labels])
+        return len(given) / (len(task.labels) * counts)
+    weights = dict.fromkeys(task.labels, 1.0)
+    for part in text.split(","):
+        name, _, weight = part.rpartition(":")
+        try:
+            value = float(weight)
+        except ValueError:
+            value = -1.0
+        if name not in weights or value < 0:
+            raise UserError(
+                f"got class_weights={text}; expected balanced, or name:weight pairs of"
+                f" {', '.join(task.labels)}"
+            )
+        weights[name] = value
+    return np.array(list(weights.values()))

@@ -1,0 +1,425 @@
+"""Fine-tuning from settings to a workdir: every seed of every grid point, and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.errors import UserError
+from bert_jax.kernels.compute import Compute, scans_layers
+from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
+from bert_jax.tasks.features import as_arrays, cached
+from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
+from bert_jax.tasks.rate_factors import Rates
+from bert_jax.tasks.seed_run import PreparedParts, SeedSettings, predictions_file, run_seed
+from bert_jax.tasks.task import Task
+from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.training.callbacks import Callback
+from bert_jax.training.optimizers import OPTIMIZERS
+from bert_jax.training.sharding import create_mesh, parse_mesh
+from bert_jax.training.workdir import prepared_workdir
+from bert_jax.whole_file import write_json, write_json_lines
+
+GRID = {
+    "epochs": int, "learning_rate": float, "batch_size": int, "warmup": float,
+    "weight_decay": float, "layer_decay": float, "head_learning_rate": float, "dropout": float,
+    "freeze_layers": int,
+}  # fmt: skip
+"""The settings that a grid may vary."""
+
+_LEAST = {
+    "epochs": 1, "learning_rate": 0, "batch_size": 1, "max_length": 5, "window_overlap": 0,
+    "warmup": 0, "weight_decay": 0, "clip_norm": 0, "head_learning_rate": 0, "freeze_layers": 0,
+    "patience": 0, "evals_per_epoch": 1, "log_every": 1, "split_seed": 0, "dropout": 0,
+}  # fmt: skip
+# What a run computes does not depend on these: they may differ when it is continued.
+_MAY_CHANGE = ("seeds", "grid", "log_every", "mesh", "scan_layers")
+
+Point = dict[str, Any]
+Results = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class FinetuningSettings(DataSettings):
+    """All that a fine-tuning run depends on; what is read, see `DataSettings`."""
+
+    checkpoint: str | os.PathLike[str] | Pretrained | None = None
+    """What is fine-tuned: see `load_pretrained`, or a checkpoint in memory."""
+    workdir: str | os.PathLike[str] = "runs/finetune"
+    """Holds everything the run makes; the same settings continue what is there."""
+    seeds: Sequence[int] = (0,)
+    """Of head, order and dropout."""
+    grid: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Values to try, by the name of a setting of `GRID`."""
+    epochs: int = 3
+    """How often each example is met."""
+    learning_rate: float = 3e-5
+    """The highest rate."""
+    batch_size: int = 32
+    """Examples a step."""
+    optimizer: str = "adamw"
+    """How gradients become updates."""
+    warmup: float = 0.1
+    """Steps that warm up; below 1, their share."""
+    weight_decay: float = 0.01
+    """Of matrices and tables."""
+    clip_norm: float = 1.0
+    """Largest gradient norm; 0 clips nothing."""
+    layer_decay: float = 1.0
+    """Each layer's rate against the one above it."""
+    head_learning_rate: float | None = None
+    """Of the output layer alone."""
+    freeze_embeddings: bool = False
+    """The three tables do not learn."""
+    freeze_layers: int = 0
+    """Nor do the first so many layers."""
+    class_weights: str = ""
+    """balanced, or name:weight pairs."""
+    dropout: float | None = None
+    """Instead of the checkpoint's."""
+    patience: int = 0
+    """Evaluations without a better one before it ends; 0: no end."""
+    evals_per_epoch: int = 1
+    """Evaluations, and checkpoints."""
+    dtype: str = "float32"
+    """What the model computes in."""
+    scan_layers: bool | None = None
+    """Loop over layers: compiles faster. None: on TPUs."""
+    mesh: str = ""
+    """As in data:4,fsdp:2; by default all devices on data."""
+    log_every: int = 10
+    """Steps between lines of metrics."""
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"got {name}={value}; expected at least {least}")
+        if self.dropout is not None and self.dropout > 0.9:
+            raise UserError(f"got dropout={self.dropout}; expected at most 0.9")
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(
+                f"got optimizer={self.optimizer}; expected one of {', '.join(OPTIMIZERS)}"
+            )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise UserError(
+                f"got seeds={list(self.seeds)}; expected whole numbers of at least 0, each once"
+            )
+        for name in self.grid:
+            if name not in GRID:
+                raise UserError(f"got {name!r} in `grid`; expected some of {', '.join(GRID)}")
+
+    def points(self) -> list[Point]:
+        """{epochs: (2, 3), warmup: (0,)} -> [{epochs: 2, warmup: 0.0}, {epochs: 3, warmup: 0.0}]"""
+        axes = [[(name, GRID[name](v)) for v in values] for name, values in self.grid.items()]
+        return [dict(point) for point in itertools.product(*axes)]
+
+    def at(self, point: Point) -> FinetuningSettings:
+        """The settings of a point of the grid."""
+        return dataclasses.replace(self, **point)
+
+    def written(self) -> dict[str, Any]:
+        """JSON-able; of what is in memory, a fingerprint."""
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del found["workdir"]
+        for name in ("train", "dev", "test"):
+            if not isinstance(found[name], str | Path | None):
+                found[name] = f"{len(found[name])} examples {_fingerprint(found[name])}"
+        if isinstance(self.checkpoint, Pretrained):
+            found["checkpoint"] = f"a {self.checkpoint.architecture} in memory"
+        return {
+            name: os.fspath(value) if isinstance(value, os.PathLike) else value
+            for name, value in found.items()
+        }
+
+
+@dataclass(frozen=True)
+class FinetuningResult:
+    """What came out of a run.
+
+    Attributes:
+        workdir: holds everything; `Predictor.from_pretrained` reads its best checkpoint.
+        task: what was learned, as the best seed has it.
+        figures: the content of `workdir/result.json`.
+        predictions: what the best seed says, by part.
+        curves: the lines of `metrics SEED` and `heldout SEED`.
+    """
+
+    workdir: Path
+    task: Task
+    figures: dict[str, Any]
+    predictions: dict[str, list[dict[str, Any]]]
+    curves: dict[str, list[dict[str, float]]]
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """The mean over the seeds of each score of each part."""
+        return {
+            part: {name: figure["mean"] for name, figure in scores.items()}
+            for part, scores in self.figures["scores"].items()
+        }
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of the best seed."""
+        return Path(self.figures["checkpoint"])
+
+
+def finetune(
+    task: str,
+    *,
+    callbacks: Sequence[Callback] = (),
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> FinetuningResult | None:
+    """Fine-tune a checkpoint with every seed, and keep the best by the development part.
+
+        finetune(
+            "classification", checkpoint="runs/pretrain", workdir="runs/mine",
+            train=[("a moving film", "good"), ("dull", "bad"), …], epochs=3, seeds=(0, 1, 2),
+        ).scores["dev"]["accuracy"]
+
+    The same call continues where it stopped, bit for bit; more seeds or grid points are added to
+    what is there.
+
+    Args:
+        task: classification, regression, qa, tagging, multiple_choice, or the name of a data set.
+        callbacks: are told of every seed's metrics and evaluations.
+        stop: asked after every step; True saves and ends.
+        **settings: see `FinetuningSettings`.
+
+    Returns:
+        What came out, which also stands in the workdir; None where told to stop.
+
+    Raises:
+        UserError: a setting or an example that is not as it should be.
+        DivergedError: loss or gradient is NaN or infinite.
+    """
+    return run_finetuning(FinetuningSettings(task=task, **settings), callbacks, stop)
+
+
+def run_finetuning(
+    settings: FinetuningSettings,
+    callbacks: Sequence[Callback] = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> FinetuningResult | None:
+    """Do what `finetune` does, from settings in one value."""
+    began = time.perf_counter()
+    points = settings.points()
+    steps = _Steps(settings)
+    with prepared_workdir(str(settings.workdir), settings.written(), _MAY_CHANGE) as workdir:
+        parts = steps.prepare(read_task(settings), workdir)
+        for point in points:
+            steps.of(point)  # a setting that cannot be is said now
+    found: list[tuple[Point, Results]] = []
+    for point in points:
+        results = []
+        for seed in settings.seeds:
+            result = run_seed(
+                steps.of(point),
+                parts,
+                steps.pretrained,
+                _seed_settings(settings.at(point)),
+                seed,
+                workdir / _name(point) / f"seed{seed}",
+                stop=stop,
+                callbacks=callbacks,
+                title=f"training {_name(point)} seed {seed}".replace("  ", " "),
+            )
+            if result is None:  # asked to stop; the same call continues
+                return None
+            results.append(result)
+        found.append((point, results))
+    return _finished(settings, workdir, parts, found, time.perf_counter() - began)
+
+
+class _Steps:
+    """Compiled steps, shared by the grid points that compute alike."""
+
+    def __init__(self, settings: FinetuningSettings) -> None:
+        self._settings = settings
+        self._mesh = create_mesh(parse_mesh(settings.mesh))
+        self.pretrained = _pretrained(settings)
+        self._made: dict[str, Finetuner] = {}
+
+    def prepare(self, data: TaskData, workdir: Path) -> PreparedParts:
+        """Token sequences of every part, from the workdir where they were made before."""
+        tokenizer = self.pretrained.tokenizer
+        assert tokenizer is not None
+        prepared = {}
+        for part, examples in data.parts.items():
+            description = {
+                "examples": _fingerprint(examples),
+                "vocabulary": tokenizer.vocab_hash,
+                "lowercase": tokenizer.lowercase,
+                "strip_accents": tokenizer.strip_accents,
+                "split_chinese": tokenizer.split_chinese,
+                "labels": data.task.labels,
+                "settings": {"task": data.task.name, **data.task.settings},
+            }
+            make = partial(_made, data.task, examples, tokenizer)
+            arrays = cached(workdir / "features", description, make)
+            prepared[part] = data.task.restored(arrays)
+        self._weights = class_weights(data.task, data.parts["train"], self._settings.class_weights)
+        self._parts = PreparedParts(data.task, data.parts, prepared)
+        return self._parts
+
+    def of(self, point: Point) -> Finetuner:
+        """The compiled steps of a grid point."""
+        settings = self._settings.at(point)
+        head_rate = settings.head_learning_rate
+        relative = 1.0 if head_rate is None else head_rate / max(settings.learning_rate, 1e-30)
+        rates = Rates(
+            settings.layer_decay, relative, settings.freeze_embeddings, settings.freeze_layers
+        )
+        key = json.dumps(
+            [settings.batch_size, settings.weight_decay, settings.dropout,
+             dataclasses.astuple(rates)]
+        )  # fmt: skip
+        if key not in self._made:
+            self._made[key] = self._assemble(settings, rates)
+        return self._made[key]
+
+    def _assemble(self, settings: FinetuningSettings, rates: Rates) -> Finetuner:
+        size = self._parts.prepared["train"].features.unit_size
+        scan = settings.scan_layers
+        return assemble_finetuner(
+            self.pretrained,
+            self._parts.task.head,
+            self._mesh,
+            batch_rows=settings.batch_size * size,
+            labels=self._parts.task.labels,
+            unit_size=size,
+            optimizer=settings.optimizer,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+            rates=rates,
+            class_weights=self._weights,
+            dropout=settings.dropout,
+            compute=Compute(
+                dtype=settings.dtype,
+                scan_layers=scans_layers(jax.default_backend()) if scan is None else scan,
+            ),
+        )
+
+
+def _pretrained(settings: FinetuningSettings) -> Pretrained:
+    for name in ("task", "checkpoint"):
+        if not getattr(settings, name):
+            raise UserError(f"got no `{name}`; expected one")
+    source = settings.checkpoint
+    assert source is not None
+    pretrained = source if isinstance(source, Pretrained) else load_pretrained(source)
+    if pretrained.tokenizer is None:
+        raise UserError(
+            f"got checkpoint={source} without a vocabulary; expected a vocab.txt or a"
+            " tokenizer.json in it"
+        )
+    longest = pretrained.config.max_position_embeddings
+    if settings.max_length > longest:
+        raise UserError(
+            f"got max_length={settings.max_length}; expected at most the model's {longest}"
+            " positions"
+        )
+    return pretrained
+
+
+def _made(task: Task, examples: list[Any], tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    return as_arrays(task.prepare(examples, tokenizer))
+
+
+def _fingerprint(examples: Sequence[Any]) -> str:
+    return hashlib.sha256(repr(examples).encode()).hexdigest()
+
+
+def _seed_settings(settings: FinetuningSettings) -> SeedSettings:
+    names = [f.name for f in dataclasses.fields(SeedSettings)]
+    return SeedSettings(**{name: getattr(settings, name) for name in names})
+
+
+def _name(point: Point) -> str:
+    return ",".join(f"{name}={value:g}" for name, value in point.items())
+
+
+def _finished(
+    settings: FinetuningSettings,
+    workdir: Path,
+    parts: PreparedParts,
+    found: list[tuple[Point, Results]],
+    seconds: float,
+) -> FinetuningResult:
+    """Choose by the development part, and write what came out."""
+    main_score = parts.main_score
+
+    def dev(result: Mapping[str, Any]) -> float:
+        return result["scores"]["dev"][main_score]
+
+    point, results = max(found, key=lambda item: sum(map(dev, item[1])) / len(item[1]))
+    best = max(results, key=dev)
+    checkpoint = workdir / _name(point) / f"seed{best['seed']}" / "best"
+    _link(workdir / "checkpoints", checkpoint, best["best_step"])
+    speeds = [r["tokens_per_second"] for r in results if r["tokens_per_second"]]
+    figures = {
+        "scores": {
+            part: {
+                name: mean_and_deviation([r["scores"][part][name] for r in results])
+                for name in results[0]["scores"][part]
+            }
+            for part in results[0]["scores"]
+        },
+        "seeds": [r["seed"] for r in results],
+        "seconds": seconds,
+        "seconds_per_seed": [r["seconds"] for r in results],
+        "tokens_per_second": sum(speeds) / len(speeds) if speeds else None,
+        "real_token_fraction": results[0]["real_token_fraction"],
+        "compiled_shapes": max(r["compiled_shapes"] for r in results),
+        "settings": {**dataclasses.asdict(_seed_settings(settings.at(point))), **point},
+        "grid": [
+            {**p, f"dev_{main_score}": mean_and_deviation([dev(r) for r in rs])} for p, rs in found
+        ],
+        "checkpoint": str(checkpoint),
+        "examples": {part: len(examples) for part, examples in parts.examples.items()},
+    }
+    predictions = {}
+    for part in parts.measured:
+        predictions[part] = _read_lines(predictions_file(checkpoint.parent, part))
+        write_json_lines(predictions_file(workdir, part), predictions[part])
+    curves = {
+        f"{name} {seed}": _read_lines(workdir / _name(point) / f"seed{seed}" / f"{name}.jsonl")
+        for seed in figures["seeds"]
+        for name in ("metrics", "heldout")
+    }
+    write_json(workdir / "result.json", figures)
+    return FinetuningResult(workdir, parts.task, figures, predictions, curves)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _link(folder: Path, checkpoint: Path, step: int) -> None:
+    """Make `folder/STEP` stand for `checkpoint`, so that the workdir is a checkpoint of ours."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    (folder / str(step)).symlink_to(os.path.relpath(checkpoint, folder), target_is_directory=True)
+
+
+def mean_and_deviation(values: list[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None of one value), and the values."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": deviation, "per_seed": values}

@@ -1,0 +1,50 @@
+"""The five kinds of task, and which one a checkpoint was fine-tuned for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bert_jax.convert.contents import Pretrained
+from bert_jax.errors import UserError
+from bert_jax.tasks.classification import Classification
+from bert_jax.tasks.multiple_choice import MultipleChoice
+from bert_jax.tasks.question_answering.task import QuestionAnswering
+from bert_jax.tasks.regression import Regression
+from bert_jax.tasks.tagging import Tagging
+from bert_jax.tasks.task import Task
+
+KINDS: tuple[type[Task], ...] = (
+    Classification, Regression, QuestionAnswering, Tagging, MultipleChoice,
+)  # fmt: skip
+
+
+def head_item(task: Task) -> dict[str, Any]:
+    """What a checkpoint keeps of a task, for its item `head`."""
+    return {
+        "architecture": task.head.architecture,
+        "labels": list(task.labels),
+        "settings": {"task": task.name, **task.settings},
+    }
+
+
+def task_of(pretrained: Pretrained, settings: Mapping[str, Any] | None) -> Task:
+    """The task of a fine-tuned checkpoint.
+
+    Args:
+        pretrained: the checkpoint.
+        settings: those of `head_item`; None for a checkpoint that others wrote, whose task then
+            follows from its output layer.
+
+    Raises:
+        UserError: the checkpoint is not fine-tuned.
+    """
+    known = dict(settings or {"max_length": pretrained.config.max_position_embeddings})
+    name = known.pop("task", None)
+    for kind in KINDS:
+        if kind.name == name or (name is None and kind.fits(pretrained)):
+            return kind.of_checkpoint(pretrained, known)
+    raise UserError(
+        f"got a checkpoint of {pretrained.architecture}, which has no task; expected one that was"
+        " fine-tuned, here or elsewhere"
+    )
