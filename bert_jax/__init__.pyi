@@ -28,7 +28,9 @@ from .model.bert import BertForMaskedLM as BertForMaskedLM
 from .model.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
 from .model.bert import BertForPreTraining as BertForPreTraining
 from .model.bert import BertForPretraining as BertForPretraining
+from .model.embeddings import EmbeddingPart as EmbeddingPart
 from .model.embeddings import Embeddings as Embeddings
+from .model.embeddings import Parts as Parts
 from .model.embeddings import PositionEmbedding as PositionEmbedding
 from .model.embeddings import SegmentEmbedding as SegmentEmbedding
 from .model.embeddings import TokenEmbedding as TokenEmbedding

@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bert_jax.errors import UserError
+
 Parameters = dict[str, Any]
 
 
@@ -36,8 +38,18 @@ def merge_model(definition: nnx.GraphDef, params: Parameters) -> Any:
 
 
 def token_table(params: Parameters) -> Any:
-    """The token table [V, D] of a model that holds a `Bert` as `bert`."""
-    return params["bert"]["embeddings"]["token"]["table"]
+    """The token table [V, D] of a model that holds a `Bert` as `bert`.
+
+    Raises:
+        UserError: its token embedding has no table.
+    """
+    token = params["bert"]["embeddings"].get("token", {})
+    if "table" not in token:
+        raise UserError(
+            "got a token embedding without a `table`; expected a `TokenEmbedding`, or a run without"
+            " the row-lazy optimiser and the audit of updates, which follow the rows of a table"
+        )
+    return token["table"]
 
 
 def with_token_table(params: Parameters, table: Any) -> Parameters:

@@ -14,7 +14,7 @@ from bert_jax.config import BertConfig
 from bert_jax.data.row_layout import lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.kernels.attention import within_instances
 from bert_jax.kernels.compute import Compute
-from bert_jax.model.embeddings import Embeddings
+from bert_jax.model.embeddings import PUBLISHED, Embeddings, Parts
 from bert_jax.model.encoder import Encoder
 from bert_jax.parameters import Parameters, abstract_params, merge_model
 from bert_jax.text.encoding import Encoding
@@ -29,12 +29,13 @@ class HiddenStates:
     Args:
         config: its sizes.
         params: the parameters of a `Bert`, layers unrolled; a pooler is not needed.
+        parts: how the parts of its input representation are made.
     """
 
-    def __init__(self, config: BertConfig, params: Parameters):
+    def __init__(self, config: BertConfig, params: Parameters, parts: Parts = PUBLISHED):
         self.config = config
         self.layers = config.num_hidden_layers + 1  # the input representation counts as one
-        self._definition, _ = abstract_params(lambda: _Body(config))
+        self._definition, _ = abstract_params(lambda: _Body(config, parts))
         self._params = {name: params[name] for name in ("embeddings", "encoder")}
         self._pooled = jax.jit(self._pool)
 
@@ -58,9 +59,9 @@ class HiddenStates:
 
 
 class _Body(nnx.Module):
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertConfig, parts: Parts):
         rngs, compute = nnx.Rngs(0), Compute()
-        self.embeddings = Embeddings(config, rngs, compute)
+        self.embeddings = Embeddings(config, rngs, compute, parts)
         self.encoder = Encoder(config, rngs, compute)
 
     def __call__(self, ids: jax.Array, real: jax.Array) -> tuple[jax.Array, ...]:

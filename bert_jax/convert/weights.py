@@ -123,10 +123,20 @@ def named_arrays(
 
     Returns:
         Shape and maker by name; and our names of weights that `scheme` has no place for.
+
+    Raises:
+        UserError: an embedding part has no table.
     """
     arrays: dict[str, tuple[tuple[int, ...], Callable[[], np.ndarray]]] = {}
     homeless = []
-    for ours, leaf in flatten_dict(params, sep="/").items():
+    flat = flatten_dict(params, sep="/")
+    for part in ("token", "segment", "position"):
+        if f"bert/embeddings/{part}/table" not in flat:
+            raise UserError(
+                f"got a model whose {part} embedding has no table, which no other code base's BERT"
+                " can look up; expected the three published embeddings, or a checkpoint of ours"
+            )
+    for ours, leaf in flat.items():
         row, theirs = their_name(ours, scheme)
         if theirs is None:
             homeless.append(ours)

@@ -9,9 +9,11 @@ from .bert import MaskedLMHead as MaskedLMHead
 from .bert import NextSentenceHead as NextSentenceHead
 from .bert import Pooler as Pooler
 from .bert import PretrainingOutput as PretrainingOutput
+from .embeddings import EmbeddingPart as EmbeddingPart
 from .embeddings import Embeddings as Embeddings
 from .embeddings import InputRepresentation as InputRepresentation
 from .embeddings import LayerNorm as LayerNorm
+from .embeddings import Parts as Parts
 from .embeddings import PositionEmbedding as PositionEmbedding
 from .embeddings import SegmentEmbedding as SegmentEmbedding
 from .embeddings import TokenEmbedding as TokenEmbedding

@@ -13,11 +13,14 @@ from bert_jax.kernels.activations import ACTIVATIONS
 from bert_jax.kernels.attention import AttentionMask, within_instances
 from bert_jax.kernels.compute import Compute
 from bert_jax.model.embeddings import (
+    PUBLISHED,
     Embeddings,
     InputRepresentation,
     LayerNorm,
+    Parts,
     as_array,
     normal_table,
+    rows_of,
 )
 from bert_jax.model.encoder import Dense, Encoder
 from bert_jax.model.pretrainable import Pretrainable
@@ -69,6 +72,7 @@ class Bert(nnx.Module, Pretrainable):
         config: sizes and choices.
         rngs: where the initial parameters' randomness comes from, such as `nnx.Rngs(0)`.
         compute: how to compute; None is `Compute()`, float32 by what suits the backend.
+        parts: how the three parts of the input representation are made.
         pooler: False leaves the pooler out, as tasks do that look at every position.
     """
 
@@ -77,11 +81,12 @@ class Bert(nnx.Module, Pretrainable):
         config: BertConfig,
         rngs: nnx.Rngs,
         compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
         *,
         pooler: bool = True,
     ):
         compute = compute or Compute()
-        self.embeddings = Embeddings(config, rngs, compute)
+        self.embeddings = Embeddings(config, rngs, compute, parts)
         self.encoder = Encoder(config, rngs, compute)
         self.pooler = Pooler(config, rngs, compute) if pooler else None
         self.config = config
@@ -211,13 +216,13 @@ class MaskedLMHead(nnx.Module):
         self.activation = ACTIVATIONS[config.hidden_act]
         self.products = compute.products
 
-    def __call__(self, hidden: jax.Array, token_table: jax.Array) -> jax.Array:
+    def __call__(self, hidden: jax.Array, token_table: jax.Array | None) -> jax.Array:
         """Score the vocabulary at each of the given hidden states.
 
         Args:
             hidden: [B, P, D], gathered at the masked positions already: the product below is the
                 dearest of the model, and six positions in seven have nothing to predict.
-            token_table: [V, D], used when tied. Where table and bias have more rows than the
+            token_table: [V, D] when tied, else None. Where table and bias have more rows than the
                 vocabulary has pieces, so that devices can share them evenly, those beyond it get
                 the lowest score there is: no probability, no gradient.
 
@@ -225,7 +230,7 @@ class MaskedLMHead(nnx.Module):
             fp32 logits [B, P, V].
         """
         transformed = self.norm(self.activation(self.transform(hidden))).astype(hidden.dtype)
-        table = token_table if self.tied else self.decoder[...]
+        table = self.decoder[...] if token_table is None else token_table
         logits = self.products.decode(transformed, table, self.bias[...])
         if logits.shape[-1] == self.pieces:
             return logits
@@ -261,7 +266,7 @@ class BertForPreTraining(nnx.Module, Pretrainable):
     Args:
         config: sizes and choices; `tie_word_embeddings` decides whether the masked-LM head uses
             the token table or one of its own.
-        rngs, compute: as for `Bert`.
+        rngs, compute, parts: as for `Bert`.
     """
 
     def __init__(
@@ -269,9 +274,10 @@ class BertForPreTraining(nnx.Module, Pretrainable):
         config: BertConfig,
         rngs: nnx.Rngs,
         compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
     ):
         compute = compute or Compute()
-        self.bert = Bert(config, rngs, compute)
+        self.bert = Bert(config, rngs, compute, parts)
         self.mlm = MaskedLMHead(config, rngs, compute)
         self.nsp = NextSentenceHead(config, rngs, compute)
 
@@ -333,12 +339,18 @@ class BertForMaskedLM(nnx.Module, Pretrainable):
     """Bert with the masked-LM head alone, and no pooler.
 
     Args:
-        config, rngs, compute: as for `BertForPreTraining`.
+        config, rngs, compute, parts: as for `BertForPreTraining`.
     """
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute | None = None):
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
+    ):
         compute = compute or Compute()
-        self.bert = Bert(config, rngs, compute, pooler=False)
+        self.bert = Bert(config, rngs, compute, parts, pooler=False)
         self.mlm = MaskedLMHead(config, rngs, compute)
 
     def __call__(
@@ -367,12 +379,18 @@ class BertForNextSentencePrediction(nnx.Module, Pretrainable):
     """Bert with the next-sentence head alone.
 
     Args:
-        config, rngs, compute: as for `BertForPreTraining`.
+        config, rngs, compute, parts: as for `BertForPreTraining`.
     """
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute | None = None):
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
+    ):
         compute = compute or Compute()
-        self.bert = Bert(config, rngs, compute)
+        self.bert = Bert(config, rngs, compute, parts)
         self.nsp = NextSentenceHead(config, rngs, compute)
 
     def __call__(
@@ -403,7 +421,9 @@ def _vocabulary_scores(
     hidden = output.last_hidden_state
     if masked_positions is not None:
         hidden = gather_positions(hidden, masked_positions)
-    return model.mlm(hidden, model.bert.embeddings.token.table[...])
+    token = model.bert.embeddings.token
+    table = rows_of(token, model.mlm.bias.shape[0]) if model.mlm.tied else None
+    return model.mlm(hidden, table)
 
 
 def _next_sentence_scores(

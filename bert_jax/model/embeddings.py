@@ -12,10 +12,13 @@ Worked example, `[CLS] I like cats [SEP] I like dogs`, eight positions of width 
 Six rows of the token table are read (`I` and `like` twice each), both rows of the segment table,
 the first eight of the position table; a training step changes no others, the tied decoder aside.
 BERT trains on the form with a closing `[SEP]`, one more position, segment 1.
+
+Each part is an `EmbeddingPart`, and another can stand in its place: `Parts` says which.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +55,19 @@ class LayerNorm(nnx.Module):
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
         normal = centred * jax.lax.rsqrt(variance + self.epsilon)
         return normal * self.scale[...] + self.bias[...]
+
+
+class EmbeddingPart(Protocol):
+    """What can stand in for the token, the segment or the position embedding: see `Parts`.
+
+    Anything that is called with ids [B, L] and returns fp32 vectors [B, L, D]; `rows_of` asks it
+    for the vectors of all ids. It may be a lookup in `table`, a parameter [rows, D] with a row an
+    id. The row-lazy optimiser, the audit of updates and other people's checkpoints know parts as
+    such tables only, and refuse one that has none.
+    """
+
+    def __call__(self, ids: jax.Array, /) -> jax.Array:
+        """Return the vectors of ids [B, L], fp32 [B, L, D]."""
 
 
 class TokenEmbedding(nnx.Module):
@@ -103,24 +119,41 @@ class PositionEmbedding(nnx.Module):
         """Look up positions [B, L] and return fp32 rows [B, L, D].
 
         Raises:
-            UserError: not whole numbers, not [B, L], or a position the table lacks.
+            UserError: not whole numbers, not [B, L], a position the table lacks, or more
+                positions than it has rows.
         """
-        size = self.table.shape[0]
+        size, length = self.table.shape[0], np.shape(position_ids)[-1]
+        # First, because any other complaint about a long input would be harder to understand.
+        if length > size:
+            raise UserError(
+                f"got inputs of length {length}; expected at most {size}, the rows "
+                "of the position table: cut the inputs, or raise max_position_embeddings and train"
+            )
         ids = as_ids("position_ids", position_ids, size, "the position table")
         return _rows(self.table, ids)
 
-    def first(self, length: int) -> jax.Array:
-        """Return the rows of positions 0 … length - 1 as [1, L, D].
 
-        Raises:
-            UserError: the length exceeds the table.
-        """
-        if length > self.table.shape[0]:
-            raise UserError(
-                f"got inputs of length {length}; expected at most {self.table.shape[0]}, the rows "
-                "of the position table: cut the inputs, or raise max_position_embeddings and train"
-            )
-        return self.table[:length][None]
+def rows_of(part: EmbeddingPart, count: int) -> jax.Array:
+    """Return the vectors of ids 0 … count - 1, [count, D]: a part's table where it has one."""
+    table = getattr(part, "table", None)
+    return part(jnp.arange(count, dtype=jnp.int32)[None])[0] if table is None else table[...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """How a model makes the three parts of its input representation: what stands in for which.
+
+        BertForPreTraining(config, rngs, parts=Parts(position=SinusoidalPositions))
+
+    Each is called with the configuration and `rngs`, and returns an `EmbeddingPart`.
+    """
+
+    token: Callable[[BertConfig, nnx.Rngs], EmbeddingPart] = TokenEmbedding
+    segment: Callable[[BertConfig, nnx.Rngs], EmbeddingPart] = SegmentEmbedding
+    position: Callable[[BertConfig, nnx.Rngs], EmbeddingPart] = PositionEmbedding
+
+
+PUBLISHED = Parts()  # three learned tables
 
 
 @jax.tree_util.register_dataclass
@@ -141,19 +174,27 @@ class InputRepresentation:
 class Embeddings(nnx.Module):
     """Sum of the three embeddings, then LayerNorm, then dropout.
 
-    Each part is a module of its own and can be replaced: `model.embeddings.position = other`, or
-    its table alone: `model.embeddings.position.table[...] = array`.
+    Each part is a module of its own and can be replaced: by `parts` when a model is made, in a
+    model that is there by `model.embeddings.position = other`, or its table alone by
+    `model.embeddings.position.table[...] = array`.
 
     Args:
         config: sizes, dropout rate, LayerNorm epsilon.
         rngs: where the tables' randomness comes from.
         compute: how to compute; the output has its dtype, float32 if None.
+        parts: how each part is made.
     """
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute | None = None):
-        self.token = TokenEmbedding(config, rngs)
-        self.segment = SegmentEmbedding(config, rngs)
-        self.position = PositionEmbedding(config, rngs)
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
+    ):
+        self.token = parts.token(config, rngs)
+        self.segment = parts.segment(config, rngs)
+        self.position = parts.position(config, rngs)
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.rate = config.hidden_dropout_prob
         self.dtype = (compute or Compute()).dtype
@@ -177,24 +218,37 @@ class Embeddings(nnx.Module):
         Raises:
             UserError: wrong dtype or shape, an id outside its table, inputs too long.
         """
-        input_ids = as_ids("input_ids", input_ids, self.token.table.shape[0], "the token table")
-        token = self.token(input_ids)
-        # First, because every later complaint about a long input would be harder to understand.
-        default_position = self.position.first(input_ids.shape[1])
+        input_ids = as_ids("input_ids", input_ids, None, "")
+        length = input_ids.shape[1]
+        shape = (*input_ids.shape, self.norm.scale.shape[0])
         if position_ids is None:
-            position = jnp.broadcast_to(default_position, token.shape)
+            position_ids = jnp.arange(length, dtype=jnp.int32)[None]
         else:
-            position = self.position(position_ids)
-            same_shape("position_ids", position[..., 0], "input_ids", input_ids)
+            position_ids = as_ids("position_ids", position_ids, None, "")
+            same_shape("position_ids", position_ids, "input_ids", input_ids)
         if token_type_ids is None:
-            segment = jnp.broadcast_to(self.segment.table[0], token.shape)
+            token_type_ids = jnp.zeros((1, length), jnp.int32)
         else:
-            segment = self.segment(token_type_ids)
-            same_shape("token_type_ids", segment[..., 0], "input_ids", input_ids)
+            token_type_ids = as_ids("token_type_ids", token_type_ids, None, "")
+            same_shape("token_type_ids", token_type_ids, "input_ids", input_ids)
+        token = _vectors("token", self.token, input_ids, shape)
+        position = _vectors("position", self.position, position_ids, shape)
+        segment = _vectors("segment", self.segment, token_type_ids, shape)
         total = token + segment + position
         normal = self.norm(total)
         output = dropout(normal, self.rate, dropout_seed(rngs, self.rate)).astype(self.dtype)
         return InputRepresentation(token, segment, position, total, output)
+
+
+def _vectors(name: str, part: EmbeddingPart, ids: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """What a part gives for ids [B, L], or [1, L] for all rows: [B, L, D]."""
+    vectors = part(ids)
+    if vectors.shape != (*ids.shape, shape[-1]):
+        raise UserError(
+            f"got vectors of shape {vectors.shape} from the {name} embedding,"
+            f" {type(part).__name__}; expected {(*ids.shape, shape[-1])}, one for each id"
+        )
+    return jnp.broadcast_to(vectors, shape)
 
 
 def _rows(table: nnx.Param, ids: jax.Array) -> jax.Array:

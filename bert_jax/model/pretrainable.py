@@ -40,7 +40,8 @@ class Pretrainable:
             compute: how to compute; None is `Compute()`.
             seed: of what is drawn.
             **options: fields of `BertConfig` to change (`hidden_dropout_prob=0.0`), fields of
-                `Compute` (`dtype="bfloat16"`), and arguments of the class (`num_labels`).
+                `Compute` (`dtype="bfloat16"`), and arguments of the class (`num_labels`,
+                `parts`).
 
         Raises:
             UserError: there is no such checkpoint, or its weights do not fit the class; names

@@ -26,6 +26,7 @@ from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.kernels.dropout import dropout, dropout_seed
 from bert_jax.model.bert import Bert, BertOutput, LogitsOutput, fields_of
+from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.model.encoder import Dense
 from bert_jax.model.pretrainable import Pretrainable
 
@@ -45,7 +46,7 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
     Args:
         config: sizes and choices; `hidden_dropout_prob` is also the head's.
         rngs: where the initial parameters' randomness comes from.
-        compute: how to compute; None is `Compute()`.
+        compute, parts: as for `Bert`.
         num_labels: C, how many classes.
     """
 
@@ -54,11 +55,12 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
         config: BertConfig,
         rngs: nnx.Rngs,
         compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
         *,
         num_labels: int = 2,
     ):
         compute = compute or Compute()
-        self.bert = Bert(config, rngs, compute)
+        self.bert = Bert(config, rngs, compute, parts)
         self.classifier = _head(config, _counted(num_labels), rngs, compute)
         self.rate = config.hidden_dropout_prob
 
@@ -89,7 +91,7 @@ class BertForMultipleChoice(nnx.Module, Pretrainable):
     """One score a choice; the question stands in segment 0 of every choice's row.
 
     Args:
-        config, rngs, compute: as for `BertForSequenceClassification`.
+        config, rngs, compute, parts: as for `BertForSequenceClassification`.
     """
 
     def __init__(
@@ -97,9 +99,10 @@ class BertForMultipleChoice(nnx.Module, Pretrainable):
         config: BertConfig,
         rngs: nnx.Rngs,
         compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
     ):
         compute = compute or Compute()
-        self.bert = Bert(config, rngs, compute)
+        self.bert = Bert(config, rngs, compute, parts)
         self.classifier = _head(config, 1, rngs, compute)
         self.rate = config.hidden_dropout_prob
 
@@ -147,7 +150,7 @@ class BertForTokenClassification(nnx.Module, Pretrainable):
     """One score a class at every position: tagging. Has no pooler.
 
     Args:
-        config, rngs, compute, num_labels: as for `BertForSequenceClassification`.
+        config, rngs, compute, parts, num_labels: as for `BertForSequenceClassification`.
     """
 
     def __init__(
@@ -155,11 +158,12 @@ class BertForTokenClassification(nnx.Module, Pretrainable):
         config: BertConfig,
         rngs: nnx.Rngs,
         compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
         *,
         num_labels: int = 2,
     ):
         compute = compute or Compute()
-        self.bert = Bert(config, rngs, compute, pooler=False)
+        self.bert = Bert(config, rngs, compute, parts, pooler=False)
         self.classifier = _head(config, _counted(num_labels), rngs, compute)
         self.rate = config.hidden_dropout_prob
 
@@ -188,7 +192,7 @@ class BertForQuestionAnswering(nnx.Module, Pretrainable):
     """How well each position begins, and how well it ends, the answer. Has no pooler.
 
     Args:
-        config, rngs, compute: as for `Bert`.
+        config, rngs, compute, parts: as for `Bert`.
     """
 
     def __init__(
@@ -196,9 +200,10 @@ class BertForQuestionAnswering(nnx.Module, Pretrainable):
         config: BertConfig,
         rngs: nnx.Rngs,
         compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
     ):
         compute = compute or Compute()
-        self.bert = Bert(config, rngs, compute, pooler=False)
+        self.bert = Bert(config, rngs, compute, parts, pooler=False)
         self.qa_outputs = _head(config, 2, rngs, compute)
 
     def __call__(

@@ -2,6 +2,7 @@ from .embedding_tables import EmbeddingTables as EmbeddingTables
 from .model_surgery import move_model_vocabulary as move_model_vocabulary
 from .model_surgery import resize_model_positions as resize_model_positions
 from .model_surgery import resize_model_segments as resize_model_segments
+from .part_tables import tables_of as tables_of
 from .row_surgery import resize_positions as resize_positions
 from .row_surgery import resize_segments as resize_segments
 from .storage import load_tables as load_tables

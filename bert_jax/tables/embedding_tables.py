@@ -145,7 +145,16 @@ class EmbeddingTables:
     def from_params(
         cls, embeddings: Mapping[str, Any], tokenizer: Tokenizer | None = None
     ) -> EmbeddingTables:
-        """Take the tables from `params["bert"]["embeddings"]`."""
+        """Take the tables from `params["bert"]["embeddings"]`.
+
+        Raises:
+            UserError: a part has no table.
+        """
+        if missing := parts_without_table(embeddings):
+            raise UserError(
+                f"got embeddings whose {' and '.join(missing)} part has no table; expected `parts`,"
+                " how the model makes its parts, by which to ask for their vectors (`tables_of`)"
+            )
         return cls(
             token=embeddings["token"]["table"],
             segment=embeddings["segment"]["table"],
@@ -154,6 +163,11 @@ class EmbeddingTables:
             norm_bias=embeddings["norm"]["bias"],
             tokenizer=tokenizer,
         )
+
+
+def parts_without_table(embeddings: Mapping[str, Any]) -> list[str]:
+    """Which of `PARTS` are no lookup in a table, by `params["bert"]["embeddings"]`."""
+    return [part for part in PARTS if "table" not in embeddings.get(part, {})]
 
 
 def normalisation(tokenizer: Tokenizer) -> tuple[bool, bool, bool]:

@@ -15,7 +15,8 @@ from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.model.bert import BertForPreTraining
-from bert_jax.parameters import Parameters, abstract_params, split_model
+from bert_jax.model.embeddings import PUBLISHED, Parts
+from bert_jax.parameters import Parameters, abstract_params, split_model, token_table
 from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
@@ -66,6 +67,7 @@ def assemble_pretrainer(
     seed: int,
     batch_size: int,
     compute: Compute | None = None,
+    parts: Parts = PUBLISHED,
     accumulate: int = 1,
     frozen: Sequence[str] = (),
     start: Callable[[Parameters], Parameters] = lambda params: params,
@@ -82,6 +84,7 @@ def assemble_pretrainer(
         seed: of the initial parameters and of dropout.
         batch_size: rows of the global batch.
         compute: how the model computes; None is `Compute()`.
+        parts: how the three parts of its input representation are made.
         accumulate: microbatches a step.
         frozen: paths of parameters that stay as they are, such as `bert/embeddings/token`.
         start: turns the parameters that were drawn into those to start from, of the same shapes.
@@ -91,7 +94,7 @@ def assemble_pretrainer(
 
     Raises:
         UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied
-            decoder or a frozen token table.
+            decoder, a frozen token table or none, or an audit of no token table.
     """
     if row_lazy and config.tie_word_embeddings:
         raise UserError(
@@ -114,7 +117,7 @@ def assemble_pretrainer(
     unrolled = compute.replace(scan_layers=False)
 
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
-        return split_model(BertForPreTraining(config, nnx.Rngs(seed), unrolled))[1]
+        return split_model(BertForPreTraining(config, nnx.Rngs(seed), unrolled, parts))[1]
 
     def begin(params: Parameters) -> TrainState:
         state = create_state(params, optimizer, frozen)
@@ -127,11 +130,15 @@ def assemble_pretrainer(
 
     def shapes(vocab_size: int) -> TrainState:
         sized = config.replace(vocab_size=vocab_size)
-        _, leaves = abstract_params(lambda: BertForPreTraining(sized, nnx.Rngs(seed)))
+        _, leaves = abstract_params(lambda: BertForPreTraining(sized, nnx.Rngs(seed), parts=parts))
         return jax.eval_shape(begin, leaves)
 
-    definition, _ = abstract_params(lambda: BertForPreTraining(config, nnx.Rngs(seed), compute))
+    definition, _ = abstract_params(
+        lambda: BertForPreTraining(config, nnx.Rngs(seed), compute, parts)
+    )
     padded, saved = shapes(padded_size(config.vocab_size, mesh)), shapes(config.vocab_size)
+    if row_lazy:
+        token_table(saved.params)  # refuses a token embedding that has none
     placed, replicated = place(padded, mesh), NamedSharding(mesh, P())
     abstract = jax.tree.map(_abstract, padded, placed)
     rows = NamedSharding(mesh, BATCH)

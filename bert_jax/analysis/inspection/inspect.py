@@ -18,6 +18,7 @@ from bert_jax.analysis.representation import PART_NAMES
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.analysis.token_rows import KINDS
 from bert_jax.errors import UserError
+from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.progress import ProgressBar
 
 _EXAMPLE = ("my dog is cute", "he likes playing")  # the paper's
@@ -111,6 +112,7 @@ def inspect_embeddings(
     *,
     vocab: str | None = None,
     corpus: Sequence[str] = (),
+    parts: Parts = PUBLISHED,
 ) -> Inspection:
     """Look into the embedding tables of any checkpoint.
 
@@ -124,6 +126,8 @@ def inspect_embeddings(
         vocab: a vocab.txt, for a checkpoint that has none or another.
         corpus: text that tells frequencies and gives contexts, as `open_source` takes it, or a
             tokenised corpus; nothing takes that of the run, where the checkpoint is of one.
+        parts: how the model makes the parts of its input representation; what one that has no
+            table gives for every id is looked at instead.
 
     Raises:
         UserError: what is named is not there, or what was asked does not fit the checkpoint; or
@@ -131,7 +135,7 @@ def inspect_embeddings(
     """
     plotly_script()
     asked = questions or Questions()
-    inspected = open_inspected(checkpoint, vocab, corpus, whole_model=bool(asked.sts))
+    inspected = open_inspected(checkpoint, vocab, corpus, whole_model=bool(asked.sts), parts=parts)
     layers = 0 if inspected.model is None else inspected.model.config.num_hidden_layers
     if not -layers - 1 <= asked.layer <= layers:
         raise UserError(
@@ -139,11 +143,11 @@ def inspect_embeddings(
             " last, or a negative number that counts from there"
         )
     findings = {}
-    parts = _parts(inspected, asked)
-    with ProgressBar("looking", len(parts)) as bar:
-        for number, (name, part) in enumerate(parts.items()):
+    looks = _parts(inspected, asked)
+    with ProgressBar("looking", len(looks)) as bar:
+        for number, (name, look) in enumerate(looks.items()):
             bar.update(number, name)
-            if (found := part()) is not None:
+            if (found := look()) is not None:
                 findings[name] = found
     return Inspection(inspected, findings)
 
@@ -152,7 +156,9 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
     """What there is to look at, by name and in the order of the page; a call looks at it."""
     hidden = None
     if inspected.model is not None and (asked.sts or inspected.text is not None):
-        hidden = HiddenStates(inspected.model.config, inspected.model.params["bert"])
+        hidden = HiddenStates(
+            inspected.model.config, inspected.model.params["bert"], inspected.parts
+        )
     elif asked.sts:
         raise UserError(
             f"got `sts` with checkpoint={inspected.checkpoint}, which is tables alone; expected a"
@@ -194,7 +200,7 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
         # At once: what cannot be compared is said before the rest has taken its time.
         compared = training.comparison(inspected, asked.compare)
         parts["comparison"] = lambda: compared
-    if len(inspected.steps) > 1:
+    if len(inspected.steps) > 1 and "token" not in inspected.without_table:
         parts["timeline"] = lambda: training.timeline(inspected)
     return parts
 

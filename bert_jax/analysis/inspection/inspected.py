@@ -15,10 +15,12 @@ from bert_jax.convert.pretrained import Pretrained, load_pretrained
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
+from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.progress import ProgressBar
 from bert_jax.tables.array_files import is_whole_model
-from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.embedding_tables import EmbeddingTables, parts_without_table
 from bert_jax.tables.orbax_tables import is_orbax_tables
+from bert_jax.tables.part_tables import tables_of
 from bert_jax.tables.storage import load_tables
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -49,6 +51,8 @@ class Inspected:
         text: None where there is no corpus.
         run: the workdir of ours that the checkpoint comes from; None for others'.
         steps: the checkpoints of that run, oldest first, if the run was named and not a checkpoint.
+        parts: how the model makes the parts of its input representation.
+        without_table: those that are no lookup in a table; `tables` holds what they give.
     """
 
     checkpoint: str
@@ -57,6 +61,8 @@ class Inspected:
     text: Text | None
     run: Path | None
     steps: tuple[tuple[int, Path], ...]
+    parts: Parts = PUBLISHED
+    without_table: tuple[str, ...] = ()
 
     @functools.cached_property
     def rows(self) -> TokenRows:
@@ -94,7 +100,12 @@ class Inspected:
 
 
 def open_inspected(
-    checkpoint: str | Path, vocab: str | None, corpus: Sequence[str], *, whole_model: bool
+    checkpoint: str | Path,
+    vocab: str | None,
+    corpus: Sequence[str],
+    *,
+    whole_model: bool,
+    parts: Parts = PUBLISHED,
 ) -> Inspected:
     """Read a checkpoint, and the corpus that tells how often its pieces occur.
 
@@ -104,6 +115,7 @@ def open_inspected(
         corpus: what `open_source` takes, or a folder made by `build_corpus`; nothing takes the
             corpus of the run where the checkpoint is of one.
         whole_model: whether the encoder is needed too; with a corpus it always is.
+        parts: how the model makes the parts of its input representation.
 
     Raises:
         UserError: what is named is not there or does not fit.
@@ -113,12 +125,14 @@ def open_inspected(
     run = _run_of(ours)
     if not corpus and run is not None and is_corpus(run / "corpus"):
         corpus = [str(run / "corpus")]
-    model = None
+    model: Pretrained | None = None
+    without: tuple[str, ...] = ()
     if _is_tables_alone(path):
         tables = load_tables(checkpoint)
     else:
         model = load_pretrained(checkpoint, embeddings_only=not (whole_model or corpus))
-        tables = EmbeddingTables.from_params(model.params["bert"]["embeddings"], model.tokenizer)
+        tables = tables_of(model, parts)
+        without = tuple(parts_without_table(model.params["bert"]["embeddings"]))
     if vocab is not None:
         lowercase = tables.tokenizer is None or tables.tokenizer.lowercase
         tables = tables.replace(tokenizer=Tokenizer.from_file(vocab, lowercase))
@@ -128,6 +142,8 @@ def open_inspected(
         model=model,
         text=_open_text(corpus, tables.tokenizer, len(tables.token)) if corpus else None,
         run=run,
+        parts=parts,
+        without_table=without,
         steps=_steps(run) if run is not None and ours != path else (),
     )
 

@@ -30,8 +30,14 @@ def overview(inspected: Inspected) -> Finding:
     """What the checkpoint is."""
     model = inspected.model
     rows = {name: getattr(inspected.tables, name).shape for name in PART_NAMES}
-    size = sum(math.prod(shape) for shape in rows.values())
+    size = sum(
+        math.prod(shape) for name, shape in rows.items() if name not in inspected.without_table
+    )
     notes = () if model is None else model.notes
+    notes = (*notes, *(
+        f"the {name} embedding has no table; what it gives for every id is shown in its place"
+        for name in inspected.without_table
+    ))  # fmt: skip
     numbers = {
         "source": inspected.checkpoint,
         "architecture": None if model is None else model.architecture,
