@@ -9,7 +9,7 @@ and with the token, segment or position part
     shuffled   the tokens of a row get its vectors in a random order, another for every row
     frozen     its table keeps the random values it was drawn with
 
-(`experiments/ablated_parts.py`). The decoder is untied, so that the token part can go without the
+(`bert_jax/analysis/ablations.py`). The decoder is untied, so that the token part can go without the
 output layer. On held-out documents, changed in the same way, it measures
 
     mlm      loss in nats a masked piece, with the 95 % interval of this sample of batches
@@ -44,7 +44,15 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from bert_jax.analysis.probes import ProbeResult, linear_probe
+from bert_jax.analysis.ablations import VARIANTS, Variant
+from bert_jax.analysis.probes import (
+    Examples,
+    ProbeResult,
+    joined,
+    linear_probe,
+    order_examples,
+    segment_examples,
+)
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
@@ -66,7 +74,6 @@ from bert_jax.training.steps import create_eval_step, create_train_step
 from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json
 
-from .ablated_parts import VARIANTS, Variant
 from .interval_plot import Interval, interval_plot
 
 FLAGS = flags.FLAGS
@@ -88,7 +95,6 @@ _SETTINGS = (
     "eval_batches", "probe_batches", *_MAY_CHANGE,
 )  # fmt: skip
 _SHUFFLES_HELDOUT = 1 << 20  # apart from the orders of the training batches
-_FARTHEST = 5  # places between the two tokens of a pair
 
 
 def main() -> None:
@@ -230,7 +236,7 @@ def probe(
     params: Any,
 ) -> tuple[ProbeResult, ProbeResult]:
     """Fit both probes on rows of the first half and test them on rows of the second."""
-    encode = compiled_encoder(definition)
+    encode, special = compiled_encoder(definition), corpus.tokenizer.special_ids
     # One piece a row is masked, by itself: the least the loader masks, and it is not probed.
     settings = RowSettings(
         FLAGS.batch_size, masking=Masking(max_predictions=1, mask_fraction=0, random_fraction=0)
@@ -242,75 +248,19 @@ def probe(
             halves[side], corpus.tokenizer, length=FLAGS.length, settings=settings,
             max_batches=FLAGS.probe_batches,
         )  # fmt: skip
-        pairs, tokens = [], []
+        pairs: list[Examples] = []
+        tokens: list[Examples] = []
         for number, batch in enumerate(batches):
             key = (2 + side) * _SHUFFLES_HELDOUT + number
             hidden = np.asarray(encode(params, variant.change_batch(batch, seed, key)))
-            pairs.append(draw_pairs(batch, hidden, each, corpus, draw))
-            tokens.append(draw_tokens(batch, hidden, each, corpus, draw))
-        sides.append([_joined(pairs), _joined(tokens)])
+            pairs.append(order_examples(batch, hidden, each, special, draw))
+            tokens.append(segment_examples(batch, hidden, each, special, draw))
+        sides.append([joined(pairs), joined(tokens)])
     fitted, tested = sides
     return (
         linear_probe(*fitted[0], *tested[0]),
         linear_probe(*fitted[1], *tested[1]),
     )
-
-
-Examples = tuple[np.ndarray, np.ndarray]
-
-
-def draw_pairs(
-    batch: Batch, hidden: np.ndarray, each: int, corpus: Corpus, draw: np.random.Generator
-) -> Examples:
-    """Pairs of tokens of one sentence part: difference of hidden states [n, D], is the first first?
-
-    Args:
-        batch: before any shuffling.
-        hidden: [B, L, D].
-        each: pairs from a row, at most; of every distance from 1 to 5 alike.
-        corpus: knows the special ids.
-        draw: the random numbers.
-    """
-    features, labels = [], []
-    words = _words(batch, corpus)
-    for row, places in enumerate(words):
-        for _ in range(each if len(places) > 1 else 0):
-            first = draw.integers(0, len(places) - 1)
-            second = first + draw.integers(1, _FARTHEST + 1)
-            turned = draw.integers(0, 2)
-            if second >= len(places):
-                continue
-            a, b = places[first], places[second]
-            if batch["token_type_ids"][row, a] != batch["token_type_ids"][row, b]:
-                continue
-            difference = hidden[row, a] - hidden[row, b]
-            features.append(-difference if turned else difference)
-            labels.append(1 - turned)
-    return np.array(features), np.array(labels)
-
-
-def draw_tokens(
-    batch: Batch, hidden: np.ndarray, each: int, corpus: Corpus, draw: np.random.Generator
-) -> Examples:
-    """Tokens: hidden states [n, D], and whether they are of B; arguments as for `draw_pairs`."""
-    features, labels = [], []
-    for row, places in enumerate(_words(batch, corpus)):
-        for _ in range(each if len(places) else 0):
-            place = places[draw.integers(0, len(places))]
-            features.append(hidden[row, place])
-            labels.append(int(batch["token_type_ids"][row, place]))
-    return np.array(features), np.array(labels)
-
-
-def _words(batch: Batch, corpus: Corpus) -> list[np.ndarray]:
-    """Where in each row tokens stand that are real and not special."""
-    special = np.isin(batch["input_ids"], corpus.tokenizer.special_ids)
-    return [np.flatnonzero(row) for row in (batch["instance_ids"] > 0) & ~special]
-
-
-def _joined(examples: list[Examples]) -> Examples:
-    features, labels = zip(*(e for e in examples if len(e[1])), strict=True)
-    return np.concatenate(features), np.concatenate(labels)
 
 
 def split_in_two(documents: Documents) -> tuple[Documents, Documents]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.encoding import Encoding
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -43,18 +44,22 @@ class Representation:
     cosines: np.ndarray
 
 
-def represent(embeddings: Mapping[str, Any], encoding: Encoding) -> Representation:
+def represent(
+    embeddings: EmbeddingTables | Mapping[str, Any], encoding: Encoding
+) -> Representation:
     """Look the three rows up for every position of an encoded text, and add them.
 
     Args:
-        embeddings: as `load_embeddings` gives them: `token`, `segment` and `position`, each with
-            its `table`.
+        embeddings: from `load_tables`; or as a model's parameters hold them, `token`, `segment` and
+            `position`, each with its `table`.
         encoding: from `Tokenizer.encode`.
 
     Raises:
         UserError: the text is longer than the position table, or a pair where there is only one
             segment.
     """
+    if isinstance(embeddings, EmbeddingTables):
+        embeddings = embeddings.to_params()
     tables = [np.asarray(embeddings[name]["table"], np.float32) for name in PART_NAMES]
     ids, segments = np.asarray(encoding.ids), np.asarray(encoding.type_ids)
     positions = np.arange(len(ids))

@@ -91,7 +91,7 @@ def input_representation(
     """
     tables = [getattr(inspected.tables, name) for name in PART_NAMES]
     encoding = inspected.tokenizer.encode(text, pair, len(tables[2]) if cut else None)
-    found = represent(inspected.tables.to_params(), encoding)
+    found = represent(inspected.tables, encoding)
     length = min(128, len(tables[2]))
     rows, sampled = None, ""
     if inspected.text is not None and length >= 5 and len(tables[1]) > 1:

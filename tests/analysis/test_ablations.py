@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from bert_jax.analysis.ablations import PARTS, VARIANTS, real_ids, remove, shuffle
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parameters import split_model
 from bert_jax.training.freezing import split_frozen
-from experiments.ablated_parts import PARTS, VARIANTS, real_ids, remove, shuffle
 from tests.training.examples import batches, tiny_config
 
 
