@@ -152,6 +152,15 @@ class Parts:
     segment: Callable[[BertConfig, nnx.Rngs], EmbeddingPart] = SegmentEmbedding
     position: Callable[[BertConfig, nnx.Rngs], EmbeddingPart] = PositionEmbedding
 
+    def replaced(self) -> dict[str, str]:
+        """Return what stands in for a published part, by its name, for records and people."""
+        made = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: getattr(make, "__qualname__", repr(make))
+            for name, make in made.items()
+            if make is not getattr(PUBLISHED, name)
+        }
+
 
 PUBLISHED = Parts()  # three learned tables
 

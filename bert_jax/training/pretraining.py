@@ -41,6 +41,7 @@ from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.kernels.rematerialisation import rematerialisation
 from bert_jax.memory import peak_rss_bytes
+from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
@@ -120,6 +121,7 @@ def pretrain(
     workdir: str | os.PathLike[str],
     *,
     callbacks: Sequence[Callback] = (),
+    parts: Parts = PUBLISHED,
     **settings: Any,
 ) -> PretrainingResult | None:
     """Pretrain a BERT, masked LM and next sentence prediction; or go on with a run that is there.
@@ -137,6 +139,7 @@ def pretrain(
             with a string each.
         workdir: holds everything the run makes.
         callbacks: are told of the run's metrics, beside the files and the progress bar.
+        parts: how the three parts of the input representation are made.
         settings: fields of `PretrainingSettings`, where the defaults are.
 
     Returns:
@@ -148,7 +151,7 @@ def pretrain(
     """
     asked = PretrainingSettings(**settings)
     with fail_together():
-        return _pretrain(_inputs(corpus), Path(workdir), asked, callbacks)
+        return _pretrain(_inputs(corpus), Path(workdir), asked, callbacks, parts)
 
 
 def _inputs(corpus: Text) -> Source | Sequence[str]:
@@ -164,6 +167,7 @@ def _pretrain(
     workdir: Path,
     settings: PretrainingSettings,
     callbacks: Sequence[Callback],
+    parts: Parts,
 ) -> PretrainingResult | None:
     began = time.perf_counter()
     if jax.default_backend() == "cpu":
@@ -184,9 +188,12 @@ def _pretrain(
         config_of=settings.config,
     )
     names = list(inputs.names if isinstance(inputs, Source) else inputs)
+    record = {"corpus": names, **settings.record()}
+    if parts != PUBLISHED:
+        record["parts"] = parts.replaced()
     with (
         first_before_others("prepared corpus") as prepared,
-        prepared_workdir(workdir, {"corpus": names, **settings.record()}, MAY_CHANGE),
+        prepared_workdir(workdir, record, MAY_CHANGE),
     ):
         corpus = prepare_corpus(
             inputs,
@@ -198,7 +205,7 @@ def _pretrain(
             tokenizer=given.tokenizer,
         )
         config = settings.config(corpus.tokenizer.vocab_size)
-        run = _pretrainer(settings, config, mesh, corpus, given)
+        run = _pretrainer(settings, config, mesh, corpus, given, parts)
         batches, heldout = _batches(settings, corpus, mesh)
         prepared()
         checkpoints = Checkpoints(
@@ -235,6 +242,7 @@ def _pretrainer(
     mesh: Mesh,
     corpus: Corpus,
     given: GivenTables,
+    parts: Parts,
 ) -> Pretrainer:
     rate = warmup_polynomial(
         settings.learning_rate, settings.steps, settings.warmup_steps(), settings.decay_power
@@ -254,6 +262,7 @@ def _pretrainer(
             rematerialise=rematerialisation(settings.remat),
             products=with_attention(default_products(), settings.attention, config, mesh, backend),
         ),
+        parts=parts,
         accumulate=settings.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],
         start=given.start,

@@ -1,5 +1,7 @@
 """Parts of the input representation that are no tables, as docs/embedding_tables.md has them."""
 
+import io
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bert_jax import Bert, BertForMaskedLM, BertForPreTraining, Parts
+from bert_jax import Bert, BertForMaskedLM, BertForPreTraining, Parts, pretrain
 from bert_jax.analysis import inspect_embeddings
 from bert_jax.checkpoints import Checkpoints
 from bert_jax.convert.pretrained import load_pretrained
@@ -105,18 +107,28 @@ def parts_differ(parts, name):
     return getattr(parts, name) is not getattr(Parts(), name)
 
 
-def test_the_documentations_last_lines_run(tmp_path, monkeypatch):
-    run = pretrainer(PARTS["both"])
-    with_checkpoints = Checkpoints(
-        tmp_path / "runs" / "hashed" / "checkpoints", keep=1, config=tiny_config().to_dict(),
-        vocabulary=vocabulary_record(Tokenizer(list(PIECES))),
-    )  # fmt: skip
-    with_checkpoints.save(run.initial_state())
-    with_checkpoints.close()
+def test_the_documentations_last_lines_run_and_the_run_remembers_its_parts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = dict(NAMES)
-    exec(LAST, names)
-    assert names["found"].numbers["overview"]["tables"]["token"] == [96, 16]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 32, "max_position_embeddings": 32, "vocab_size": 200}  # fmt: skip
+    (tmp_path / "small.json").write_text(json.dumps(sizes))
+    small = {"model": "small.json", "steps": 2, "batch_size": 8, "phases": "32:1.0",
+             "vocab_size": 200, "eval_every": 2}  # fmt: skip
+    draw = np.random.default_rng(0)
+    words = ["method", "new", "gradient", "array", "returns", "shape", "value", "of", "the", "a"]
+    texts = [" ".join(draw.choice(words, 9)) + ". " for _ in range(900)]
+    documents = ["".join(texts[i : i + 9]) for i in range(0, 900, 9)]
+    names = {**NAMES, "documents": documents, "small": small}
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", io.StringIO())
+        exec(LAST.replace('"python_docs"', "documents").replace("steps=100", "**small"), names)
+    assert names["found"].numbers["overview"]["tables"]["position"] == [32, 16]
+    record = json.loads((tmp_path / "runs" / "hashed" / "config.json").read_text())
+    assert record["parts"] == {"token": "HashedTokens", "position": "SinusoidalPositions"}
+    with pytest.raises(
+        UserError, match=r"got parts=None, but the run in .* was started with parts"
+    ):
+        pretrain(documents, tmp_path / "runs" / "hashed", **small)
 
 
 def test_a_tied_decoder_scores_with_the_vectors_a_part_gives():
