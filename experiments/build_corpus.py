@@ -34,8 +34,6 @@ Measured on 2 x86-64 cores that other jobs kept busy (load 4 to 8: the Rust libr
 """
 
 import os
-import resource
-import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +46,7 @@ from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.preparation import learn_from
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format
+from bert_jax.memory import peak_rss_bytes
 from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings
@@ -85,7 +84,7 @@ def main() -> None:
     if not (reused and (data_dir / "result.json").is_file()):
         how: dict[str, Any]
         if beam is None:
-            how = {"workers": _WORKERS.value, "peak_rss_bytes": _peak_rss()}
+            how = {"workers": _WORKERS.value, "peak_rss_bytes": peak_rss_bytes(_WORKERS.value or 1)}
         else:
             how = {"beam_runner": beam.runner, "beam_options": beam.options}
         result = {**report.to_json(), **how}
@@ -120,14 +119,6 @@ def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenize
         return Tokenizer(Corpus.open(data_dir).tokenizer.pieces, *how)
     learned = learn_from(source, _VOCAB_SIZE.value, WordSettings(*how), beam, data_dir)
     return Tokenizer(learned.pieces, *how)
-
-
-def _peak_rss() -> int:
-    """Bytes: this process's peak, and for every worker that of the greediest."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return unit * (own + child * (_WORKERS.value or 1))
 
 
 if __name__ == "__main__":

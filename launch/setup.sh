@@ -32,6 +32,6 @@ if ! command -v uv >/dev/null; then
 fi
 
 "${uv[@]}" venv --quiet --clear --python "$(cat .python-version)" .venv
-"${uv[@]}" pip install --quiet --python .venv/bin/python -c constraints.txt -e ".${extras:+[$extras]}"
+"${uv[@]}" pip install --quiet --python .venv/bin/python -c constraints.txt -e ".[all${extras:+,$extras}]"
 echo "$wanted" >.venv/bert_jax.installed
 echo "setup.sh: .venv is ready, $(.venv/bin/python --version)"

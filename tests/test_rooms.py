@@ -13,9 +13,10 @@ _TOPS = ("bert_jax", "experiments", "launch")
 
 # Each room may import those before it, and itself. Modules beside the packages are the base.
 _BASE = {
+    "extras",
+    "memory",
     "errors",
     "config",
-    "memory",
     "parameters",
     "pretrained_paths",
     "progress",

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.errors import UserError
+from bert_jax.extras import named_extra
 
 _NO_FLAGS: Mapping[str, str] = {}
 
@@ -61,6 +62,11 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
     except UserError as error:
         own = {name: name for names in _flags_by_module().values() for name in names}
         _fail(with_flags(str(error), own | dict(flag_of)))
+    except ModuleNotFoundError as error:
+        missing = named_extra(error)
+        if missing is None:
+            raise
+        _fail(str(missing))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import numba
+from bert_jax.extras import raises
+
+try:
+    import numba
+except ModuleNotFoundError as error:  # said where compiled code is to run
+    numba, _missing = None, raises(error)  # type: ignore[assignment]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -16,6 +21,8 @@ def compiled(function: Callable[..., Any]) -> Any:
     numba notices a change in the function's own file, not in the compiled functions that it calls
     from other files: after changing one of those, delete `__pycache__`.
     """
+    if numba is None:
+        return _missing
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # "no locator available": nowhere to write

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from bert_jax.data.tokenised import TokenisedDocument
 
@@ -38,6 +37,8 @@ class ShardWriter:
     def __init__(self, path: Path):
         """Begin the file; it is whole once `close` was called."""
         # One record a group: documents are read at random.
+        from array_record.python.array_record_module import ArrayRecordWriter
+
         self._writer = ArrayRecordWriter(str(path), "group_size:1")
         self._documents = self._bytes = 0
         self._digest = hashlib.sha256()

@@ -1,32 +1,32 @@
 """Scores of classification and regression, by name; scikit-learn and scipy compute them."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn import metrics
 
 from bert_jax.errors import UserError
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Share of the examples that got their label."""
-    return float(metrics.accuracy_score(labels, predicted))
+    return float(_sklearn().accuracy_score(labels, predicted))
 
 
 def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     """F1 of each class that occurs in either, averaged: a rare class counts as much as others."""
-    return float(metrics.f1_score(labels, predicted, average="macro", zero_division=0))
+    return float(_sklearn().f1_score(labels, predicted, average="macro", zero_division=0))
 
 
 def binary_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     """F1 of class 1 of two, as GLUE has it for MRPC and QQP."""
-    return float(metrics.f1_score(labels, predicted, average="binary", zero_division=0))
+    return float(_sklearn().f1_score(labels, predicted, average="binary", zero_division=0))
 
 
 def matthews(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Matthews' correlation, as GLUE has it for CoLA; 0 where one side is constant."""
-    return float(metrics.matthews_corrcoef(labels, predicted))
+    return float(_sklearn().matthews_corrcoef(labels, predicted))
 
 
 def pearson(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -74,3 +74,9 @@ def score(names: Sequence[str], predicted: np.ndarray, labels: np.ndarray) -> di
         if name not in SCORES:
             raise UserError(f"got score {name!r}; expected one of {', '.join(SCORES)}")
     return {name: SCORES[name](predicted, labels) for name in names}
+
+
+def _sklearn() -> Any:
+    from sklearn import metrics  # of the extra [tasks]
+
+    return metrics

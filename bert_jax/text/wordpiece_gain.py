@@ -19,10 +19,11 @@ Ties between gains, equal to the last bit, therefore fall the same way in both.
 import math
 
 import numpy as np
-from numba.extending import register_jitable
+
+from bert_jax.text.compiled import shared
 
 
-@register_jitable
+@shared
 def x_log_x(count: int, table: np.ndarray) -> float:
     """Return f(x) = x ln x, with f(0) = 0; read from the table as far as it goes."""
     if count < len(table):
@@ -36,7 +37,7 @@ def x_log_x_table(size: int) -> np.ndarray:
     return np.array([x_log_x(count, nothing) for count in range(size)])
 
 
-@register_jitable
+@shared
 def likelihood_gain(
     n: int, merged: int, left: int, right: int, same: bool, total: int, table: np.ndarray
 ) -> float:
@@ -62,7 +63,7 @@ def likelihood_gain(
     return gain + (x_log_x(total, table) - x_log_x(total - n, table))
 
 
-@register_jitable
+@shared
 def gain_bound(
     n: int,
     merged: int,
@@ -94,7 +95,7 @@ def gain_bound(
     return likelihood_gain(n, merged, left, right, False, total, table)
 
 
-@register_jitable
+@shared
 def rounding_error(total: int) -> float:
     """Return more than float64 rounding can part two values of the same gain (total: N).
 

@@ -9,8 +9,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
 from bert_jax.training.callbacks import Callback
 from bert_jax.whole_file import write_text
 
@@ -61,6 +59,8 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, step: int) -> None:
         """Open a new file, which says that what lies beyond `step` does not count."""
+        from tensorboardX import SummaryWriter
+
         self._summary = SummaryWriter(self._directory, purge_step=step + 1 if step else None)
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -11,7 +11,6 @@ was stopped. Writes `table.md`, in the form of docs/finetuning.md, and `result.j
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -166,8 +165,8 @@ def _run(line: list[str], cpu: Path) -> None:
 
 
 def _children_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _cpu_seconds(workdir: Path) -> float:
