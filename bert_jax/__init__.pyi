@@ -46,6 +46,8 @@ from .tables.storage import save_tables as save_tables
 from .text.tokenizer import Tokenizer as Tokenizer
 from .text.word_counts import count_words as count_words
 from .text.wordpiece_learner import learn_vocabulary as learn_vocabulary
+from .training.auditing import UpdateAudit as UpdateAudit
+from .training.auditing import audit_updates as audit_updates
 from .training.callbacks import Callback as Callback
 from .training.pretraining import PretrainingResult as PretrainingResult
 from .training.pretraining import pretrain as pretrain

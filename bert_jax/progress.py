@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_NOTEBOOK_SECONDS = 0.5
+
 
 class ProgressBar:
     """Shows `description 45 % note  0:35 elapsed  2:10 left` on stderr.
 
-    On a terminal it is one moving line; in a log file a line every `seconds_between_lines`, and
-    none at all for what is done sooner.
+    On a terminal and in a notebook it is one moving line; in a log file a line every
+    `seconds_between_lines`, and none at all for what is done sooner.
 
     Args:
         description: what is being done.
@@ -33,10 +36,11 @@ class ProgressBar:
         self._between = seconds_between_lines
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
+        self._note, self._written = "", 0
 
     def __enter__(self) -> ProgressBar:
         self._began = self._last_line = time.monotonic()
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_jupyter:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -56,6 +60,8 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+        elif self._written:
+            self._overwrite(self._line(time.monotonic(), self._note) + "\n")
 
     def advance(self, amount: float) -> None:
         """Say that `amount` more is behind us."""
@@ -63,14 +69,25 @@ class ProgressBar:
 
     def update(self, done: float, note: str = "") -> None:
         """Say that `done` of the total is behind us; `note` is what a person wants to know now."""
-        self._done = done
+        self._done, self._note = done, note
         if self._bar:
             self._bar.update(self._task, completed=done, note=note)
             return
         now = time.monotonic()
+        if self._console.is_jupyter:
+            if now - self._last_line >= _NOTEBOOK_SECONDS:
+                self._last_line = now
+                self._overwrite(self._line(now, note))
+            return
         if now - self._last_line >= self._between:
             self._last_line = now
             self._console.print(self._line(now, note), soft_wrap=True, highlight=False)
+
+    def _overwrite(self, line: str) -> None:
+        """Write a line over the last one, which every notebook does without a widget."""
+        sys.stderr.write("\r" + line.ljust(self._written))
+        sys.stderr.flush()
+        self._written = len(line)
 
     def _line(self, now: float, note: str) -> str:
         seconds, share, left = now - self._began, "", ""

@@ -28,10 +28,10 @@ like the ten runs took 10 min 31 s of one core; docs/updates_and_vocabulary.md h
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 from rich.console import Console
@@ -40,24 +40,13 @@ from rich.table import Table
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
-from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.data.preparation import prepare_corpus
-from bert_jax.errors import UserError
-from bert_jax.parameters import token_table
 from bert_jax.progress import ProgressBar
-from bert_jax.training.assembly import assemble_pretrainer
-from bert_jax.training.audit_log import AuditLog
-from bert_jax.training.cpu_memory import keep_freed_memory
+from bert_jax.training.auditing import UpdateAudit, audit_batches, audit_updates
+from bert_jax.training.callbacks import Callback
 from bert_jax.training.metrics import read_metrics
-from bert_jax.training.optimizers import create_optimizer
-from bert_jax.training.schedules import warmup_polynomial
-from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.update_audit import (
-    ABSENT_SEEN,
-    ABSENT_UNSEEN,
     INPUT,
-    LABEL_SEEN,
-    LABEL_UNSEEN,
 )
 from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json
@@ -113,41 +102,22 @@ RUNS = tuple(
 
 def main() -> None:
     """Do the runs that are not done yet, then compare all."""
-    if jax.default_backend() == "cpu":
-        keep_freed_memory()
-    positions = getattr(BertConfig, FLAGS.model)().max_position_embeddings
-    if FLAGS.length > positions:
-        raise UserError(
-            f"got --length={FLAGS.length}; expected at most {positions}, the model's positions"
-        )
-    with prepared_workdir(
-        FLAGS.workdir, {name: FLAGS[name].value for name in _SETTINGS}, ()
-    ) as workdir:
+    settings = {name: FLAGS[name].value for name in _SETTINGS}
+    with prepared_workdir(FLAGS.workdir, settings, ()) as workdir:
         corpus = prepare_corpus(
-            FLAGS.corpus,
-            vocab=FLAGS.vocab,
-            vocab_size=FLAGS.vocab_size,
-            lowercase=True,
-            heldout_fraction=0.05,
-            workdir=workdir,
+            FLAGS.corpus, vocab=FLAGS.vocab, vocab_size=FLAGS.vocab_size, workdir=workdir
         )
-        batches = Batches(
-            corpus.train, corpus.tokenizer, seed=FLAGS.seed, steps=FLAGS.steps,
-            phases=[Phase(FLAGS.length, 1.0)], settings=RowSettings(FLAGS.batch_size),
-        )  # fmt: skip
-        batches.steps_per_epoch(0)  # plans: a corpus that cannot be planned is said now
+        config = getattr(BertConfig, FLAGS.model)()  # what does not fit is said now
+        audit_batches(corpus, config, FLAGS.steps, FLAGS.batch_size, FLAGS.length, FLAGS.seed)
     rows = []
     with ProgressBar("auditing", len(RUNS) * FLAGS.steps) as bar:
         for number, run in enumerate(RUNS):
             folder = workdir / run.folder
             if not (folder / "result.json").exists():
                 folder.mkdir(exist_ok=True)
-                loss = audit(run, corpus, batches, folder, bar)
-                figures = read_metrics(folder / "audit.jsonl")[-1]
-                write_json(folder / "result.json", row_of(run, folder, figures, loss))
+                write_json(folder / "result.json", row_of(run, audit(run, corpus, folder, bar)))
             rows.append(json.loads((folder / "result.json").read_text()))
             bar.update((number + 1) * FLAGS.steps, run.folder)
-    settings = {name: FLAGS[name].value for name in _SETTINGS}
     write_json(
         workdir / "result.json",
         {"settings": settings, "corpus_fingerprint": corpus.fingerprint, "rows": rows},
@@ -157,57 +127,53 @@ def main() -> None:
     print_rows(rows)
 
 
-def audit(run: Run, corpus: Corpus, batches: Batches, folder: Path, bar: ProgressBar) -> float:
-    """Train one of the ten, leave its audit in `folder`, and return its last MLM loss in nats."""
-    config = getattr(BertConfig, FLAGS.model)(
-        vocab_size=corpus.tokenizer.vocab_size, tie_word_embeddings=run.tied
-    )
-    rate = warmup_polynomial(run.rate, FLAGS.steps, FLAGS.steps // 10)
-    decay = FLAGS.weight_decay if run.decays else 0.0
-    trainer = assemble_pretrainer(
-        config,
-        create_mesh({"data": 1}, jax.devices()[:1]),
-        create_optimizer(run.optimizer, rate, decay),
-        rate,
-        seed=FLAGS.seed,
+class MoveBar(Callback):
+    """Moves a bar on by one at every step."""
+
+    def __init__(self, bar: ProgressBar):
+        self._bar = bar
+
+    def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Move it."""
+        self._bar.advance(1)
+
+
+def audit(run: Run, corpus: Corpus, folder: Path, bar: ProgressBar) -> UpdateAudit:
+    """Train one of the ten and leave its audit in `folder`."""
+    return audit_updates(
+        corpus,
+        config=getattr(BertConfig, FLAGS.model)(tie_word_embeddings=run.tied),
+        steps=FLAGS.steps,
+        optimizer=run.optimizer,
+        learning_rate=run.rate,
+        weight_decay=FLAGS.weight_decay if run.decays else 0.0,
         batch_size=FLAGS.batch_size,
-        row_lazy=run.optimizer == "row_lazy_adamw" and not run.tied,
-        audit_mask_id=corpus.tokenizer.mask_id,
+        length=FLAGS.length,
+        seed=FLAGS.seed,
+        folder=folder,
+        every=FLAGS.audit_every,
+        callbacks=[MoveBar(bar)],
     )
-    state = trainer.initial_state()
-    log = AuditLog(folder, np.asarray(token_table(state.params)).copy())
-    for step, batch in enumerate(batches, 1):
-        state, metrics = trainer.train_step(state, put_batch(batch, trainer.mesh))
-        if step % FLAGS.audit_every == 0 or step == FLAGS.steps:
-            log.write(step, state.opt_state.audit, token_table(state.params))
-            bar.advance(FLAGS.audit_every)
-    return float(metrics["mlm_loss"])
 
 
-def row_of(run: Run, folder: Path, figures: dict[str, Any], loss: float) -> dict[str, Any]:
-    """One row of the table, from the last line of a run's audit and its arrays."""
-    arrays = np.load(folder / "audit.npz")
-    spent, changed = (arrays[name].sum(axis=1, dtype=np.int64) for name in ("spent", "changed"))
-    moved = arrays["moved"].sum(axis=1, dtype=np.float64)
-    seen, unseen = [LABEL_SEEN, ABSENT_SEEN], [LABEL_UNSEEN, ABSENT_UNSEEN]
-    row_steps = figures["steps"] * figures["rows"]
-    by_seen, by_unseen = (float(changed[which].sum() / row_steps) for which in (seen, unseen))
-    absent_move = moved[seen + unseen].sum() / max(spent[seen + unseen].sum(), 1)
+def row_of(run: Run, audit: UpdateAudit) -> dict[str, Any]:
+    """One row of the table."""
+    figures, causes = audit.summary, audit.causes()
     drift = figures["unseen_drift"]
     return {
         "decoder": "tied" if run.tied else "untied",
         "optimizer": run.title,
         "in_batch": figures["in_batch_share"],
         "changed": figures["changed_share"],
-        "absent_changed": by_seen + by_unseen,
-        "by_decoder": by_seen + by_unseen if run.tied else 0.0,
-        "by_momentum": 0.0 if run.tied else by_seen,
-        "by_decay": 0.0 if run.tied else by_unseen,
-        "move_ratio": float(absent_move / (moved[INPUT] / spent[INPUT])),
+        "absent_changed": causes.all,
+        "by_decoder": causes.decoder,
+        "by_momentum": causes.momentum,
+        "by_decay": causes.decay,
+        "move_ratio": audit.move_ratio(),
         "unseen_drift": None if drift is None else drift / figures["initial_norm"],
         "rows_seen": figures["rows_seen"] / figures["rows"],
         "rows_changed": figures["rows_changed"] / figures["rows"],
-        "mlm_loss": loss,
+        "mlm_loss": audit.mlm_loss,
     }
 
 

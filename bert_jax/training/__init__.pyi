@@ -1,6 +1,8 @@
 from .assembly import Pretrainer as Pretrainer
 from .assembly import assemble_pretrainer as assemble_pretrainer
 from .audit_log import AuditLog as AuditLog
+from .auditing import UpdateAudit as UpdateAudit
+from .auditing import audit_updates as audit_updates
 from .callbacks import Callback as Callback
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate

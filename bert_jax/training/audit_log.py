@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -55,18 +56,26 @@ class AuditUpdates(Callback):
 
     Args:
         run: made with an `audit_mask_id`.
-        workdir: an existing directory.
+        initial: [V, D], the token table before the first step of the run.
+        directory: an existing one.
         schedule: knows the last step.
         every: steps between two lines.
     """
 
-    def __init__(self, run: Pretrainer, workdir: str | Path, schedule: EventSchedule, every: int):
-        self._run, self._workdir, self._schedule, self._every = run, workdir, schedule, every
+    def __init__(
+        self,
+        run: Pretrainer,
+        initial: np.ndarray,
+        directory: str | os.PathLike[str],
+        schedule: EventSchedule,
+        every: int,
+    ):
+        self._run, self._initial, self._directory = run, initial, Path(directory)
+        self._schedule, self._every = schedule, every
 
     def on_train_begin(self, step: int) -> None:
-        """Remember the table before the first step of the run; drop lines beyond `step`."""
-        initial = np.asarray(token_table(self._run.cut(self._run.initial_state()).params))
-        self._log = AuditLog(self._workdir, initial, step)
+        """Drop the lines beyond `step`."""
+        self._log = AuditLog(self._directory, self._initial, step)
 
     def on_update(self, step: int, state: TrainState) -> None:
         """Write a line and the arrays."""

@@ -65,3 +65,13 @@ class ShowProgress(Callback):
     def on_train_end(self) -> None:
         """Leave it where it is."""
         self._bar.__exit__()
+
+
+class LastMetrics(Callback):
+    """Keeps the metrics of the newest step that is known, in `metrics`."""
+
+    metrics: Mapping[str, float]
+
+    def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep them."""
+        self.metrics = metrics

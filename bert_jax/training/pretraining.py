@@ -42,6 +42,7 @@ from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.kernels.rematerialisation import rematerialisation
 from bert_jax.memory import peak_rss_bytes
 from bert_jax.model.embeddings import PUBLISHED, Parts
+from bert_jax.parameters import token_table
 from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
@@ -360,7 +361,8 @@ def _train(
         speed = _Speed()
         told: list[Callback] = [speed]
         if settings.audit_every:
-            told.append(AuditUpdates(run, workdir, schedule, settings.audit_every))
+            initial = np.asarray(token_table(run.cut(run.initial_state()).params))
+            told.append(AuditUpdates(run, initial, workdir, schedule, settings.audit_every))
         if is_first():
             told += [JsonLines(workdir), TensorBoard(workdir / "tensorboard")]
             told += [Profile(workdir / "profile")] if settings.profile else []

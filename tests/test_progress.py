@@ -1,0 +1,24 @@
+from rich import console
+
+from bert_jax import progress
+from bert_jax.progress import ProgressBar
+
+
+def test_a_notebook_shows_one_line_with_the_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(console, "_is_jupyter", lambda: True)
+    monkeypatch.setattr(progress, "_NOTEBOOK_SECONDS", 0)
+    with ProgressBar("training", 4) as bar:
+        bar.update(1, "loss 9")
+        bar.update(2, "loss 8.5")
+        bar.update(4, "loss 8")
+    first, *lines = capsys.readouterr().err.split("\r")
+    assert first == "" and len(lines) == 4
+    assert lines[1].startswith("training 50%  loss 8.5  0:00 elapsed  0:00 left")
+    assert lines[-1].startswith("training 100%  loss 8  ") and lines[-1].endswith("\n")
+    assert not any("\n" in line for line in lines[:-1])
+
+
+def test_a_log_file_gets_nothing_of_what_is_soon_done(capsys):
+    with ProgressBar("training", 2) as bar:
+        bar.update(2, "loss 8")
+    assert capsys.readouterr().err == ""
