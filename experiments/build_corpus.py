@@ -43,7 +43,7 @@ from bert_jax.cli import command
 from bert_jax.data.beam_run import BeamRun, open_beam
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.doctor import CorpusReport
-from bert_jax.data.preparation import learn_from
+from bert_jax.data.preparation import learn_from, say_first_remarks
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format
 from bert_jax.memory import peak_rss_bytes
@@ -113,10 +113,13 @@ def _build(
 def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenizer:
     """The vocabulary that was given, that of the corpus that is there, or one that is learned."""
     how = _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
-    if _VOCAB.value is not None:
-        return Tokenizer.from_file(_VOCAB.value, *how)
-    if is_corpus(data_dir):
+    given = None if _VOCAB.value is None else Tokenizer.from_file(_VOCAB.value, *how)
+    if given is None and is_corpus(data_dir):
         return Tokenizer(Corpus.open(data_dir).tokenizer.pieces, *how)
+    if not is_corpus(data_dir):
+        say_first_remarks(source, given, _HELDOUT_FRACTION.value or 0.0)
+    if given is not None:
+        return given
     learned = learn_from(source, _VOCAB_SIZE.value, WordSettings(*how), beam, data_dir)
     return Tokenizer(learned.pieces, *how)
 

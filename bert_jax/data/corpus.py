@@ -14,10 +14,9 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -31,7 +30,7 @@ from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.doctor import CorpusReport, Doctor
 from bert_jax.data.document import Document
 from bert_jax.data.documents import ArraysWriter, Documents, write_arrays
-from bert_jax.data.passages import cut_passages, key_of, split_by_passages
+from bert_jax.data.passages import key_of, plan_passages, split_by_passages
 from bert_jax.data.records import (
     RecordWriter,
     Shard,
@@ -39,6 +38,7 @@ from bert_jax.data.records import (
     read_records,
     write_metadata,
 )
+from bert_jax.data.remarks import remarks_on
 from bert_jax.data.selection import Selection, select_documents
 from bert_jax.data.sources import Source
 from bert_jax.data.tokenised import TokenisedDocument
@@ -196,13 +196,15 @@ def build_corpus(
                 beam, documents, tokenizer, selection, doctor, progress, partial, SPLITS
             )
         write_metadata(partial, shards)
-        if heldout_fraction and _too_few(doctor):
+        if heldout_fraction and doctor.saw_too_few:
             shards = _hold_out_passages(partial, tokenizer, heldout_fraction, doctor) or shards
             write_metadata(partial, shards)
-        _check_enough(doctor, heldout_fraction)
+        doctor.check_enough(heldout_fraction)
         tokenizer.save(partial / "vocab.txt")
         disk = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         report = doctor.report(disk, time.perf_counter() - start)
+        left_out = documents.remarks if isinstance(documents, Source) else ()
+        report = replace(report, remarks=(*left_out, *remarks_on(report, tokenizer)))
         content = {
             "fingerprint": fingerprint(tokenizer.vocab_hash, shards),
             "settings": settings,
@@ -234,30 +236,16 @@ def _write(
     return records.shards
 
 
-def _too_few(doctor: Doctor) -> bool:
-    # Two a side, so that a next-sentence pair can take its second part from another.
-    train, heldout = (doctor.splits[split].documents for split in SPLITS)
-    return train + heldout > 0 and min(train, heldout) < 2
-
-
 def _hold_out_passages(
     folder: Path, tokenizer: Tokenizer, heldout_fraction: float, doctor: Doctor
 ) -> dict[str, list[Shard]] | None:
     """Write the documents of a folder anew, split by passages; None where they are too short."""
     written = [Documents.load(folder / "arrays" / split) for split in SPLITS]
-    least = 2 if sum(documents.num_documents for documents in written) == 1 else 1
-    cuts = []
-    for documents in written:
-        for number in range(documents.num_documents):
-            first, end = documents.document_starts[number : number + 2]
-            starts = documents.sentence_starts[first : end + 1]
-            key = key_of(documents.pieces[starts[0] : starts[-1]])
-            cuts.append(cut_passages(np.diff(starts), heldout_fraction, least, key))
-    sides = Counter(split for runs in cuts for split, _, _ in runs)
-    if min(sides["train"], sides["heldout"]) < 2:
+    cuts = plan_passages(chain.from_iterable(map(_lengths_and_keys, written)), heldout_fraction)
+    if cuts is None:
         return None
     doctor.forget_kept()
-    doctor.by_passages = True
+    doctor.by_passages = any(len(runs) > 1 for runs in cuts)
 
     def seen() -> Iterator[tuple[str, TokenisedDocument]]:
         records = chain.from_iterable(read_records(folder, split) for split in SPLITS)
@@ -276,6 +264,13 @@ def _hold_out_passages(
     return shards
 
 
+def _lengths_and_keys(documents: Documents) -> Iterator[tuple[np.ndarray, bytes]]:
+    for number in range(documents.num_documents):
+        first, end = documents.document_starts[number : number + 2]
+        starts = documents.sentence_starts[first : end + 1]
+        yield np.diff(starts), key_of(documents.pieces[starts[0] : starts[-1]])
+
+
 def _already_built(data_dir: Path, settings: dict[str, Any]) -> CorpusReport:
     corpus = Corpus.open(data_dir)
     for name, value in settings.items():
@@ -286,16 +281,3 @@ def _already_built(data_dir: Path, settings: dict[str, Any]) -> CorpusReport:
                 "or a new one"
             )
     return corpus.report
-
-
-def _check_enough(doctor: Doctor, heldout_fraction: float) -> None:
-    train, heldout = (doctor.splits[split].documents for split in SPLITS)
-    documents = train + heldout
-    if not documents:
-        raise UserError("got no text: every document is empty; expected documents with words")
-    if heldout_fraction and not (train and heldout):
-        raise UserError(
-            f"got {documents} document{'s' if documents > 1 else ''}, all in one split; expected "
-            "at least two different ones, or more sentences, to train on and to hold out; if the "
-            "input holds many in one file, say how they are parted (blocks, sentences or jsonl)"
-        )

@@ -9,6 +9,7 @@ import numpy as np
 
 from bert_jax.data.seen import DuplicateCounter
 from bert_jax.data.tokenised import DocumentHead
+from bert_jax.errors import UserError
 
 REPORT_LENGTHS = (128, 512)
 
@@ -47,6 +48,8 @@ class CorpusReport:
         splits: the same counts for "train" and "heldout".
         by_passages: whether passages are held out, for want of documents; each is one, and so is
             what is left between two.
+        json_documents, tagged_documents: documents that came in with JSON objects or tags in them.
+        remarks: a line for everything that deserves one (`remarks.py`), with the way out.
     """
 
     documents: int
@@ -69,6 +72,9 @@ class CorpusReport:
     seconds: float
     splits: dict[str, SplitReport]
     by_passages: bool = False
+    json_documents: int = 0
+    tagged_documents: int = 0
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON holds it."""
@@ -79,7 +85,14 @@ class CorpusReport:
         """Make a report from what `to_json` gave, or JSON made of it."""
         instances = {int(length): n for length, n in content["expected_instances"].items()}
         splits = {name: SplitReport(**split) for name, split in content["splits"].items()}
-        return cls(**{**content, "expected_instances": instances, "splits": splits})
+        return cls(
+            **{
+                **content,
+                "expected_instances": instances,
+                "splits": splits,
+                "remarks": tuple(content.get("remarks", ())),
+            }
+        )
 
     def rows(self) -> dict[str, str]:
         """Return the report as a table for people: name → value, with the remarks it calls for."""
@@ -104,6 +117,8 @@ class CorpusReport:
             rows[name] = f"{split.documents:,} {unit}, {split.pieces:,} pieces"
         for length, instances in self.expected_instances.items():
             rows[f"instances at {length}"] = f"about {instances:,} an epoch"
+        for number, remark in enumerate(self.remarks, 1):
+            rows[f"remark {number}"] = remark
         rows["disk"] = f"{self.disk_bytes / 1e6:,.1f} MB"
         rows["time"] = f"{self.seconds:,.1f} s"
         return rows
@@ -139,6 +154,8 @@ class Doctor:
     characters: int = 0
     bad_utf8_bytes: int = 0
     bad_utf8_documents: int = 0
+    json_documents: int = 0
+    tagged_documents: int = 0
     by_passages: bool = False
     splits: dict[str, _Counts] = field(init=False)
     instances: dict[int, float] = field(init=False)
@@ -161,6 +178,8 @@ class Doctor:
         self.characters += document.characters
         self.bad_utf8_bytes += document.bad_bytes
         self.bad_utf8_documents += document.bad_bytes > 0
+        self.json_documents += document.has_json
+        self.tagged_documents += document.has_tags
 
     def see_kept(self, split: str, lengths: np.ndarray, unknown: int) -> None:
         """Count a document as it goes into a split, by the pieces of its sentences, int [s]."""
@@ -173,6 +192,26 @@ class Doctor:
         self.longest_sentence = max(self.longest_sentence, int(lengths.max()))
         for length in self.instances if split == "train" else ():
             self.instances[length] += expected_instances(pieces, len(lengths), length)
+
+    @property
+    def saw_too_few(self) -> bool:
+        """Whether a side has fewer documents than the two that next-sentence pairs need."""
+        counts = [split.documents for split in self.splits.values()]
+        return sum(counts) > 0 and min(counts) < 2
+
+    def check_enough(self, heldout_fraction: float) -> None:
+        """Raise a `UserError` where a split that there should be is empty."""
+        counts = [split.documents for split in self.splits.values()]
+        documents = sum(counts)
+        if not documents:
+            raise UserError("got no text: every document is empty; expected documents with words")
+        if heldout_fraction and not min(counts):
+            raise UserError(
+                f"got {documents} document{'s' if documents > 1 else ''}, all in one split; "
+                "expected at least two different ones, or more sentences, to train on and to hold "
+                "out; if the input holds many in one file, say how they are parted (blocks, "
+                "sentences or jsonl)"
+            )
 
     def report(self, disk_bytes: int, seconds: float) -> CorpusReport:
         """Return what was seen."""
@@ -199,6 +238,8 @@ class Doctor:
             seconds=seconds,
             splits={name: split.report() for name, split in self.splits.items()},
             by_passages=self.by_passages,
+            json_documents=self.json_documents,
+            tagged_documents=self.tagged_documents,
         )
 
 

@@ -1,6 +1,7 @@
 """Held-out passages: how a corpus is split that has too few documents to hold whole ones out."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from bert_jax.data.tokenised import TokenisedDocument
 
 # Pieces. About so long is a passage of a long document.
 _PASSAGE = 1000
+# Sentences. Shorter documents are rather kept whole.
+_LONG = 10
 
 
 def cut_passages(
@@ -47,6 +50,41 @@ def cut_passages(
     return [*runs, ("train", begin, sentences)]
 
 
+def plan_passages(
+    documents: Iterable[tuple[np.ndarray, bytes]], heldout_fraction: float
+) -> list[list[tuple[str, int, int]]] | None:
+    """Cut documents, given as (sentence lengths, key), so that both sides have two runs or more.
+
+    A next-sentence pair takes its second part from another run. In this order:
+    1. passages of all documents that are long enough for passages of two sentences;
+    2. the two whole documents with the smallest keys, and their copies;
+    3. passages of any length, and where they are too few, None.
+    """
+    documents = list(documents)
+    least = 2 if len(documents) == 1 else 1
+    smallest = sorted({key for _, key in documents})[:2]
+
+    def passages(shortest: int) -> list[list[tuple[str, int, int]]]:
+        return [
+            cut_passages(lengths, heldout_fraction, least, key)
+            if len(lengths) >= shortest
+            else [("train", 0, len(lengths))]
+            for lengths, key in documents
+        ]
+
+    def whole() -> list[list[tuple[str, int, int]]]:
+        return [
+            [("heldout" if key in smallest else "train", 0, len(lengths))]
+            for lengths, key in documents
+        ]
+
+    for cuts in (passages(_LONG), whole(), passages(1)):
+        sides = Counter(split for runs in cuts for split, _, _ in runs)
+        if min(sides["train"], sides["heldout"]) >= 2:
+            return cuts
+    return None
+
+
 def split_by_passages(
     documents: Iterable[tuple[str, np.ndarray, np.ndarray]],
     cuts: Iterable[Sequence[tuple[str, int, int]]],
@@ -69,6 +107,8 @@ def split_by_passages(
                     characters=0,
                     bad_bytes=0,
                     source_bytes=0,
+                    has_json=False,
+                    has_tags=False,
                     pieces=part,
                 ),
             )

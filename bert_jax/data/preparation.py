@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
+from bert_jax.data.remarks import first_look
 from bert_jax.data.sources import Source, open_source
 from bert_jax.errors import UserError
 from bert_jax.progress import ProgressBar
@@ -58,6 +60,9 @@ def prepare_corpus(
             )
         return corpus
     source = inputs if isinstance(inputs, Source) else open_source(inputs)
+    given = tokenizer or (Tokenizer.from_file(vocab, lowercase) if vocab else None)
+    if not is_corpus(workdir / "corpus"):
+        say_first_remarks(source, given, heldout_fraction)
     if tokenizer is not None:
         tokenizer.save(workdir / "vocab.txt")
     else:
@@ -76,6 +81,16 @@ def prepare_corpus(
             progress=bar.advance,
         )
     return Corpus.open(workdir / "corpus")
+
+
+def say_first_remarks(source: Source, tokenizer: Tokenizer | None, heldout_fraction: float) -> None:
+    """Look at the first documents, and print to stderr what deserves a remark, a line each.
+
+    Raises:
+        UserError: they cannot become a corpus (`remarks.first_look`).
+    """
+    for remark in first_look(source, tokenizer, heldout_fraction):
+        print(f"warning: {remark}", file=sys.stderr)
 
 
 def learn_from(

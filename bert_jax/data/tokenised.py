@@ -28,6 +28,7 @@ class DocumentHead:
         characters: length of the text.
         bad_bytes: how often its bytes were no UTF-8.
         source_bytes: how much of its input it took.
+        has_json, has_tags: whether its text begins with JSON objects, and holds closing tags.
     """
 
     name: str
@@ -39,6 +40,8 @@ class DocumentHead:
     characters: int
     bad_bytes: int
     source_bytes: int
+    has_json: bool
+    has_tags: bool
 
     @cached_property
     def num_pieces(self) -> int:

@@ -1,6 +1,7 @@
 """Documents to pieces: the part of building a corpus that runs on every core."""
 
 import hashlib
+import re
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,14 @@ from bert_jax.data.sentences import LONGEST_SENTENCE, paragraphs, split_paragrap
 from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
+
+# What is looked at of a document to see whether it is prose.
+_BEGINNING = 10_000
+_JSON = re.compile(r'\s*\[?\s*\{\s*"[^"\n]{1,100}"\s*:')
+_CLOSING_TAG = re.compile(
+    r"</(?:a|b|br|code|div|doc|em|h\d|head|html|i|li|p|page|ref|revision|script|span|strong|table|"
+    r"td|text|title|tr|ul)>"
+)
 
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
@@ -41,6 +50,8 @@ def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
         hashes.append(hashlib.blake2b(line.strip().encode(), digest_size=8).digest())
         line_sentences.append(len(pieces) - before)
     ids = np.frombuffer(b"".join(pieces), np.int32)
+    first = document.text if isinstance(document.text, str) else "\n".join(document.text[:50])
+    beginning = first[:_BEGINNING]
     digest = hashlib.blake2b(b"".join(hashes), digest_size=8).digest()
     lengths = np.array([len(sentence) // ids.itemsize for sentence in pieces], np.int32)
     line_lengths = np.array(line_sentences, np.int32)
@@ -56,6 +67,8 @@ def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
         else sum(map(len, document.text)),
         bad_bytes=document.bad_bytes,
         source_bytes=document.source_bytes,
+        has_json=_JSON.match(beginning) is not None,
+        has_tags=len(_CLOSING_TAG.findall(beginning)) > 2,
         pieces=ids,
     )
 

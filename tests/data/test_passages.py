@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bert_jax.data.corpus import Corpus, build_corpus
 from bert_jax.data.document import Document
 from bert_jax.data.instances import plan_instances
-from bert_jax.data.passages import cut_passages
+from bert_jax.data.passages import cut_passages, plan_passages
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -102,3 +102,24 @@ def test_documents_stay_whole_where_there_are_enough(tmp_path):
     report = build_corpus([book(n) for n in range(40)], TOKENIZER, tmp_path / "c", 0.2)
     assert not report.by_passages
     assert report.documents == 40 and report.splits["heldout"].documents >= 2
+
+
+@pytest.mark.parametrize(
+    "sentences, cuts",
+    [
+        ([3] * 6, ["whole"] * 6),  # the two with the smallest keys
+        ([5], ["cut"]),
+        ([3, 3], ["cut", "cut"]),
+        ([3, 40, 40], ["whole", "cut", "cut"]),
+        ([2], None),
+        ([1, 1, 1], None),
+        ([1, 1, 1, 1], ["whole"] * 4),
+    ],
+)
+def test_which_documents_are_cut(sentences, cuts):
+    documents = [(np.full(s, 9), b"%d" % number) for number, s in enumerate(sentences)]
+    planned = plan_passages(documents, 0.05)
+    assert cuts == (planned and ["cut" if len(runs) > 1 else "whole" for runs in planned])
+    if planned:
+        splits = [split for runs in planned for split, _, _ in runs]
+        assert splits.count("heldout") >= 2 and splits.count("train") >= 2
