@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ import numpy as np
 
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
+from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.errors import UserError
-from bert_jax.inference.text_batches import in_windows, text_batches
 from bert_jax.kernels.compute import Compute
 from bert_jax.model.bert import Bert
 from bert_jax.parameters import merge_model
@@ -39,6 +41,9 @@ class Features:
 
 class FeatureExtractor:
     """Vectors of texts with one model, in batches.
+
+        extractor = FeatureExtractor.from_pretrained("runs/pretrain", pooling="mean")
+        vectors = [features.vectors[extractor.layers[-1]] for features in extractor(texts)]
 
     Args:
         pretrained: a checkpoint with a vocabulary.
@@ -88,11 +93,27 @@ class FeatureExtractor:
             )
         self.tokenizer = pretrained.tokenizer
         self._batch_size, self._pooling = batch_size, pooling
+        self._lengths = row_lengths(config.max_position_embeddings)
         fitted = fit(
             pretrained, Bert, config, seed=0, compute=Compute(dtype=dtype), pooler=has_pooler
         )
         self._params = jax.device_put(fitted.params)
         self._vectors = jax.jit(partial(_vectors, fitted.definition, self.layers, pooling))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        layers: Sequence[int] = (-1,),
+        pooling: Pooling = "tokens",
+        **options: Any,
+    ) -> Self:
+        """Make one from a run's workdir, or whatever `load_pretrained` takes."""
+        return cls(load_pretrained(source), layers, pooling, **options)
+
+    def __call__(self, texts: Sequence[str]) -> list[Features]:
+        """The vectors of each text, in order; a single string is a list of one."""
+        return list(self.extract([texts] if isinstance(texts, str) else texts))
 
     def extract(self, texts: Iterable[str]) -> Iterator[Features]:
         """The vectors of each text; streams, in order, in constant memory."""
@@ -101,13 +122,18 @@ class FeatureExtractor:
     def _extract_window(self, texts: list[str]) -> Sequence[Features]:
         encodings = self.tokenizer.encode_batch(texts, max_length=self._longest)
         found: list[dict[int, np.ndarray]] = [{} for _ in texts]
-        for batch in text_batches(encodings, self._batch_size, self.tokenizer.pad_id):
+        sequences = sequences_of(encodings)
+        for rows in sorted_rows(sequences, self._batch_size, self._lengths):
+            batch = lay_out(sequences, rows, self.tokenizer.pad_id)
             vectors = jax.device_get(
                 self._vectors(
-                    self._params, batch.input_ids, batch.token_type_ids, batch.attention_mask
+                    self._params,
+                    batch["input_ids"],
+                    batch["token_type_ids"],
+                    batch["instance_ids"] > 0,
                 )
             )
-            for row, i in enumerate(batch.texts):
+            for row, i in enumerate(rows.texts):
                 real = slice(len(encodings[i].ids)) if self._pooling == "tokens" else slice(None)
                 found[i] = {
                     layer: of_layer[row][real].copy()

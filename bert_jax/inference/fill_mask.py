@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self, overload
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ import numpy as np
 
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
+from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.errors import UserError
-from bert_jax.inference.text_batches import in_windows, text_batches
 from bert_jax.kernels.compute import Compute
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parameters import merge_model
@@ -38,6 +40,9 @@ class Fills:
 
 class MaskFiller:
     """Fills masks with one model, in batches.
+
+        fills = MaskFiller.from_pretrained("runs/pretrain")("Paris is the [MASK] of France.")
+        fills.pieces[0], fills.probabilities[0]
 
     Args:
         pretrained: a checkpoint with a masked-LM head and a vocabulary.
@@ -72,6 +77,22 @@ class MaskFiller:
         self._params = jax.device_put(fitted.params)
         self._best = jax.jit(partial(_best, fitted.definition, self._k, self._tokenizer.vocab_size))
 
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], k: int = 5, **options: Any) -> Self:
+        """Make one from a run's workdir, or whatever `load_pretrained` takes."""
+        return cls(load_pretrained(source), k, **options)
+
+    @overload
+    def __call__(self, texts: str) -> Fills: ...
+    @overload
+    def __call__(self, texts: list[str] | tuple[str, ...]) -> list[Fills]: ...
+
+    def __call__(self, texts: str | list[str] | tuple[str, ...]) -> Fills | list[Fills]:
+        """Fill every [MASK] of a text, or of each text; errors as for `fill`."""
+        if isinstance(texts, str):
+            return next(self.fill([texts]))
+        return list(self.fill(texts))
+
     def fill(self, texts: Iterable[str]) -> Iterator[Fills]:
         """Fill every [MASK] of each text; streams, in order.
 
@@ -86,16 +107,17 @@ class MaskFiller:
         for (number, text), encoding in zip(texts, encodings, strict=True):
             self._check(number, text, encoding)
         found: list[Fills | None] = [None] * len(texts)
-        for batch in text_batches(encodings, self._batch_size, self._tokenizer.pad_id):
-            is_mask = batch.input_ids == self._tokenizer.mask_id
-            positions = _positions(is_mask)
+        sequences = sequences_of(encodings)
+        for rows in sorted_rows(sequences, self._batch_size, row_lengths(self._longest)):
+            batch = lay_out(sequences, rows, self._tokenizer.pad_id)
+            input_ids, real = batch["input_ids"], batch["instance_ids"] > 0
+            is_mask = input_ids == self._tokenizer.mask_id
             chances, ids = jax.device_get(
                 self._best(
-                    self._params, batch.input_ids, batch.token_type_ids, batch.attention_mask,
-                    positions,
+                    self._params, input_ids, batch["token_type_ids"], real, _positions(is_mask)
                 )
-            )  # fmt: skip
-            for row, i in enumerate(batch.texts):
+            )
+            for row, i in enumerate(rows.texts):
                 masks = int(is_mask[row].sum())
                 found[i] = Fills(
                     texts[i][1],

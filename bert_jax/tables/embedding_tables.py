@@ -109,14 +109,14 @@ class EmbeddingTables:
             raise UserError(
                 f"got embedding tables without a vocabulary for one {size}"
                 f"(hash {other_hash[:12]}); expected tables that say which piece a row belongs to:"
-                " give their vocab.txt, as in experiments.edit_embeddings --input_vocab"
+                " give them their tokenizer, or experiments.edit_embeddings their vocab.txt"
             )
         if own.vocab_hash != other_hash:
             raise UserError(
                 f"got a vocabulary {size}(hash {other_hash[:12]}) that does not belong to the"
                 f" embedding tables; expected theirs, of {own.vocab_size} pieces (hash"
                 f" {own.vocab_hash[:12]}): use that one, or move the tables to yours with"
-                " experiments.edit_embeddings --vocab"
+                " bert_jax.tables.move_vocabulary or experiments.edit_embeddings"
             )
         if not isinstance(other, str):
             for name, mine, theirs in zip(

@@ -45,14 +45,14 @@ def check_fits(tables: EmbeddingTables, config: BertConfig, parts: Collection[st
             " tables"
         )
     sizes = {
-        "token": (config.vocab_size, "--vocab_size"),
-        "segment": (config.type_vocab_size, "--segments"),
-        "position": (config.max_position_embeddings, "--positions"),
+        "token": (config.vocab_size, "move_vocabulary"),
+        "segment": (config.type_vocab_size, "resize_segments"),
+        "position": (config.max_position_embeddings, "resize_positions"),
     }
     for part in parts:
-        rows, (wanted, flag) = len(getattr(tables, part)), sizes[part]
+        rows, (wanted, resize) = len(getattr(tables, part)), sizes[part]
         if rows != wanted:
             raise UserError(
                 f"got a {part} table of {rows} rows for a model that has {wanted}; expected the"
-                f" same: resize it with experiments.edit_embeddings {flag}={wanted}"
+                f" same: bert_jax.tables.{resize} makes it so, and experiments.edit_embeddings"
             )

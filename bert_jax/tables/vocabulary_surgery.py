@@ -216,7 +216,7 @@ def move_vocabulary(tables: EmbeddingTables, new: Tokenizer, how: NewRows | None
     if tables.tokenizer is None:
         raise UserError(
             "got embedding tables without a vocabulary; expected tables that say which piece a row"
-            " belongs to: give their vocab.txt, as in experiments.edit_embeddings --input_vocab"
+            " belongs to: give them their tokenizer, or experiments.edit_embeddings their vocab.txt"
         )
     plan = plan_vocabulary_move(tables.tokenizer, new, how)
     moved = tables.replace(token=plan.apply(tables.token, "token"), tokenizer=new)

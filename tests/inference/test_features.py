@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from bert_jax.convert.ours import save_ours
 from bert_jax.errors import UserError
 from bert_jax.inference.feature_files import write_features
 from bert_jax.inference.features import POOLINGS, FeatureExtractor
@@ -123,3 +124,25 @@ def test_what_fails_halfway_leaves_no_file(tmp_path):
         with pytest.raises(UserError):
             write_features(tmp_path / f"out{suffix}", broken(), (1,), None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("positions", [20, 24, 100])
+def test_texts_as_long_as_the_model_has_positions(positions):
+    changes = {"max_position_embeddings": positions}
+    pretrained = models.pretrained("BertModel", models.tokenizer(), **changes)
+    model = models.model("BertModel", **changes)
+    texts = ["un " * (positions - 2), "un", "read " * 200]
+    for text, features in zip(texts, FeatureExtractor(pretrained)(texts), strict=True):
+        ids = pretrained.tokenizer.encode(text, max_length=positions).ids
+        want = np.asarray(model([ids]).last_hidden_state[0])
+        np.testing.assert_allclose(features.vectors[2], want, rtol=1e-5, atol=1e-5)
+    assert len(features.encoding.ids) == positions
+
+
+def test_from_a_workdir_as_it_is_called(tmp_path):
+    save_ours(PRETRAINED, tmp_path / "checkpoints" / "3")
+    extractor = FeatureExtractor.from_pretrained(tmp_path, pooling="mean", batch_size=2)
+    texts = ["un read", "", "reading 你"]
+    found = extractor(texts)
+    np.testing.assert_allclose(found[2].vectors[2], alone(texts[2], "mean", 2), atol=1e-5)
+    np.testing.assert_array_equal(extractor("un read")[0].vectors[2].shape, (8,))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.ours import save_ours
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import MaskFiller
 from tests.convert import models
@@ -56,3 +57,25 @@ def test_models_that_cannot_fill_are_refused():
         "BertForMaskedLM", tokenizer=PRETRAINED.tokenizer,
     )  # fmt: skip
     assert len(list(MaskFiller(masked_lm_alone).fill(TEXTS))) == 3
+
+
+@pytest.mark.parametrize("positions", [20, 24, 100])
+def test_texts_as_long_as_the_model_has_positions(positions):
+    changes = {"max_position_embeddings": positions}
+    pretrained = models.pretrained("BertForPreTraining", models.tokenizer(), **changes)
+    texts = ["un " * (positions - 3) + "[MASK]", "[MASK]", "un " * 15 + "[MASK]"]
+    found = MaskFiller(pretrained, k=2)(texts)
+    for text, fills in zip(texts, found, strict=True):
+        ids = pretrained.tokenizer.encode(text, special_pieces_in_text=True).ids
+        logits = models.model("BertForPreTraining", **changes)([ids]).mlm_logits[0, -2]
+        best = np.sort(np.asarray(jax.nn.softmax(logits)))[: -2 - 1 : -1]
+        np.testing.assert_allclose(fills.probabilities[0], best, rtol=1e-5)
+    assert len(pretrained.tokenizer.encode(texts[0], special_pieces_in_text=True).ids) == positions
+
+
+def test_from_a_workdir_one_text_gives_one_answer(tmp_path):
+    save_ours(PRETRAINED, tmp_path / "checkpoints" / "3")
+    filler = MaskFiller.from_pretrained(tmp_path, k=2, batch_size=2)
+    fills = filler("un [MASK]")
+    assert fills == filler(["un [MASK]"])[0] == next(MaskFiller(PRETRAINED, k=2).fill(TEXTS[:1]))
+    assert len(filler(TEXTS)) == 3
