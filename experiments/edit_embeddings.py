@@ -26,26 +26,21 @@ from typing import Any, cast
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
+from bert_jax.tables.editing import Edit
 from bert_jax.tables.embedding_tables import EmbeddingTables
-from bert_jax.tables.model_surgery import (
-    ModelParts,
-    move_model_vocabulary,
-    resize_model_positions,
-    resize_model_segments,
-)
-from bert_jax.tables.row_surgery import PositionRule, resize_positions, resize_segments
+from bert_jax.tables.row_surgery import PositionRule
 from bert_jax.tables.storage import load_tables, save_tables, table_format
 from bert_jax.tables.vocabulary_surgery import (
     Fallback,
     NewRows,
     VocabularyReport,
     length_weights,
-    move_vocabulary,
     with_added_pieces,
     with_size,
 )
@@ -104,40 +99,32 @@ def main() -> None:
 def _edit_tables(source: str, output: str) -> tuple[dict[str, str], dict[str, Any]]:
     before = load_tables(source)
     before = before.replace(tokenizer=_tokenizer(before.tokenizer))
-    after, report = before, None
-    if (new := _new_vocabulary(before.tokenizer)) is not None:
-        moved = move_vocabulary(before, new, _new_rows(before.tokenizer))
-        after, report = moved.tables, moved.report
-    if _POSITIONS.value is not None:
-        after = resize_positions(after, _POSITIONS.value, cast(PositionRule, _POSITION_RULE.value))
-    if _SEGMENTS.value is not None:
-        after = resize_segments(after, _SEGMENTS.value, _COPY_SEGMENT.value)
+    after, report = _edit(before.tokenizer).of_tables(before)
     save_tables(after, output)
     return _said(before, after, report)
 
 
 def _edit_model(source: str, output: str) -> tuple[dict[str, str], dict[str, Any]]:
-    pretrained = load_pretrained(source)
-    before = ModelParts(pretrained.config, pretrained.params, _tokenizer(pretrained.tokenizer))
-    after, report = before, None
-    if (new := _new_vocabulary(before.tokenizer)) is not None:
-        moved = move_model_vocabulary(before, new, _new_rows(before.tokenizer))
-        after, report = moved.model, moved.report
-    if _POSITIONS.value is not None:
-        rule = cast(PositionRule, _POSITION_RULE.value)
-        after = resize_model_positions(after, _POSITIONS.value, rule)
-    if _SEGMENTS.value is not None:
-        after = resize_model_segments(after, _SEGMENTS.value, _COPY_SEGMENT.value)
-    edited = dataclasses.replace(
-        pretrained, config=after.config, params=after.params, tokenizer=after.tokenizer
-    )
-    notes = _SAVERS[str(_FORMAT.value)](edited, output)
+    before = load_pretrained(source)
+    before = dataclasses.replace(before, tokenizer=_tokenizer(before.tokenizer))
+    after, report = _edit(before.tokenizer).of_model(before)
+    notes = (*before.notes, *_SAVERS[str(_FORMAT.value)](after, output))
     shown, record = _said(_tables_of(before), _tables_of(after), report)
-    notes = (*pretrained.notes, *notes)
     return {**shown, **{f"note {i}": note for i, note in enumerate(notes, 1)}}, record
 
 
-def _tables_of(model: ModelParts) -> EmbeddingTables:
+def _edit(old: Tokenizer | None) -> Edit:
+    return Edit(
+        _new_vocabulary(old),
+        _new_rows(old),
+        _POSITIONS.value,
+        cast(PositionRule, _POSITION_RULE.value),
+        _SEGMENTS.value,
+        _COPY_SEGMENT.value,
+    )
+
+
+def _tables_of(model: Pretrained) -> EmbeddingTables:
     return EmbeddingTables.from_params(model.params["bert"]["embeddings"], model.tokenizer)
 
 

@@ -1,3 +1,4 @@
+from .editing import Edit as Edit
 from .embedding_tables import EmbeddingTables as EmbeddingTables
 from .model_surgery import move_model_vocabulary as move_model_vocabulary
 from .model_surgery import resize_model_positions as resize_model_positions

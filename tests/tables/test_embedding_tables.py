@@ -81,3 +81,11 @@ def test_text_normalised_in_another_way_is_refused():
     with pytest.raises(UserError, match="strip_accents=True"):
         tables.check_vocabulary(Tokenizer(pieces, lowercase=False, strip_accents=True))
     tables.check_vocabulary(Tokenizer(pieces, lowercase=False, strip_accents=False))  # as None does
+
+
+def test_a_part_without_a_table_is_said():
+    tables = tables_of(vocabulary("cats"))
+    params = tables.to_params()
+    del params["position"]["table"]
+    with pytest.raises(UserError, match="got embeddings whose position part has no table"):
+        EmbeddingTables.from_params(params)
