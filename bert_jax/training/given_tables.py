@@ -94,8 +94,8 @@ def _own_vocabulary(tables: EmbeddingTables, source: str, lowercase: bool | None
     if tables.tokenizer is None:
         raise UserError(
             f"got init_embeddings={source}, tables without a vocabulary; expected ones that say"
-            " which piece a row belongs to: experiments.edit_embeddings --input_vocab writes their"
-            " vocab.txt into them"
+            " which piece a row belongs to: experiments.edit_embeddings with `input_vocab` writes"
+            " their vocab.txt into them"
         )
     if lowercase is not None and lowercase != tables.tokenizer.lowercase:
         raise UserError(

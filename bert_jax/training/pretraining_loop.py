@@ -1,0 +1,139 @@
+"""A pretraining run from its newest checkpoint to the end: what is written and asked on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.checkpoints import Checkpoints
+from bert_jax.data.loader import Batches, HeldoutBatches
+from bert_jax.parameters import token_table
+from bert_jax.training.assembly import Pretrainer
+from bert_jax.training.audit_log import AuditUpdates
+from bert_jax.training.callbacks import Callback, ShowProgress
+from bert_jax.training.evaluation import Evaluation, evaluate
+from bert_jax.training.loop import EventSchedule, NotFiniteError, train
+from bert_jax.training.metrics import JsonLines, TensorBoard
+from bert_jax.training.preemption import StopRequest
+from bert_jax.training.pretraining_settings import PretrainingSettings
+from bert_jax.training.processes import is_first, stop_together
+from bert_jax.training.profiling import Profile
+from bert_jax.training.state import TrainState
+
+
+def train_to_the_end(
+    settings: PretrainingSettings,
+    run: Pretrainer,
+    checkpoints: Checkpoints,
+    batches: Batches,
+    heldout: HeldoutBatches,
+    workdir: Path,
+    callbacks: Sequence[Callback],
+) -> dict[str, Any] | None:
+    """Train from the newest checkpoint, or the start, to the end.
+
+    Returns:
+        What came out, by name, with the held-out figures; None where told to stop.
+    """
+    resumed_from = checkpoints.latest_step()
+    start = resumed_from or 0
+    if resumed_from is None:
+        state = run.initial_state()
+    else:
+        state = run.pad(checkpoints.restore(run.saved_state))
+        _say(f"continuing {workdir} from step {start}")
+    schedule = EventSchedule(
+        settings.steps, settings.log_every, settings.eval_every, settings.checkpoint_every
+    )
+    evaluation: Evaluation | None = None
+
+    def measure(step: int, state: TrainState) -> dict[str, float]:
+        nonlocal evaluation
+        evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
+        return {
+            "heldout_mlm_loss": evaluation.mlm_loss,
+            "heldout_mlm_accuracy": evaluation.mlm_accuracy,
+            "heldout_nsp_accuracy": evaluation.nsp_accuracy,
+        }
+
+    def save(state: TrainState, figures: dict[str, float] | None) -> None:
+        checkpoints.save(run.cut(state), figures)
+
+    with ExitStack() as stack:
+        stack.callback(checkpoints.close)
+        stop = _stop(stack, start)
+        stream = batches.iterate(start, workers=settings.loader_workers)
+        stack.callback(stream.close)
+        speed = _Speed()
+        told: list[Callback] = [speed]
+        if settings.audit_every:
+            initial = np.asarray(token_table(run.cut(run.initial_state()).params))
+            told.append(AuditUpdates(run, initial, workdir, schedule, settings.audit_every))
+        if is_first():
+            told += [JsonLines(workdir), TensorBoard(workdir / "tensorboard")]
+            told += [Profile(workdir / "profile")] if settings.profile else []
+            told += [ShowProgress("training", settings.steps, _note), *callbacks]
+        try:
+            state = train(
+                state, run.train_step, stream, run.mesh, schedule,
+                evaluate=measure, save=save, stop=stop, callbacks=told,
+            )  # fmt: skip
+        except NotFiniteError as error:
+            good = checkpoints.latest_step()
+            where = "there is none" if good is None else checkpoints.path(good)
+            error.args = (f"{error}; last good checkpoint: {where}",)
+            raise
+        steps = int(state.step)
+        if steps < settings.steps:
+            _say(f"stopped and saved at step {steps}")
+            return None
+        if evaluation is None:  # the run was complete before it was continued
+            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
+    return {
+        "steps": steps,
+        "resumed_from": resumed_from,
+        "tokens_per_second": speed.median(),
+        **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
+        "checkpoint": str(checkpoints.path(steps)),
+    }
+
+
+class _Speed(Callback):
+    """Tokens a second at the logged steps."""
+
+    def __init__(self) -> None:
+        self._logged: list[float] = []
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._logged.append(metrics["tokens_per_second"])
+
+    def median(self) -> float | None:
+        return float(np.median(self._logged)) if self._logged else None
+
+
+def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
+    """What the loop asks after every step: has SIGTERM come, to this process or to another?"""
+    if jax.process_count() == 1:
+        return stack.enter_context(StopRequest()).__bool__
+    steps = itertools.count(start + 1)
+    return lambda: stop_together(next(steps))
+
+
+def _note(metrics: Mapping[str, float]) -> str:
+    return (
+        f"loss {metrics['loss']:.3f}  mlm {metrics['mlm_loss']:.3f}"
+        f"  nsp {metrics['nsp_accuracy']:.2f}"
+    )
+
+
+def _say(words: str) -> None:
+    if is_first():
+        print(words, file=sys.stderr)
