@@ -47,6 +47,7 @@ flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default all devices on 
 flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("optimizer", "adamw", list(OPTIMIZERS), "How gradients become updates.")
 flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What the model computes in.")
+flags.DEFINE_bool("untied", False, "A decoder with a table of its own; row_lazy_adamw needs it.")
 flags.DEFINE_bool("scan_layers", None, "Loop over layers; as pretrain, by default for TPUs.")
 flags.DEFINE_enum(
     "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
@@ -85,6 +86,8 @@ def _plan(topology: Topology) -> Plan:
         raise UserError(
             f"got --model={FLAGS.model}; expected a config.json or one of {', '.join(PRESETS)}"
         )
+    if FLAGS.untied:
+        config = config.replace(tie_word_embeddings=False)
     if FLAGS.attention_dropout is not None:
         config = config.replace(attention_probs_dropout_prob=FLAGS.attention_dropout)
     if FLAGS.length > config.max_position_embeddings:

@@ -22,6 +22,7 @@ Nothing here is of the size of the table unless the gradient is: differentiate w
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -132,6 +133,16 @@ def row_lazy_adamw(
             if rows is None:
                 return update_rows(g, table, count, mu, nu)
 
+            # By what the step is compiled for, which need not be what this process runs on.
+            return jax.lax.platform_dependent(
+                rows,
+                g,
+                _Updated(table, count, mu, nu),
+                cpu=functools.partial(update_chunks, _chunk_on_cpu(rows.size)),
+                default=functools.partial(update_chunks, rows.size),
+            )
+
+        def update_chunks(chunk: int, rows: jax.Array, g: jax.Array, whole: _Updated) -> _Updated:
             def update_chunk(i: jax.Array, whole: _Updated) -> _Updated:
                 at = jax.lax.dynamic_slice_in_dim(rows, i * chunk, chunk)
                 here = [gather_rows(x, at) for x in whole]
@@ -144,9 +155,8 @@ def row_lazy_adamw(
                 new = new._replace(table=table_here + new.table)
                 return _Updated(*(put_rows(x, at, y) for x, y in zip(whole, new, strict=True)))
 
-            chunk = _chunk(rows.size)
-            chunks = (jnp.sum(rows < count.size) + chunk - 1) // chunk
-            return jax.lax.fori_loop(0, chunks, update_chunk, _Updated(table, count, mu, nu))
+            chunks = (jnp.sum(rows < whole.counted.size) + chunk - 1) // chunk
+            return jax.lax.fori_loop(0, chunks, update_chunk, whole)
 
         def update_rows(g, table, count, mu, nu) -> _Updated:
             touched = jnp.max(jnp.abs(g), axis=1) != 0  # several times faster than any()
@@ -187,6 +197,5 @@ class _Updated(NamedTuple):
 _CHUNK = 512
 
 
-def _chunk(rows: int) -> int:
-    whole = jax.default_backend() != "cpu" or rows % _CHUNK
-    return rows if whole else _CHUNK
+def _chunk_on_cpu(rows: int) -> int:
+    return rows if rows % _CHUNK else _CHUNK
