@@ -10,7 +10,6 @@ from flax import nnx
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.kernels.activations import ACTIVATIONS
-from bert_jax.kernels.attention import AttentionMask, within_instances
 from bert_jax.kernels.compute import Compute
 from bert_jax.model.embeddings import (
     PUBLISHED,
@@ -18,11 +17,10 @@ from bert_jax.model.embeddings import (
     InputRepresentation,
     LayerNorm,
     Parts,
-    as_array,
     normal_table,
     rows_of,
 )
-from bert_jax.model.encoder import Dense, Encoder
+from bert_jax.model.encoder import Dense, Encoder, as_attention_mask
 from bert_jax.model.pretrainable import Pretrainable
 
 
@@ -141,32 +139,6 @@ class Bert(nnx.Module, Pretrainable):
             attentions=encoded.attentions,
             embeddings=representation if output_embeddings else None,
         )
-
-
-def as_attention_mask(mask: Any, rows: int, length: int) -> AttentionMask | None:
-    """Turn what a user gives as an attention mask into one.
-
-    Args:
-        mask: None; or [B, L], 0 at padding and equal where positions see each other (Boolean, or
-            0 and 1, or the instance ids of packed rows); or [B, L, L], Boolean or 0 and 1, true
-            where the query of the second axis may look at the key of the third.
-        rows: B.
-        length: L.
-
-    Raises:
-        UserError: another shape.
-    """
-    if mask is None:
-        return None
-    mask = jnp.asarray(as_array("attention_mask", mask))
-    if mask.shape == (rows, length):
-        return within_instances(mask)
-    if mask.shape == (rows, length, length):
-        return AttentionMask(mask.astype(bool)[:, None, :, :], None)
-    raise UserError(
-        f"got attention_mask of shape {mask.shape}; expected [B, L] = {(rows, length)} or "
-        f"[B, L, L] = {(rows, length, length)}"
-    )
 
 
 def gather_positions(hidden: jax.Array, positions: jax.Array) -> jax.Array:

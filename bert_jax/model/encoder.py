@@ -11,11 +11,12 @@ from flax import nnx
 from jax.nn.initializers import Initializer, truncated_normal
 
 from bert_jax.config import BertConfig
+from bert_jax.errors import UserError
 from bert_jax.kernels.activations import ACTIVATIONS
-from bert_jax.kernels.attention import AttentionMask, attention_weights
+from bert_jax.kernels.attention import AttentionMask, attention_weights, within_instances
 from bert_jax.kernels.compute import Compute
 from bert_jax.kernels.dropout import dropout, dropout_seed
-from bert_jax.model.embeddings import LayerNorm
+from bert_jax.model.embeddings import LayerNorm, as_array
 
 
 class Dense(nnx.Module):
@@ -226,3 +227,29 @@ class Encoder(nnx.Module):
             hidden_states=(x, *after) if output_hidden_states else None,
             attentions=tuple(weights) if output_attentions else None,
         )
+
+
+def as_attention_mask(mask: Any, rows: int, length: int) -> AttentionMask | None:
+    """Turn what a user gives as an attention mask into one.
+
+    Args:
+        mask: None; or [B, L], 0 at padding and equal where positions see each other (Boolean, or
+            0 and 1, or the instance ids of packed rows); or [B, L, L], Boolean or 0 and 1, true
+            where the query of the second axis may look at the key of the third.
+        rows: B.
+        length: L.
+
+    Raises:
+        UserError: another shape.
+    """
+    if mask is None:
+        return None
+    mask = jnp.asarray(as_array("attention_mask", mask))
+    if mask.shape == (rows, length):
+        return within_instances(mask)
+    if mask.shape == (rows, length, length):
+        return AttentionMask(mask.astype(bool)[:, None, :, :], None)
+    raise UserError(
+        f"got attention_mask of shape {mask.shape}; expected [B, L] = {(rows, length)} or "
+        f"[B, L, L] = {(rows, length, length)}"
+    )

@@ -41,7 +41,7 @@ def create_train_step(
     """One update: value_and_grad → update → apply → a dict of scalars.
 
     Args:
-        definition: of a `BertForPretraining`, from `split_model`.
+        definition: of a `BertForPreTraining`, from `split_model`.
         optimizer: the optax optimiser of the state.
         rate: its learning rate, reported beside the losses.
         seed: dropout is a function of `(seed, step)`.
