@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from bert_jax.data.beam_run import BeamRun
@@ -17,6 +19,9 @@ from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
 from bert_jax.text.wordpiece_learner import LearnedVocabulary, learn_vocabulary
+
+# The vocabulary that was learned, and the record of it. What took long is not made twice.
+LEARNED = ("vocab.txt", "vocab.txt.json")
 
 
 def built_corpus(inputs: Sequence[str] | Source) -> Corpus | None:
@@ -67,9 +72,12 @@ def prepare_corpus(
         tokenizer.save(workdir / "vocab.txt")
     else:
         if vocab is None:
-            vocab = str(workdir / "vocab.txt")
-            if not Path(vocab).exists():
-                learn_from(source, vocab_size, WordSettings(lowercase=lowercase)).save(vocab)
+            vocab = str(workdir / LEARNED[0])
+            settings = WordSettings(lowercase=lowercase)
+            if not _is_learned(workdir, source, vocab_size, settings):
+                learned = learn_from(source, vocab_size, settings)
+                learned.record["input"] = source.identity
+                learned.save(vocab)
         tokenizer = Tokenizer.from_file(vocab, lowercase)
     with ProgressBar("tokenising", source.total_bytes) as bar:
         build_corpus(
@@ -81,6 +89,16 @@ def prepare_corpus(
             progress=bar.advance,
         )
     return Corpus.open(workdir / "corpus")
+
+
+def _is_learned(workdir: Path, source: Source, vocab_size: int, settings: WordSettings) -> bool:
+    """Whether the vocabulary in the working directory is the one that would be learned now."""
+    vocab, record = (workdir / name for name in LEARNED)
+    if not (vocab.exists() and record.exists()) or is_corpus(workdir / "corpus"):
+        return vocab.exists()
+    found = json.loads(record.read_text())
+    same = {"vocab_size": vocab_size, **asdict(settings)}.items() <= found["settings"].items()
+    return same and found.get("input") == source.identity
 
 
 def say_first_remarks(source: Source, tokenizer: Tokenizer | None, heldout_fraction: float) -> None:

@@ -31,7 +31,7 @@ from bert_jax.checkpoints import Checkpoints, load_json
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches
-from bert_jax.data.preparation import built_corpus, prepare_corpus
+from bert_jax.data.preparation import LEARNED, built_corpus, prepare_corpus
 from bert_jax.data.sources import Source, texts_in_memory
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, default_products, scans_layers
@@ -182,7 +182,7 @@ def _pretrain(
         record["parts"] = parts.replaced()
     with (
         first_before_others("prepared corpus") as prepared,
-        prepared_workdir(workdir, record, MAY_CHANGE),
+        prepared_workdir(workdir, record, MAY_CHANGE, () if given.tokenizer else LEARNED),
     ):
         corpus = prepare_corpus(
             inputs,

@@ -15,7 +15,10 @@ from bert_jax.whole_file import write_json
 
 @contextmanager
 def prepared_workdir(
-    path: str | Path, settings: Mapping[str, Any], may_change: Collection[str]
+    path: str | Path,
+    settings: Mapping[str, Any],
+    may_change: Collection[str],
+    keep: Collection[str] = (),
 ) -> Iterator[Path]:
     """Make `path`, or check that what is there was made with the same settings.
 
@@ -26,6 +29,7 @@ def prepared_workdir(
         path: the directory.
         settings: the resolved settings; written to `path/config.json` the first time.
         may_change: names of settings that do not change what is computed.
+        keep: names of files that are left even so, since making them took long.
 
     Raises:
         UserError: a setting differs from the run that is there; nothing is changed. Or the
@@ -52,8 +56,9 @@ def prepared_workdir(
         yield workdir
     except UserError:
         for made in set(workdir.iterdir()) - before if workdir.is_dir() else ():
-            shutil.rmtree(made) if made.is_dir() else made.unlink()
-        if workdir.is_dir() and not existed:
+            if made.name not in keep:
+                shutil.rmtree(made) if made.is_dir() else made.unlink()
+        if workdir.is_dir() and not existed and not any(workdir.iterdir()):
             workdir.rmdir()
         raise
 
