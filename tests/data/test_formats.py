@@ -80,7 +80,7 @@ def test_broken_json_is_one_line_with_its_place(here, monkeypatch):
     with pytest.raises(UserError, match=r"x.json, object 2: got no JSON"):
         texts("x.json")
     (here / "y.json").write_text('[{"text": "a"}, {"body": "b"}]')
-    with pytest.raises(UserError, match=r"y.json, object 2: got \['body'\]; .*--text_column"):
+    with pytest.raises(UserError, match=r"y.json, object 2: got \['body'\]; .*`text_column`"):
         texts("y.json")
     monkeypatch.setattr(json_files, "_LONGEST_OBJECT", 1000)
     monkeypatch.setattr(json_files, "_CHUNK", 100)

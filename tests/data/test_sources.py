@@ -144,7 +144,7 @@ def test_longest_document_is_read_in_bounded_pieces():
         ("x.gz", gzip.compress(b"abc" * 99, mtime=0)[:-8] + b"00000000", {}, "cannot be read: CRC"),
         ("x.jsonl", b'{"text": "a"}\n{"tex', {}, "x.jsonl, line 2: got no JSON"),
         ("x.jsonl", b"[1]", {}, "line 1: got list; expected an object with a string 'text'"),
-        ("x.jsonl", b'{"body": "a"}', {}, r"got \['body'\]; expected .* --text_column"),
+        ("x.jsonl", b'{"body": "a"}', {}, r"got \['body'\]; expected .* `text_column`"),
         ("x.jsonl", b'{"text": 1}', {}, "expected an object with a string 'text'"),
         ("x.txt", b"", {"text_format": "html"}, "got format 'html'; expected one of auto, text"),
     ],

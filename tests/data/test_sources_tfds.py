@@ -51,7 +51,7 @@ def test_a_prepared_folder(prepared):
 
 
 def test_which_column_must_be_said_where_it_is_not_plain(prepared):
-    with pytest.raises(UserError, match=r"expected --text_column, one of \['body', 'title'\]"):
+    with pytest.raises(UserError, match=r"expected `text_column`, one of \['body', 'title'\]"):
         open_source(f"tfds:{prepared}")
     with pytest.raises(UserError, match=r"got text column 'label' for tfds:.*one of \['body'"):
         open_source(f"tfds:{prepared}", text_column="label")

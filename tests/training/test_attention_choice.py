@@ -145,9 +145,9 @@ def test_a_named_attention_is_the_one_that_computes(monkeypatch, choice, backend
 @pytest.mark.parametrize(
     ("choice", "rate", "backend", "said"),
     [
-        ("splash", 0.1, "tpu", "--attention=splash .*prob=0.1; expected --attention_dropout=0"),
-        ("fused", 0.1, "gpu", "--attention=fused .*prob=0.1; expected --attention_dropout=0"),
-        ("splash", 0.0, "cpu", "got --attention=splash on a cpu; expected a TPU"),
+        ("splash", 0.1, "tpu", "attention=splash .*prob=0.1; expected attention_dropout=0"),
+        ("fused", 0.1, "gpu", "attention=fused .*prob=0.1; expected attention_dropout=0"),
+        ("splash", 0.0, "cpu", "got attention=splash on a cpu; expected a TPU"),
         ("ring", 0.0, "tpu", "got attention='ring'; expected one of auto, einsum, fused, splash"),
     ],
 )

@@ -17,7 +17,7 @@ def free_port():
 def test_a_process_0_that_does_not_answer_is_one_line(monkeypatch):
     monkeypatch.setattr(processes, "JOIN_SECONDS", 1)
     port = free_port()
-    with pytest.raises(UserError, match=f"no answer from --coordinator=127.0.0.1:{port} in 1 s"):
+    with pytest.raises(UserError, match=f"no answer from coordinator=127.0.0.1:{port} in 1 s"):
         processes.join_processes(f"127.0.0.1:{port}", 2, 1)
 
 
