@@ -34,6 +34,6 @@ def named_extra(error: ModuleNotFoundError) -> UserError | None:
     if module not in EXTRA_OF:
         return None
     return UserError(
-        f"got no module {module}; expected it installed: python3 -m pip install"
-        f" 'bert-jax[{EXTRA_OF[module]}]', or -e '.[{EXTRA_OF[module]}]' in a checkout"
+        f"got no module {module}; expected it installed:"
+        f" python3 -m pip install -c constraints.txt -e '.[{EXTRA_OF[module]}]'"
     )

@@ -117,4 +117,4 @@ def test_a_missing_extra_is_one_line(tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert "got no module numba; expected it installed: " in done.stderr
-    assert "'bert-jax[data]'" in done.stderr
+    assert "-e '.[data]'" in done.stderr
