@@ -1,10 +1,16 @@
-"""Which spans of text make a training example: the plan for next sentence prediction.
+"""Which spans of text make a training example: pairs for next sentence prediction, or plain text.
 
-The procedure is `create_instances_from_document` of Devlin et al. 2018 (arXiv:1810.04805, A.2 and
-the code published with it): gather sentences of a document up to a target length, cut them at a
-random sentence into A and B, replace B half of the time by text from another document (the unused
-sentences go back and open the next instance), truncate a random end of the longer part until the
-pair fits. Four things differ, each because the original gives the label away or misses its half:
+**Plain text** (`plan_sentences`) is what masked LM needs alone: consecutive sentences of a document
+until the row is full, one segment. It is DOC-SENTENCES of Liu et al. 2019 (RoBERTa, 4.2), that is
+FULL-SENTENCES that do not cross documents. Every piece of the corpus is read once an epoch: a
+sentence that is longer than a row goes on in the next instance.
+
+**Pairs** (`plan_instances`) follow `create_instances_from_document` of Devlin et al. 2018
+(arXiv:1810.04805, A.2 and the code published with it): gather sentences of a document up to a
+target length, cut them at a random sentence into A and B, replace B half of the time by text from
+another document (the unused sentences go back and open the next instance), truncate a random end of
+the longer part until the pair fits. Four things differ, each because the original gives the label
+away or misses its half:
 
 1. A chunk of one sentence is always "random" in the original (54.6 % instead of 50 in all). Here
    the coin decides as everywhere: for "next" the chunk takes the following sentence, or, where the
@@ -34,6 +40,7 @@ from bert_jax.errors import UserError
 SPECIALS_PER_INSTANCE = 3  # [CLS] A [SEP] B [SEP]
 _PARTNER_ATTEMPTS = 32
 _PLAN_STREAM = 1  # tells this use of (seed, epoch, length) from others
+_SENTENCES_STREAM = 4
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class InstancePlan:
     """
 
     length: int
-    """Longest instance in tokens, its three special tokens included."""
+    """Longest instance in tokens, its special tokens included."""
     a_start: np.ndarray
     """int64 [n], offset of A's first piece."""
     a_length: np.ndarray
@@ -57,7 +64,7 @@ class InstancePlan:
     b_start: np.ndarray
     """int64 [n], offset of B's first piece."""
     b_length: np.ndarray
-    """int32 [n], pieces of B, >= 1."""
+    """int32 [n], pieces of B; 0: there is no B, nor a [SEP] after it."""
     is_random: np.ndarray
     """bool [n], whether B comes from another document."""
 
@@ -66,8 +73,9 @@ class InstancePlan:
 
     @property
     def total_lengths(self) -> np.ndarray:
-        """int32 [n], tokens of each instance with its three special tokens."""
-        return self.a_length + self.b_length + np.int32(SPECIALS_PER_INSTANCE)
+        """int32 [n], tokens of each instance with its three special tokens (two without a B)."""
+        specials = SPECIALS_PER_INSTANCE - (self.b_length == 0)
+        return self.a_length + self.b_length + specials.astype(np.int32)
 
 
 def plan_instances(
@@ -96,11 +104,7 @@ def plan_instances(
             f"got a sequence length of {length}; expected at least 5 "
             "([CLS], one piece, [SEP], one piece, [SEP])"
         )
-    if not 0.0 <= short_sequence_probability <= 1.0:
-        raise UserError(
-            f"got short_sequence_probability={short_sequence_probability}; "
-            "expected a number from 0 to 1"
-        )
+    short_threshold = _short_threshold(short_sequence_probability)
     sentence_starts, document_starts = _without_empty(documents)
     document_count = len(document_starts) - 1
     if document_count < 2:
@@ -114,11 +118,63 @@ def plan_instances(
         sentence_starts,
         document_starts,
         length - SPECIALS_PER_INSTANCE,
-        np.uint64(round(short_sequence_probability * 2**32)),
+        short_threshold,
         key,
     )
     order = shuffled(np.uint64(substream(key, 1)), len(planned[0]))
     return InstancePlan(length, *(column[order] for column in planned))
+
+
+def plan_sentences(
+    documents: Documents,
+    length: int,
+    seed: int,
+    epoch: int,
+    short_sequence_probability: float = 0.1,
+) -> InstancePlan:
+    """Plan one pass of plain text, instances without a B: a pure function of its arguments.
+
+    ```
+    sentences of 4 3 2 9 pieces, rows of 8     [CLS] 4 [SEP]  [CLS] 3 2 [SEP]  [CLS] 6 … [SEP] …
+    ```
+
+    Args:
+      documents: At least one document with text; empty sentences and documents are skipped.
+      length: Longest instance in tokens with [CLS] and [SEP], >= 5, as for pairs.
+      seed: Names the run.
+      epoch: Number of the pass; each has its own short targets, hence cuts, and its own order.
+      short_sequence_probability: Share of instances filled up to a random target length
+        (1 … length-2) instead of the full one; a whole sentence at least.
+
+    Raises:
+      UserError: If there is no text, or an argument is out of range.
+    """
+    if length < SPECIALS_PER_INSTANCE + 2:
+        raise UserError(
+            f"got a sequence length of {length}; expected at least 5, as for pairs of sentences"
+        )
+    short_threshold = _short_threshold(short_sequence_probability)
+    sentence_starts, document_starts = _without_empty(documents)
+    if len(document_starts) < 2:
+        raise UserError("got 0 documents with text; expected at least 1")
+    key = stream_key(_SENTENCES_STREAM, seed, epoch, length)
+    starts, lengths = _plan_sentences(
+        sentence_starts, document_starts, length - 2, short_threshold, key
+    )
+    order = shuffled(np.uint64(substream(key, 1)), len(starts))
+    nothing = np.zeros(len(starts), np.int32)
+    return InstancePlan(
+        length, starts[order], lengths[order], starts[order], nothing, nothing.astype(np.bool_)
+    )
+
+
+def _short_threshold(probability: float) -> np.uint64:
+    """Of 32 random bits: below it, an instance is short."""
+    if not 0.0 <= probability <= 1.0:
+        raise UserError(
+            f"got short_sequence_probability={probability}; expected a number from 0 to 1"
+        )
+    return np.uint64(round(probability * 2**32))
 
 
 def _without_empty(documents: Documents) -> tuple[np.ndarray, np.ndarray]:
@@ -212,6 +268,35 @@ def _plan(sentence_starts, document_starts, max_tokens, short_threshold, key):
             is_random[n] = random_next
             n += 1
     return a_start[:n], a_length[:n], b_start[:n], b_length[:n], is_random[:n]
+
+
+@compiled
+def _plan_sentences(sentence_starts, document_starts, max_tokens, short_threshold, key):
+    """Plan plain text in document order; return start and length of every instance."""
+    # Every instance uses up a sentence or is full.
+    capacity = len(sentence_starts) + (sentence_starts[-1] - sentence_starts[0]) // max_tokens
+    starts = np.empty(capacity, np.int64)
+    lengths = np.empty(capacity, np.int32)
+    n = 0
+    for document in range(len(document_starts) - 1):
+        i, end = document_starts[document], document_starts[document + 1]
+        start = sentence_starts[i]
+        while i < end:  # `start` lies in sentence i
+            draws = substream(key, n + 2)
+            target = max_tokens
+            if (random_bits(draws, np.uint64(0)) >> np.uint64(32)) < short_threshold:
+                target = 1 + random_index(draws, np.uint64(1), max_tokens)
+            j = i + 1
+            while j < end and sentence_starts[j + 1] - start <= target:
+                j += 1
+            stop = sentence_starts[j]
+            if stop - start > max_tokens:  # then it is one sentence
+                stop = start + max_tokens
+                j = i
+            starts[n], lengths[n] = start, stop - start
+            n += 1
+            i, start = j, stop
+    return starts[:n], lengths[:n]
 
 
 @compiled

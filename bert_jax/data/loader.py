@@ -8,7 +8,7 @@ Nothing is carried from one batch to the next, so a run resumes at any step, on 
 threads and processes, with the batches it would have had.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from bert_jax.data.counter_rng import stream_key
 from bert_jax.data.documents import Documents
-from bert_jax.data.instances import plan_instances
+from bert_jax.data.instances import InstancePlan, plan_instances
 from bert_jax.data.masking import Masking, PieceTable, Vocabulary
 from bert_jax.data.packing import pack_instances
 from bert_jax.data.prefetch import Prefetched
@@ -49,6 +49,8 @@ class RowSettings:
     """I, most instances packed into a row; 1: one instance a row, as published."""
     short_sequence_probability: float = 0.1
     masking: Masking = field(default_factory=Masking)
+    plan: Callable[[Documents, int, int, int, float], InstancePlan] = plan_instances
+    """What text becomes: pairs for next sentence prediction, or plain text (`plan_sentences`)."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -162,6 +164,7 @@ class Batches(_RandomAccessBatches):
             self.phases[phase_index].length,
             self.settings.max_instances,
             self.settings.masking,
+            step / max(len(self) - 1, 1),
             stream_key(_MASKING_STREAM, self._seed, phase_index, epoch),
             self._table,
         )
@@ -191,6 +194,7 @@ class Batches(_RandomAccessBatches):
 class HeldoutBatches(_RandomAccessBatches):
     """Fixed batches of the held-out split: every instance of one plan once, always masked alike.
 
+    A masking rate that moves is that of the run's end.
     The last batch is filled up with rows of padding, whose `masked_weights`, `next_weights` and
     `instance_ids` are 0. Rows are shuffled, so the first batches alone are a fair sample.
     """
@@ -248,6 +252,7 @@ class HeldoutBatches(_RandomAccessBatches):
             self.length,
             self.settings.max_instances,
             self.settings.masking,
+            1.0,
             self._masking_key,
             self._table,
         )
@@ -274,7 +279,7 @@ def phase_ends(phases: Sequence[Phase], steps: int) -> tuple[int, ...]:
 def _planned_rows(
     documents: Documents, length: int, seed: int, epoch: int, settings: RowSettings
 ) -> PlannedRows:
-    plan = plan_instances(documents, length, seed, epoch, settings.short_sequence_probability)
+    plan = settings.plan(documents, length, seed, epoch, settings.short_sequence_probability)
     return PlannedRows(plan, pack_instances(plan, length, settings.max_instances))
 
 

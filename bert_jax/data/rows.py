@@ -9,6 +9,8 @@ position_ids                     0   1 2   3   4   5     0   1   2   3 4   5
 instance_ids                     1   1 1   1   1   1     2   2   2   2 2   2     0 = padding
 cls_positions                    0                       6
 ```
+
+An instance without a B is [CLS] A [SEP], all of segment 0, and asks nothing about a next sentence.
 """
 
 from dataclasses import dataclass
@@ -64,6 +66,7 @@ def make_batch(
     length: int,
     max_instances: int,
     masking: Masking,
+    progress: float,
     masking_key: np.uint64,
     table: PieceTable,
 ) -> Batch:
@@ -77,6 +80,7 @@ def make_batch(
       length: L.
       max_instances: I.
       masking: Rates and P.
+      progress: Share of the run that is over, 0 … 1, by which the rate moves.
       masking_key: Random stream of all masks of this epoch.
       table: The vocabulary.
     """
@@ -96,8 +100,8 @@ def make_batch(
         row_indices,
         row_streams,
         masking_key,
-        masking.rate,
-        masking.whole_word,
+        masking.rate_at(progress),
+        masking.words_as_one,
         masking.thresholds,
         table.cls_id,
         table.sep_id,
@@ -131,7 +135,7 @@ def _fill(
     row_streams,
     masking_key,
     rate,
-    whole_word,
+    words_as_one,
     thresholds,
     cls_id,
     sep_id,
@@ -160,7 +164,7 @@ def _fill(
             a, n_a = a_start[instance], a_length[instance]
             first_b = n_a + 2  # counted from `begin`, after [CLS] A [SEP]
             n_b = b_length[instance]
-            total = first_b + n_b + 1
+            total = first_b + n_b + (n_b > 0)  # without a B, no second [SEP]
             ids = input_ids[b, begin : begin + total]
             ids[0] = cls_id
             for k in range(n_a):
@@ -176,15 +180,16 @@ def _fill(
             for k in range(first_b, total):
                 token_type_ids[b, begin + k] = 1
             cls_positions[b, slot] = begin
-            next_labels[b, slot] = is_random[instance]
-            next_weights[b, slot] = 1.0
+            if n_b:
+                next_labels[b, slot] = is_random[instance]
+                next_weights[b, slot] = 1.0
             begin += total
         mask_row(
             substream(masking_key, row_streams[b]),
             input_ids[b],
             begin,
             rate,
-            whole_word,
+            words_as_one,
             thresholds,
             mask_id,
             ordinary_ids,

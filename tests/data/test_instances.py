@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bert_jax.data.documents import Documents
-from bert_jax.data.instances import InstancePlan, plan_instances
+from bert_jax.data.instances import InstancePlan, plan_instances, plan_sentences
 from bert_jax.errors import UserError
 from tests.data.synthetic import corpora, document_of, documents_of, random_documents
 
@@ -204,3 +204,51 @@ def test_arguments_out_of_range_are_named():
         plan_instances(documents, 4, 0, 0)
     with pytest.raises(UserError, match=r"short_sequence_probability=1\.5"):
         plan_instances(documents, 32, 0, 0, short_sequence_probability=1.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(corpora(), st.integers(5, 130), st.integers(0, 9), st.sampled_from([0.0, 0.1, 1.0]))
+def test_plain_text_reads_every_piece_once_and_no_two_documents(documents, length, epoch, short):
+    plan = plan_sentences(documents, length, 0, epoch, short)
+    assert not plan.b_length.any()
+    assert not plan.is_random.any()
+    assert (plan.a_length >= 1).all()
+    assert (plan.total_lengths == plan.a_length + 2).all()
+    assert (plan.total_lengths <= length).all()
+    first = document_of(documents, plan.a_start)
+    np.testing.assert_array_equal(first, document_of(documents, plan.a_start + plan.a_length - 1))
+    order = np.argsort(plan.a_start)
+    stops = (plan.a_start + plan.a_length)[order]
+    np.testing.assert_array_equal(plan.a_start[order], [0, *stops[:-1]])
+    assert stops[-1] == len(documents.pieces)
+    # Cut at sentences, but where one is longer than a row.
+    starts = documents.sentence_starts
+    for stop, n in zip(stops, plan.a_length[order], strict=True):
+        assert stop in starts or n == length - 2
+
+
+def test_plain_text_fills_rows():
+    documents = documents_of([[3] * 4000, [200]])
+    plan = plan_sentences(documents, 32, 0, 0, short_sequence_probability=0.0)
+    assert (plan.a_length == 30).sum() == 400 + 6
+    short = plan_sentences(documents, 32, 0, 0, short_sequence_probability=0.3)
+    # Targets of 28 to 30, too, are filled by ten sentences of three or nearly so.
+    assert sigmas((short.a_length < 27).sum(), len(short), 0.3 * 26 / 30) < 4
+
+
+def test_plain_text_is_cut_and_ordered_anew_each_epoch():
+    documents = random_documents(40, 10)
+    first = arrays(plan_sentences(documents, 64, 1, 2))
+    assert arrays(plan_sentences(documents, 64, 1, 2)) == first
+    for other in ((64, 2, 2), (64, 1, 3), (65, 1, 2)):
+        assert sorted(arrays(plan_sentences(documents, *other))[0]) != sorted(first[0])
+
+
+def test_plain_text_takes_one_document_and_names_mistakes():
+    assert len(plan_sentences(documents_of([[5, 6, 7]]), 32, 0, 0)) >= 1
+    with pytest.raises(UserError, match="got 0 documents with text"):
+        plan_sentences(documents_of([[]]), 32, 0, 0)
+    with pytest.raises(UserError, match="length of 4"):
+        plan_sentences(documents_of([[5]]), 4, 0, 0)
+    with pytest.raises(UserError, match="short_sequence_probability=2"):
+        plan_sentences(documents_of([[5]]), 32, 0, 0, 2)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.data.documents import Documents
+from bert_jax.data.instances import plan_sentences
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings, phase_ends
-from bert_jax.data.masking import Masking
+from bert_jax.data.masking import MASKINGS, Masking
 from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
 from tests.data.synthetic import SmallVocabulary, corpora, document_of, random_documents
@@ -332,3 +333,52 @@ def test_phase_ends():
     assert phase_ends([Phase(128, 0.9), Phase(512, 0.1)], 1000) == (900, 1000)
     assert phase_ends([Phase(128, 1.0)], 7) == (7,)
     assert phase_ends([Phase(128, 1 / 3)] * 3, 10) == (3, 7, 10)
+
+
+PLAIN_SPANS = RowSettings(
+    8,
+    max_instances=3,
+    masking=dataclasses.replace(MASKINGS["span"], rate=0.3, final_rate=0.15),
+    plan=plan_sentences,
+)
+
+
+def test_plain_text_is_one_segment_without_a_question():
+    documents = random_documents(12, 5)
+    for batch in make(documents, settings=PLAIN_SPANS):
+        ids = unmasked(batch)
+        for b in range(8):
+            instances = batch["instance_ids"][b]
+            count = instances.max()
+            assert (ids[b] == VOCABULARY.cls_id).sum() == count
+            assert (ids[b] == VOCABULARY.sep_id).sum() == count
+            for slot in range(count):
+                tokens = ids[b][instances == slot + 1]
+                assert tokens[0] == VOCABULARY.cls_id
+                assert tokens[-1] == VOCABULARY.sep_id
+        for name in ("token_type_ids", "next_labels", "next_weights"):
+            assert not batch[name].any()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 40), st.sampled_from([1, 2, 4]))
+def test_plain_text_under_moving_spans_is_a_function_of_the_step(start, hosts):
+    whole = list(make(settings=PLAIN_SPANS))
+    rows = 8 // hosts
+    parts = [
+        make(settings=PLAIN_SPANS, host_rows=slice(h * rows, (h + 1) * rows)).iterate(start)
+        for h in range(hosts)
+    ]
+    for step, batches in enumerate(zip(*parts, strict=True), start):
+        joined = {name: np.concatenate([b[name] for b in batches]) for name in whole[step]}
+        assert_same(joined, whole[step])
+
+
+def test_held_out_rates_are_those_of_the_runs_end():
+    held_out = HeldoutBatches(
+        random_documents(100, 30), VOCABULARY, length=64, settings=PLAIN_SPANS
+    )
+    masked = sum(batch["masked_weights"].sum() for batch in held_out)
+    real = sum(np.count_nonzero(batch["instance_ids"]) for batch in held_out)
+    assert 0.14 < masked / real < 0.155
+    assert held_out[0]["masked_weights"].shape == (8, 20)
