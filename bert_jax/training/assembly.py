@@ -14,9 +14,9 @@ from jax.sharding import PartitionSpec as P
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
-from bert_jax.model.bert import BertForPreTraining
 from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.parameters import Parameters, abstract_params, split_model, token_table
+from bert_jax.training.objectives import MLM_AND_NSP, Objective
 from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
 from bert_jax.training.sharding import BATCH, batch_ways, place
 from bert_jax.training.state import TrainState, create_state
@@ -66,6 +66,7 @@ def assemble_pretrainer(
     *,
     seed: int,
     batch_size: int,
+    objective: Objective = MLM_AND_NSP,
     compute: Compute | None = None,
     parts: Parts = PUBLISHED,
     accumulate: int = 1,
@@ -83,6 +84,7 @@ def assemble_pretrainer(
         rate: the learning rate as a function of the step.
         seed: of the initial parameters and of dropout.
         batch_size: rows of the global batch.
+        objective: what the model is trained for; the class of the model is its own.
         compute: how the model computes; None is `Compute()`.
         parts: how the three parts of its input representation are made.
         accumulate: microbatches a step.
@@ -117,7 +119,7 @@ def assemble_pretrainer(
     unrolled = compute.replace(scan_layers=False)
 
     def params() -> Parameters:  # layers unrolled: state and checkpoints have this one layout
-        return split_model(BertForPreTraining(config, nnx.Rngs(seed), unrolled, parts))[1]
+        return split_model(objective.model(config, nnx.Rngs(seed), unrolled, parts))[1]
 
     def begin(params: Parameters) -> TrainState:
         state = create_state(params, optimizer, frozen)
@@ -130,12 +132,10 @@ def assemble_pretrainer(
 
     def shapes(vocab_size: int) -> TrainState:
         sized = config.replace(vocab_size=vocab_size)
-        _, leaves = abstract_params(lambda: BertForPreTraining(sized, nnx.Rngs(seed), parts=parts))
+        _, leaves = abstract_params(lambda: objective.model(sized, nnx.Rngs(seed), parts=parts))
         return jax.eval_shape(begin, leaves)
 
-    definition, _ = abstract_params(
-        lambda: BertForPreTraining(config, nnx.Rngs(seed), compute, parts)
-    )
+    definition, _ = abstract_params(lambda: objective.model(config, nnx.Rngs(seed), compute, parts))
     padded, saved = shapes(padded_size(config.vocab_size, mesh)), shapes(config.vocab_size)
     if row_lazy:
         token_table(saved.params)  # refuses a token embedding that has none
@@ -143,12 +143,12 @@ def assemble_pretrainer(
     abstract = jax.tree.map(_abstract, padded, placed)
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
-        definition, optimizer, rate, seed,
+        definition, optimizer, rate, seed, objective=objective,
         scan_layers=compute.scan_layers, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy,
     )  # fmt: skip
     if audit_mask_id is not None:
         train_step = audited(train_step, audit_mask_id)
-    eval_step = create_eval_step(definition, scan_layers=compute.scan_layers)
+    eval_step = create_eval_step(definition, objective=objective, scan_layers=compute.scan_layers)
     return Pretrainer(
         mesh=mesh,
         abstract_state=abstract,

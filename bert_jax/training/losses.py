@@ -1,14 +1,9 @@
-"""The two pretraining objectives: masked LM and next sentence prediction."""
+"""Cross entropy over a vocabulary, without an array of its size beside the scores."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-
-from bert_jax.model.bert import PretrainingOutput
-from bert_jax.training.sharding import DeviceBatch
 
 
 def weighted_cross_entropy(
@@ -59,42 +54,3 @@ _cross_entropies.defvjp(_cross_entropies_forward, _cross_entropies_backward)
 
 def _at_labels(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-
-
-def pretraining_sums(output: PretrainingOutput, batch: DeviceBatch) -> dict[str, jax.Array]:
-    """The sums over one (micro-)batch from which every loss and accuracy is made.
-
-    Sums, not means: a mean over devices or microbatches of means would weigh rows with few
-    masked tokens too much. Divide once, by the totals of the *global* batch.
-
-    Args:
-        output: `mlm_logits` [B, P, V] and `nsp_logits` [B, I, 2].
-        batch: the masked labels and weights [B, P], next labels and weights [B, I].
-    """
-    mlm_nats, mlm_hits = weighted_cross_entropy(
-        output.mlm_logits, batch["masked_labels"], batch["masked_weights"]
-    )
-    nsp_nats, nsp_hits = weighted_cross_entropy(
-        output.nsp_logits, batch["next_labels"], batch["next_weights"]
-    )
-    return {
-        "mlm_nats": mlm_nats,
-        "mlm_hits": mlm_hits,
-        "mlm_count": jnp.sum(batch["masked_weights"]),
-        "nsp_nats": nsp_nats,
-        "nsp_hits": nsp_hits,
-        "nsp_count": jnp.sum(batch["next_weights"]),
-    }
-
-
-def means(sums: dict[str, Any]) -> dict[str, Any]:
-    """Losses in nats and accuracies in 0 … 1 from sums; an empty batch counts as zero loss."""
-    masked, pairs = jnp.maximum(sums["mlm_count"], 1.0), jnp.maximum(sums["nsp_count"], 1.0)
-    mlm_loss, nsp_loss = sums["mlm_nats"] / masked, sums["nsp_nats"] / pairs
-    return {
-        "loss": mlm_loss + nsp_loss,
-        "mlm_loss": mlm_loss,
-        "nsp_loss": nsp_loss,
-        "mlm_accuracy": sums["mlm_hits"] / masked,
-        "nsp_accuracy": sums["nsp_hits"] / pairs,
-    }

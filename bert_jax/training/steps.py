@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from bert_jax.model.bert import PretrainingOutput
 from bert_jax.parameters import Parameters, merge_model, stack_layers, token_table, with_token_table
 from bert_jax.training.freezing import join_frozen, split_frozen
-from bert_jax.training.losses import means, pretraining_sums
+from bert_jax.training.objectives import MLM_AND_NSP, Objective
 from bert_jax.training.row_lazy import gather_rows, touched_rows
 from bert_jax.training.sharding import DeviceBatch
 from bert_jax.training.state import TrainState
@@ -32,6 +31,7 @@ def create_train_step(
     rate: optax.Schedule,
     seed: int,
     *,
+    objective: Objective = MLM_AND_NSP,
     scan_layers: bool = False,
     accumulate: int = 1,
     dropout: bool = True,
@@ -41,10 +41,11 @@ def create_train_step(
     """One update: value_and_grad → update → apply → a dict of scalars.
 
     Args:
-        definition: of a `BertForPreTraining`, from `split_model`.
+        definition: of the objective's model class, from `split_model`.
         optimizer: the optax optimiser of the state.
         rate: its learning rate, reported beside the losses.
         seed: dropout is a function of `(seed, step)`.
+        objective: whose losses are added up.
         scan_layers: the model of `definition` scans its layers. Their parameters are stacked
             inside the step, so that state and checkpoints have one layout either way.
         accumulate: microbatches whose gradients are summed before the update; the loss and the
@@ -57,26 +58,24 @@ def create_train_step(
 
     Returns:
         `step(state, batch) -> (state, metrics)`, still to be given to `jax.jit`. Metrics are
-        float32 scalars: loss, mlm_loss, nsp_loss, mlm_accuracy, nsp_accuracy, gradient_norm (of
-        what is trained), learning_rate.
+        float32 scalars: loss, mlm_loss, nsp_loss, mlm_accuracy, nsp_accuracy (the objective's
+        means), gradient_norm (of what is trained), learning_rate.
     """
 
     def loss(trained, kept, batch: DeviceBatch, key: jax.Array, totals: dict[str, jax.Array]):
         params = join_frozen(trained, kept)
         rngs = nnx.Rngs(dropout=key) if dropout else None
-        sums = pretraining_sums(_forward(definition, scan_layers, params, batch, rngs), batch)
+        output = _forward(definition, objective, scan_layers, params, batch, rngs)
+        sums = objective.sums(output, batch)
         # Divided by the totals of the global batch, so that microbatches simply add up.
-        return means(sums | totals)["loss"], sums
+        return objective.means(sums | totals)["loss"], sums
 
     update = optax.with_extra_args_support(optimizer).update
 
     def step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
         key = jax.random.fold_in(key, state.step)
-        totals = {
-            "mlm_count": jnp.sum(batch["masked_weights"]),
-            "nsp_count": jnp.sum(batch["next_weights"]),
-        }
+        totals = objective.counts(batch)
         trained, kept = split_frozen(state.params, frozen)
         looked_up, rows = trained, None
         if row_lazy:
@@ -97,7 +96,7 @@ def create_train_step(
         if row_lazy:  # the new table itself, not what to add to it
             updated = with_token_table(updated, token_table(updates))
         params = join_frozen(updated, kept)
-        metrics = means(sums) | {
+        metrics = objective.means(sums) | {
             "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
@@ -106,22 +105,26 @@ def create_train_step(
     return step
 
 
-def create_eval_step(definition: nnx.GraphDef, *, scan_layers: bool = False) -> EvalStep:
+def create_eval_step(
+    definition: nnx.GraphDef, *, objective: Objective = MLM_AND_NSP, scan_layers: bool = False
+) -> EvalStep:
     """`step(params, batch) -> sums` without dropout, to be added up over batches."""
 
     def step(params, batch: DeviceBatch) -> dict[str, jax.Array]:
-        return pretraining_sums(_forward(definition, scan_layers, params, batch, None), batch)
+        output = _forward(definition, objective, scan_layers, params, batch, None)
+        return objective.sums(output, batch)
 
     return step
 
 
 def _forward(
     definition: nnx.GraphDef,
+    objective: Objective,
     scan_layers: bool,
     params: Parameters,
     batch: DeviceBatch,
     rngs: nnx.Rngs | None,
-) -> PretrainingOutput:
+) -> Any:
     one_instance_a_row = batch["cls_positions"].shape[1] == 1
     instances = batch["instance_ids"]
     if scan_layers:
@@ -131,8 +134,7 @@ def _forward(
         batch["token_type_ids"],
         instances > 0 if one_instance_a_row else instances,
         batch["position_ids"],
-        masked_positions=batch["masked_positions"],
-        cls_positions=batch["cls_positions"],
+        **{name: batch[name] for name in objective.reads},
         rngs=rngs,
     )
 

@@ -4,7 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_jax.training.losses import means, weighted_cross_entropy
+from bert_jax.training.losses import weighted_cross_entropy
+from bert_jax.training.objectives import MLM, MLM_AND_NSP
+
+means = MLM_AND_NSP.means
 
 
 def test_hand_set_logits():
@@ -66,3 +69,10 @@ def test_nothing_masked_is_no_loss_and_no_nan():
         ("mlm_nats", "mlm_hits", "mlm_count", "nsp_nats", "nsp_hits", "nsp_count"), 0.0
     )
     assert all(float(value) == 0.0 for value in means(empty).values())
+
+
+def test_masked_lm_alone_asks_for_no_pairs():
+    found = MLM.means({"mlm_nats": 6.0, "mlm_hits": 1.0, "mlm_count": 4.0})
+    assert {k: float(v) for k, v in found.items()} == {
+        "loss": 1.5, "mlm_loss": 1.5, "mlm_accuracy": 0.25
+    }  # fmt: skip
