@@ -69,7 +69,6 @@ def main() -> None:
 
 
 def _shown(result: PretrainingResult) -> dict[str, Any]:
-    low, high = result.heldout_nsp_interval
     speed = result.tokens_per_second
     return {
         "steps": result.steps,
@@ -79,10 +78,18 @@ def _shown(result: PretrainingResult) -> dict[str, Any]:
         "held-out MLM loss": f"{result.heldout_mlm_loss:.3f} nats",
         "  a unigram model at best": f"{result.heldout_unigram_entropy:.3f} nats",
         "held-out MLM accuracy": f"{result.heldout_mlm_accuracy:.1%}",
-        "held-out NSP accuracy": f"{result.heldout_nsp_accuracy:.1%}"
-        f" (95 % interval {low:.1%} to {high:.1%})",
+        **_next_sentence(result),
         "checkpoint": result.checkpoint,
     }
+
+
+def _next_sentence(result: PretrainingResult) -> dict[str, str]:
+    """Its row, where it was an objective."""
+    if result.heldout_nsp_interval is None:
+        return {}
+    low, high = result.heldout_nsp_interval
+    words = f"{result.heldout_nsp_accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    return {"held-out NSP accuracy": words}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def define_flags(settings: type) -> None:
             flags.DEFINE_bool(name, default, limits["words"])
         elif int in kinds:
             flags.DEFINE_integer(name, default, limits["words"], **bounds)
-        elif float in kinds:
+        elif float in kinds and str not in kinds:
             flags.DEFINE_float(name, default, limits["words"], **bounds)
         elif tuple in kinds:
             flags.DEFINE_list(name, default, limits["words"])

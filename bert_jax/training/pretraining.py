@@ -45,6 +45,7 @@ from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.callbacks import Callback
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.given_tables import GivenTables, chosen_parts, given_tables
+from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import create_optimizer, is_row_lazy
 from bert_jax.training.pretraining_loop import train_to_the_end
 from bert_jax.training.pretraining_settings import MAY_CHANGE, PretrainingSettings
@@ -70,7 +71,9 @@ class PretrainingResult:
         steps: updates applied.
         resumed_from: the step this call continued from; None where it began.
         tokens_per_second: median of the logged steps; None where there were none.
-        heldout_mlm_loss, …: of the last step (`Evaluation`).
+        objective: what the model was trained for.
+        heldout_mlm_loss, …: of the last step (`Evaluation`); those of next sentence prediction are
+            None, and not in `result.json`, where it was no objective.
         checkpoint: path of the last one.
         seconds: this call took.
         peak_rss_bytes: the most memory this process has held; 0 where the system does not say.
@@ -83,13 +86,14 @@ class PretrainingResult:
     steps: int
     resumed_from: int | None
     tokens_per_second: float | None
+    objective: str
     heldout_mlm_loss: float
     heldout_mlm_accuracy: float
-    heldout_nsp_loss: float
-    heldout_nsp_accuracy: float
-    heldout_nsp_interval: tuple[float, float]
     heldout_masked_tokens: int
-    heldout_pairs: int
+    heldout_nsp_loss: float | None
+    heldout_nsp_accuracy: float | None
+    heldout_nsp_interval: tuple[float, float] | None
+    heldout_pairs: int | None
     checkpoint: str
     seconds: float
     peak_rss_bytes: int
@@ -101,8 +105,13 @@ class PretrainingResult:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the corpus, by name."""
-        names = [field.name for field in dataclasses.fields(self) if field.name != "corpus"]
-        return {name: getattr(self, name) for name in names}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del values["corpus"]
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None or not name.startswith("heldout_")
+        }
 
 
 def pretrain(
@@ -182,7 +191,13 @@ def _pretrain(
         record["parts"] = parts.replaced()
     with (
         first_before_others("prepared corpus") as prepared,
-        prepared_workdir(workdir, record, MAY_CHANGE, () if given.tokenizer else LEARNED),
+        prepared_workdir(
+            workdir,
+            record,
+            MAY_CHANGE,
+            keep=() if given.tokenizer else LEARNED,
+            unwritten=PretrainingSettings().record(),
+        ),
     ):
         corpus = prepare_corpus(
             inputs,
@@ -245,6 +260,7 @@ def _pretrainer(
         rate,
         seed=settings.seed,
         batch_size=settings.batch_size,
+        objective=OBJECTIVES[settings.objective],
         compute=Compute(
             dtype=settings.dtype,
             scan_layers=scans_layers(backend) if scan is None else scan,

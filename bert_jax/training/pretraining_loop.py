@@ -22,11 +22,15 @@ from bert_jax.training.callbacks import Callback, ShowProgress
 from bert_jax.training.evaluation import Evaluation, evaluate
 from bert_jax.training.loop import EventSchedule, NotFiniteError, train
 from bert_jax.training.metrics import JsonLines, TensorBoard
+from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.preemption import StopRequest
 from bert_jax.training.pretraining_settings import PretrainingSettings
 from bert_jax.training.processes import is_first, stop_together
 from bert_jax.training.profiling import Profile
 from bert_jax.training.state import TrainState
+
+# What is written down of an evaluation on the way.
+_WATCHED = ("heldout_mlm_loss", "heldout_mlm_accuracy", "heldout_nsp_accuracy")
 
 
 def train_to_the_end(
@@ -53,16 +57,14 @@ def train_to_the_end(
     schedule = EventSchedule(
         settings.steps, settings.log_every, settings.eval_every, settings.checkpoint_every
     )
+    objective = OBJECTIVES[settings.objective]
     evaluation: Evaluation | None = None
 
     def measure(step: int, state: TrainState) -> dict[str, float]:
         nonlocal evaluation
-        evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
-        return {
-            "heldout_mlm_loss": evaluation.mlm_loss,
-            "heldout_mlm_accuracy": evaluation.mlm_accuracy,
-            "heldout_nsp_accuracy": evaluation.nsp_accuracy,
-        }
+        evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh, objective)
+        figures = evaluation.figures()
+        return {name: figures[name] for name in _WATCHED if name in figures}
 
     def save(state: TrainState, figures: dict[str, float] | None) -> None:
         checkpoints.save(run.cut(state), figures)
@@ -96,11 +98,12 @@ def train_to_the_end(
             _say(f"stopped and saved at step {steps}")
             return None
         if evaluation is None:  # the run was complete before it was continued
-            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh)
+            evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh, objective)
     return {
         "steps": steps,
         "resumed_from": resumed_from,
         "tokens_per_second": speed.median(),
+        "objective": settings.objective,
         **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
         "checkpoint": str(checkpoints.path(steps)),
     }
@@ -128,10 +131,8 @@ def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
 
 
 def _note(metrics: Mapping[str, float]) -> str:
-    return (
-        f"loss {metrics['loss']:.3f}  mlm {metrics['mlm_loss']:.3f}"
-        f"  nsp {metrics['nsp_accuracy']:.2f}"
-    )
+    note = f"loss {metrics['loss']:.3f}  mlm {metrics['mlm_loss']:.3f}"
+    return f"{note}  nsp {metrics['nsp_accuracy']:.2f}" if "nsp_accuracy" in metrics else note
 
 
 def _say(words: str) -> None:

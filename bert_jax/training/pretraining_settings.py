@@ -8,13 +8,14 @@ from typing import Any
 
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.loader import Phase, RowSettings
-from bert_jax.data.masking import Masking
+from bert_jax.data.masking import MASKINGS, Masking
 from bert_jax.errors import UserError
 from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
 from bert_jax.settings import check_settings, setting
 from bert_jax.tables.embedding_tables import PARTS
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.given_tables import chosen_parts
+from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.schedules import whole_steps
 
@@ -62,7 +63,21 @@ class PretrainingSettings:
     batch_size: int = setting(64, "Rows of the global batch.", least=1)
     phases: str = setting("128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
     pack: int = setting(1, "Most instances packed into a row.", least=1)
-    masking: str = setting("token", "What is masked.", choices=("token", "whole_word"))
+    objective: str = setting(
+        "mlm+nsp",
+        "mlm: masked LM alone, on rows of consecutive sentences, without next sentence prediction.",
+        choices=tuple(OBJECTIVES),
+    )
+    masking: str = setting(
+        "token",
+        "What is masked: pieces, whole words, or spans of up to ten words (SpanBERT).",
+        choices=tuple(MASKINGS),
+    )
+    mask_rate: str | float = setting(
+        "0.15", "Share of the tokens that is predicted; from:to moves it over the run."
+    )
+    mask_fraction: float = setting(0.8, "Of what is predicted: share that becomes [MASK].")
+    random_fraction: float = setting(0.1, "Share that becomes a random piece; the rest stays.")
     optimizer: str = setting("adamw", "How gradients become updates.", choices=tuple(OPTIMIZERS))
     learning_rate: float = setting(2e-3, "The highest rate.", least=0.0)
     warmup: float = setting(0.1, "Steps that warm up; below 1, their share.", least=0.0)
@@ -110,6 +125,7 @@ class PretrainingSettings:
                 " 1, since the run is measured on held-out documents"
             )
         self.config()  # a typo is said before anything is made
+        self.rows()
 
     def config(self, vocab_size: int | None = None) -> BertConfig:
         """The model's sizes, with a vocabulary of so many pieces; by default `self.vocab_size`."""
@@ -148,8 +164,26 @@ class PretrainingSettings:
 
     def rows(self) -> RowSettings:
         """How rows are made."""
-        masking = Masking(whole_word=self.masking == "whole_word")
-        return RowSettings(self.batch_size, max_instances=self.pack, masking=masking)
+        plan = OBJECTIVES[self.objective].plan
+        return RowSettings(self.batch_size, self.pack, masking=self.row_masking(), plan=plan)
+
+    def row_masking(self) -> Masking:
+        """`masking` with its rate and shares."""
+        try:
+            rates = [float(rate) for rate in str(self.mask_rate).split(":")]
+            first, final = rates if len(rates) > 1 else (*rates, None)
+        except ValueError:
+            raise UserError(
+                f"got mask_rate={self.mask_rate}; expected a share such as 0.15, or from:to as in"
+                " 0.3:0.15"
+            ) from None
+        return dataclasses.replace(
+            MASKINGS[self.masking],
+            rate=first,
+            final_rate=final,
+            mask_fraction=self.mask_fraction,
+            random_fraction=self.random_fraction,
+        )
 
     def warmup_steps(self) -> int:
         """`warmup` in steps."""
@@ -160,6 +194,7 @@ class PretrainingSettings:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if isinstance(self.model, BertConfig):
             values["model"] = self.model.to_dict()
+        values["mask_rate"] = str(self.mask_rate)
         values["lowercase"] = self.lowercase is not False
         values["freeze"] = ",".join(chosen_parts("freeze", self.freeze)) or None
         parts = chosen_parts("init_parts", self.init_parts) or PARTS

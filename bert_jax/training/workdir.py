@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import types
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ def prepared_workdir(
     settings: Mapping[str, Any],
     may_change: Collection[str],
     keep: Collection[str] = (),
+    unwritten: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> Iterator[Path]:
     """Make `path`, or check that what is there was made with the same settings.
 
@@ -30,6 +32,7 @@ def prepared_workdir(
         settings: the resolved settings; written to `path/config.json` the first time.
         may_change: names of settings that do not change what is computed.
         keep: names of files that are left even so, since making them took long.
+        unwritten: what settings were in runs older than they are.
 
     Raises:
         UserError: a setting differs from the run that is there; nothing is changed. Or the
@@ -39,7 +42,7 @@ def prepared_workdir(
     saved = workdir / "config.json"
     settings = json.loads(json.dumps(settings))  # as it will be read back: tuples become lists
     if saved.exists():
-        _check_same(path, settings, json.loads(saved.read_text()), may_change)
+        _check_same(path, settings, {**unwritten, **json.loads(saved.read_text())}, may_change)
         yield workdir
         return
     existed = workdir.exists()
