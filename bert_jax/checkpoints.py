@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -134,11 +135,7 @@ class Checkpoints:
         step = self.latest_step() if step is None else step
         if step is None:
             raise UserError(f"got no checkpoint in {self._checkpointer.directory}; expected one")
-        rest, embeddings = _take_embeddings(jax.tree.map(_abstract, like))
-        loaded = self._checkpointer.load_checkpointables(
-            step, {"state": rest, "embeddings": embeddings}
-        )
-        return _put_embeddings(loaded["state"], loaded["embeddings"])
+        return _restored(partial(self._checkpointer.load_checkpointables, step), like)
 
     def wait(self) -> None:
         """Wait until the checkpoint that was started last is whole."""
@@ -192,6 +189,12 @@ def save_embeddings(
     items = {"embeddings": dict(embeddings), **_json_items(None, vocabulary, None)}
     with _context():
         ocp.save_checkpointables(Path(path).absolute(), items)
+
+
+def load_state(path: str | Path, like: S) -> S:
+    """The state in one checkpoint, placed as `like` is; see `Checkpoints.restore`."""
+    with _context():
+        return _restored(partial(ocp.load_checkpointables, Path(path).absolute()), like)
 
 
 def load_embeddings(path: str | Path) -> dict[str, Any]:
@@ -282,6 +285,12 @@ def _take_embeddings(state: S) -> tuple[S, dict[str, Any]]:
 def _put_embeddings(state: S, embeddings: dict[str, Any]) -> S:
     bert = {"embeddings": embeddings, **state.params["bert"]}
     return dataclasses.replace(state, params={**state.params, "bert": bert})
+
+
+def _restored(load: Callable[[dict[str, Any]], dict[str, Any]], like: S) -> S:
+    rest, embeddings = _take_embeddings(jax.tree.map(_abstract, like))
+    loaded = load({"state": rest, "embeddings": embeddings})
+    return _put_embeddings(loaded["state"], loaded["embeddings"])
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

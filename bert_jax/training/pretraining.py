@@ -45,17 +45,17 @@ from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.callbacks import Callback
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.given_tables import GivenTables, chosen_parts, given_tables
+from bert_jax.training.lengthening import check_branch, take_length
 from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import create_optimizer, is_row_lazy
 from bert_jax.training.pretraining_loop import train_to_the_end
-from bert_jax.training.pretraining_settings import MAY_CHANGE, PretrainingSettings
+from bert_jax.training.pretraining_settings import LENGTH, MAY_CHANGE, PretrainingSettings
 from bert_jax.training.processes import (
     fail_together,
     first_before_others,
     host_rows,
     is_first,
 )
-from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json
@@ -189,12 +189,14 @@ def _pretrain(
     record = {"corpus": names, **settings.record()}
     if parts != PUBLISHED:
         record["parts"] = parts.replaced()
+    if settings.branch_from:
+        check_branch(Path(settings.branch_from), settings, record, workdir)
     with (
         first_before_others("prepared corpus") as prepared,
         prepared_workdir(
             workdir,
             record,
-            MAY_CHANGE,
+            MAY_CHANGE | LENGTH,
             keep=() if given.tokenizer else LEARNED,
             unwritten=PretrainingSettings().record(),
         ),
@@ -222,6 +224,8 @@ def _pretrain(
             },
         )
         _check_continues(checkpoints, config, corpus, settings, names)
+        done = checkpoints.latest_step() or 0
+        take_length(workdir, settings, done, write=is_first())
     trained = train_to_the_end(settings, run, checkpoints, batches, heldout, workdir, callbacks)
     if trained is None:
         return None
@@ -248,9 +252,7 @@ def _pretrainer(
     given: GivenTables,
     parts: Parts,
 ) -> Pretrainer:
-    rate = warmup_polynomial(
-        settings.learning_rate, settings.steps, settings.warmup_steps(), settings.decay_power
-    )
+    rate = settings.rate()
     backend, scan = jax.default_backend(), settings.scan_layers
     frozen = chosen_parts("freeze", settings.freeze)
     return assemble_pretrainer(
@@ -304,9 +306,12 @@ def _check_continues(
     files, and files change.
     """
     step = checkpoints.latest_step()
-    if step is None:
+    if step is not None:
+        path = checkpoints.path(step)
+    elif settings.branch_from:
+        path = Path(settings.branch_from)
+    else:
         return
-    path = checkpoints.path(step)
     if load_json(path, "config") != config.to_dict():
         raise UserError(
             f"got model={settings.model}, whose sizes are no longer those of {path}; expected the"

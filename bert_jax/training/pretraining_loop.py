@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax.checkpoints import Checkpoints
+from bert_jax.checkpoints import Checkpoints, load_state
 from bert_jax.data.loader import Batches, HeldoutBatches
 from bert_jax.parameters import token_table
 from bert_jax.training.assembly import Pretrainer
@@ -48,12 +48,16 @@ def train_to_the_end(
         What came out, by name, with the held-out figures; None where told to stop.
     """
     resumed_from = checkpoints.latest_step()
-    start = resumed_from or 0
-    if resumed_from is None:
-        state = run.initial_state()
-    else:
+    # Where to begin: 1. the run's own newest checkpoint; 2. the one it branches off; 3. anew.
+    if resumed_from is not None:
         state = run.pad(checkpoints.restore(run.saved_state))
-        _say(f"continuing {workdir} from step {start}")
+        _say(f"continuing {workdir} from step {resumed_from}")
+    elif settings.branch_from:
+        state = run.pad(load_state(settings.branch_from, run.saved_state))
+        _say(f"branching off {settings.branch_from}")
+    else:
+        state = run.initial_state()
+    start = int(state.step)
     schedule = EventSchedule(
         settings.steps, settings.log_every, settings.eval_every, settings.checkpoint_every
     )

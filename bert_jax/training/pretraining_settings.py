@@ -6,6 +6,8 @@ import dataclasses
 import os
 from typing import Any
 
+import optax
+
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.loader import Phase, RowSettings
 from bert_jax.data.masking import MASKINGS, Masking
@@ -17,7 +19,7 @@ from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.given_tables import chosen_parts
 from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import OPTIMIZERS
-from bert_jax.training.schedules import whole_steps
+from bert_jax.training.schedules import SCHEDULES, Course, create_schedule, whole_steps
 
 # What the run computes does not depend on these: they may differ when it is continued.
 MAY_CHANGE = frozenset(
@@ -27,6 +29,9 @@ MAY_CHANGE = frozenset(
         "words",  # which older runs wrote down
     }
 )  # fmt: skip
+
+# By these alone a run that is continued may get another length (`lengthening.py`).
+LENGTH = frozenset({"steps", "schedule", "warmup", "decay", "decay_power"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +85,13 @@ class PretrainingSettings:
     random_fraction: float = setting(0.1, "Share that becomes a random piece; the rest stays.")
     optimizer: str = setting("adamw", "How gradients become updates.", choices=tuple(OPTIMIZERS))
     learning_rate: float = setting(2e-3, "The highest rate.", least=0.0)
+    schedule: str = setting(
+        "polynomial",
+        "The rate after its warm-up. wsd: stable, then a decay; it can be lengthened while stable.",
+        choices=tuple(SCHEDULES),
+    )
     warmup: float = setting(0.1, "Steps that warm up; below 1, their share.", least=0.0)
+    decay: float = setting(0.1, "Of wsd: steps that decay; below 1, their share.", least=0.0)
     decay_power: float = setting(1.0, "1 decays linearly.", least=0.0)
     weight_decay: float = setting(0.01, "Of matrices and tables.", least=0.0)
     clip_norm: float = setting(1.0, "Largest gradient norm; 0 clips nothing.", least=0.0)
@@ -100,6 +111,11 @@ class PretrainingSettings:
     )
     remat: str = setting(
         "none", "What the backward pass computes again.", choices=tuple(REMATERIALISATIONS)
+    )
+    branch_from: str | None = setting(
+        None,
+        "A checkpoint in the workdir of another run, to go on from with another length or decay;"
+        " all else must be the same.",
     )
     seed: int = setting(0, "Of everything random.", least=0)
     mesh: str = setting("", "As in data:4,fsdp:2; by default all devices on data.")
@@ -126,6 +142,7 @@ class PretrainingSettings:
             )
         self.config()  # a typo is said before anything is made
         self.rows()
+        self.rate()
 
     def config(self, vocab_size: int | None = None) -> BertConfig:
         """The model's sizes, with a vocabulary of so many pieces; by default `self.vocab_size`."""
@@ -171,7 +188,9 @@ class PretrainingSettings:
         """`masking` with its rate and shares."""
         try:
             rates = [float(rate) for rate in str(self.mask_rate).split(":")]
-            first, final = rates if len(rates) > 1 else (*rates, None)
+            first, final = rates[0], rates[-1]
+            if len(rates) > 2:
+                raise ValueError(rates)
         except ValueError:
             raise UserError(
                 f"got mask_rate={self.mask_rate}; expected a share such as 0.15, or from:to as in"
@@ -180,14 +199,21 @@ class PretrainingSettings:
         return dataclasses.replace(
             MASKINGS[self.masking],
             rate=first,
-            final_rate=final,
+            final_rate=None if len(rates) == 1 else final,
             mask_fraction=self.mask_fraction,
             random_fraction=self.random_fraction,
         )
 
-    def warmup_steps(self) -> int:
-        """`warmup` in steps."""
-        return whole_steps(self.warmup, self.steps)
+    def rate(self) -> optax.Schedule:
+        """The learning rate by the number of updates applied."""
+        course = Course(
+            self.learning_rate,
+            self.steps,
+            warmup_steps=whole_steps(self.warmup, self.steps),
+            decay_steps=whole_steps(self.decay, self.steps) if self.schedule == "wsd" else 0,
+            power=self.decay_power,
+        )
+        return create_schedule(self.schedule, course)
 
     def record(self) -> dict[str, Any]:
         """The settings as `config.json` of a workdir keeps them."""

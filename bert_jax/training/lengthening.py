@@ -1,0 +1,135 @@
+"""Another length for a run that is under way: allowed as long as what was computed stays the same.
+
+    steps=450, schedule=wsd, decay=45         0 ──────── 405 ╲ 450
+    steps=900, the same                       0 ─────────────────────── 855 ╲ 900
+                                              ▔▔▔▔▔▔▔▔▔▔▔▔▔
+    asked for at any step up to 405, the longer run is, bit for bit, one that was begun as such
+
+A run is its batches and its learning rates, step by step. So two lengths are compared step by step,
+and a run may take the other one while it stands where they still agree. Nothing here knows one
+schedule from another. Shorter is as good as longer: to begin the decay now is to ask for the steps
+that are done and those of the decay.
+
+A branch is the same with the newest checkpoint replaced by one that is named: a workdir of its own
+takes state and step from there, and is, bit for bit, a run that was begun with its settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_jax.data.loader import phase_ends
+from bert_jax.errors import UserError
+from bert_jax.training.pretraining_settings import LENGTH, MAY_CHANGE, PretrainingSettings
+from bert_jax.training.schedules import shared_updates
+from bert_jax.whole_file import write_json
+
+
+def shared_steps(first: PretrainingSettings, second: PretrainingSettings) -> int:
+    """How many first steps are the same in two runs whose settings differ in `LENGTH` alone."""
+    most = min(first.steps, second.steps)
+    if first.steps != second.steps and first.row_masking().final_rate is not None:
+        return 0  # the masking rate moves over the whole run
+    ends = zip(
+        phase_ends(first.row_phases(), first.steps),
+        phase_ends(second.row_phases(), second.steps),
+        strict=True,
+    )
+    batches = min((min(a, b) for a, b in ends if a != b), default=most)
+    return min(batches, shared_updates(first.rate(), second.rate(), most))
+
+
+def take_length(workdir: Path, settings: PretrainingSettings, done: int, *, write: bool) -> None:
+    """Let the run in `workdir` have the length of `settings`, if that changes none of its steps.
+
+    Args:
+        workdir: of a run whose other settings are the same.
+        settings: what is asked for now.
+        done: steps that its newest checkpoint has.
+        write: whether this process writes down the new length, and takes away the result of the
+            old one.
+
+    Raises:
+        UserError: the steps that are done would have been others.
+    """
+    saved = json.loads((workdir / "config.json").read_text())
+    before, changed = _before(settings, saved)
+    if not changed:
+        return
+    shared = shared_steps(before, settings)
+    if done > shared:
+        raise UserError(
+            f"got {_said(settings, changed)}, but the run in {workdir} was started with"
+            f" {_said(before, changed)} and has done {done} steps, of which only the first {shared}"
+            " would be the same; expected the same (to continue it), or another `workdir` with a"
+            " schedule that can be lengthened (constant, or wsd before its decay)"
+        )
+    if write:
+        (workdir / "result.json").unlink(missing_ok=True)  # first: it says that a run is complete
+        write_json(workdir / "config.json", {**saved, **{n: getattr(settings, n) for n in changed}})
+
+
+def check_branch(
+    checkpoint: Path, settings: PretrainingSettings, record: Mapping[str, Any], workdir: Path
+) -> int:
+    """Check that a run with `settings` can go on from another run's checkpoint.
+
+    Args:
+        checkpoint: such as `runs/long/checkpoints/600`.
+        settings: of the branch.
+        record: the same as its `config.json` will hold them, with the corpus.
+        workdir: of the branch.
+
+    Returns:
+        The checkpoint's step.
+
+    Raises:
+        UserError: there is no such checkpoint of a pretraining run, or a run with these settings
+            would have been another one up to there.
+    """
+    file = checkpoint.parent.parent / "config.json"
+    if not (checkpoint / "state").is_dir() or not checkpoint.name.isdecimal() or not file.is_file():
+        raise UserError(
+            f"got branch_from={checkpoint}, which is no checkpoint in the workdir of a pretraining"
+            " run; expected one, such as runs/pretrain/checkpoints/300"
+        )
+    if file.parent.resolve() == workdir.resolve():
+        raise UserError(
+            f"got branch_from={checkpoint}, which lies in the workdir itself; expected another"
+            " `workdir` for the branch"
+        )
+    saved = {**PretrainingSettings().record(), **json.loads(file.read_text())}
+    for name in sorted((saved.keys() | record.keys()) - MAY_CHANGE - LENGTH - {"branch_from"}):
+        now = json.loads(json.dumps(record.get(name)))
+        if now != saved.get(name):
+            raise UserError(
+                f"got {name}={now} for a branch of {checkpoint}, whose run was started with"
+                f" {name}={saved.get(name)}; expected the same"
+            )
+    step = int(checkpoint.name)
+    before, changed = _before(settings, saved)
+    shared = shared_steps(before, settings)
+    if step > shared:
+        raise UserError(
+            f"got {_said(settings, changed)} for a branch of {checkpoint}, whose run was started"
+            f" with {_said(before, changed)}: of its {step} steps only the first {shared} would be"
+            " the same; expected an earlier checkpoint, or a length that it agrees with"
+        )
+    return step
+
+
+def _before(
+    settings: PretrainingSettings, saved: dict[str, Any]
+) -> tuple[PretrainingSettings, list[str]]:
+    """The settings with the length that is written down, and which of `LENGTH` differ."""
+    found = {name: saved.get(name, getattr(PretrainingSettings(), name)) for name in LENGTH}
+    changed = [name for name, value in found.items() if value != getattr(settings, name)]
+    return dataclasses.replace(settings, **found), sorted(changed)
+
+
+def _said(settings: PretrainingSettings, names: list[str]) -> str:
+    return ", ".join(f"{name}={getattr(settings, name)}" for name in names)
