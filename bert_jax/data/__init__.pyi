@@ -6,6 +6,7 @@ from .document import Document as Document
 from .documents import Documents as Documents
 from .instances import InstancePlan as InstancePlan
 from .instances import plan_instances as plan_instances
+from .instances import plan_sentences as plan_sentences
 from .loader import Batches as Batches
 from .loader import HeldoutBatches as HeldoutBatches
 from .loader import Phase as Phase

@@ -10,10 +10,15 @@ from .loop import train as train
 from .metrics import JsonLines as JsonLines
 from .metrics import TensorBoard as TensorBoard
 from .metrics import read_metrics as read_metrics
+from .objectives import MLM as MLM
+from .objectives import MLM_AND_NSP as MLM_AND_NSP
+from .objectives import Objective as Objective
 from .optimizers import create_optimizer as create_optimizer
 from .pretraining import PretrainingResult as PretrainingResult
 from .pretraining import pretrain as pretrain
 from .pretraining_settings import PretrainingSettings as PretrainingSettings
+from .schedules import Course as Course
+from .schedules import create_schedule as create_schedule
 from .sharding import create_mesh as create_mesh
 from .sharding import parse_mesh as parse_mesh
 from .sharding import put_batch as put_batch
