@@ -28,31 +28,31 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def column(self, name: str, flag: str) -> list[Any]:
+    def column(self, name: str, argument: str) -> list[Any]:
         """Return a column.
 
         Args:
             name: of the column.
-            flag: by which the user names it, for the error.
+            argument: by which the user names it, for the error.
 
         Raises:
             UserError: there is none of this name.
         """
         if name not in self.columns:
             raise UserError(
-                f"got --{flag}={name}, which {self.source} lacks; expected one of its columns, "
+                f"got {argument}={name}, which {self.source} lacks; expected one of its columns, "
                 f"{', '.join(self.columns)} (for a file without a header line, name them by"
-                " --columns)"
+                " `columns`)"
             )
         return self.columns[name]
 
-    def texts(self, name: str, flag: str) -> list[str]:
+    def texts(self, name: str, argument: str) -> list[str]:
         """Return a column of texts, white space at their ends removed.
 
         Raises:
             UserError: no such column, or a value that is no text.
         """
-        values = self.column(name, flag)
+        values = self.column(name, argument)
         for value, line in zip(values, self.lines, strict=True):
             if not isinstance(value, str):
                 raise UserError(
@@ -82,7 +82,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
     if suffix == ".jsonl":
         if columns:
             raise UserError(
-                f"got --columns={','.join(columns)} for {source}; expected none: the lines of a"
+                f"got columns={','.join(columns)} for {source}; expected none: the lines of a"
                 " .jsonl file name their columns"
             )
         return _from_objects(source)
@@ -120,7 +120,7 @@ def _from_rows(
     if not header or len(set(header)) < len(header):
         raise UserError(
             f"got the columns {', '.join(header) or 'of an empty file'} for {source}; expected"
-            " distinct names, in its first line or by --columns"
+            " distinct names, in its first line or by `columns`"
         )
     table = Table(source, {name: [] for name in header}, [])
     for line, row in rows:

@@ -98,7 +98,7 @@ def read_conllu(path: str | Path, tag_column: str = "upos") -> list[TaggedSenten
     """
     if tag_column not in _CONLLU_COLUMNS[2:]:
         raise UserError(
-            f"got --label_column={tag_column} for {path}; expected one of"
+            f"got label_column={tag_column} for {path}; expected one of"
             f" {', '.join(_CONLLU_COLUMNS[2:])}"
         )
     return _not_empty(list(_conllu_sentences(path, _CONLLU_COLUMNS.index(tag_column))), path)
@@ -177,7 +177,7 @@ def _column_number(column: str | None) -> int:
         return int(column)
     except ValueError:
         raise UserError(
-            f"got --label_column={column} for a file of columns; expected a number from 0, or -1"
+            f"got label_column={column} for a file of columns; expected a number from 0, or -1"
             " for the last"
         ) from None
 

@@ -71,7 +71,7 @@ def test_a_missing_file_or_column_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.tsv, which cannot be read \(No such file"):
         read_table(tmp_path / "nowhere.tsv")
     table = read_table(written(tmp_path, "a.jsonl", '{"text": 1}'))
-    with pytest.raises(UserError, match=r"got --label_column=label, which .* columns, text"):
+    with pytest.raises(UserError, match=r"got label_column=label, which .* columns, text"):
         table.column("label", "label_column")
     with pytest.raises(UserError, match="line 1: got text = 1; expected a text"):
         table.texts("text", "text_column")
@@ -139,7 +139,7 @@ def test_columns_and_conllu(tmp_path):
     assert read_conllu(written(tmp_path, "a.conllu", conllu)) == [
         TaggedSentence(("a", "b", "c d"), ("DET", "NOUN", "VERB"), (3, 4, 6))
     ]
-    with pytest.raises(UserError, match=r"got --label_column=pos"):
+    with pytest.raises(UserError, match=r"got label_column=pos"):
         read_conllu(tmp_path / "a.conllu", "pos")
     with pytest.raises(UserError, match="line 1: got 2 columns between tabs; expected the 10"):
         read_conllu(written(tmp_path, "a.conllu", "1\ta\n"))
