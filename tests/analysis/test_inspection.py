@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from bert_jax import inspect_embeddings, load_tables, neighbours
+from bert_jax.analysis.geometry import segments_of
 from bert_jax.analysis.inspection.inspect import Questions
+from bert_jax.analysis.report.table_sections import segments_section
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.convert.ours import save_ours
 from experiments.neighbour_table import print_neighbours
@@ -58,3 +60,10 @@ def test_one_pair_has_one_cosine_in_the_notebook_the_report_and_pretrainings_tab
     print_neighbours(tmp_path / "model", corpus, ["cat"], k=9)
     printed = capsys.readouterr().out
     assert f"dog {of_notebook:.2f}" in printed and "cosine about the mean of all rows" in printed
+
+
+def test_the_segment_that_masked_lm_alone_never_reads_is_said():
+    table = np.random.default_rng(0).normal(size=(2, 8))
+    said = [segments_section(segments_of(table), read).lead for read in (False, True)]
+    assert "never read the second" in said[1]
+    assert "never read" not in said[0]

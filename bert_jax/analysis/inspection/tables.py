@@ -181,8 +181,15 @@ def segments(inspected: Inspected) -> Finding:
         "difference_norm": found.difference_norm,
         "half_in_dimensions": found.half_in,
         "largest_dimensions": found.dimensions[:20].tolist(),
+        "one_segment_read": one_segment_read(inspected),
     }
-    return Finding(segments_section(found), numbers)
+    return Finding(segments_section(found, one_segment_read(inspected)), numbers)
+
+
+def one_segment_read(inspected: Inspected) -> bool:
+    """Whether it is a run of ours without next sentence prediction, whose rows had one segment."""
+    ours, model = inspected.run is not None, inspected.model
+    return ours and model is not None and "mlm" in model.params and "nsp" not in model.params
 
 
 def spectrum_of_ordinary(inspected: Inspected) -> Spectrum:

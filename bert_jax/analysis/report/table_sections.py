@@ -75,8 +75,14 @@ def positions_section(positions: Positions) -> Section:
     )  # fmt: skip
 
 
-def segments_section(segments: Segments) -> Section:
-    """The segment table."""
+_ONE_READ = (
+    " Pretrained by masked LM alone, this run has never read the second: as it was drawn, but "
+    "for weight decay, and knows nothing."
+)
+
+
+def segments_section(segments: Segments, one_read: bool = False) -> Section:
+    """The segment table; `one_read`: training has read but its first row."""
     norms = ", ".join(f"{norm:.3f}" for norm in segments.norms)
     if len(segments.norms) < 2:
         return Section(
@@ -87,7 +93,8 @@ def segments_section(segments: Segments) -> Section:
     return Section(
         "segments", "The segment table",
         "Two rows: one is added to every piece of sentence A, the other to every piece of sentence "
-        "B. Only their difference can tell the two apart.",
+        "B. Only their difference can tell the two apart."
+        + (_ONE_READ if one_read else ""),
         (
             Numbers(
                 (
