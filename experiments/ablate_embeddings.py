@@ -62,7 +62,7 @@ from bert_jax.data.masking import Masking
 from bert_jax.data.preparation import prepare_corpus
 from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import merge_model, split_model
 from bert_jax.progress import ProgressBar
 from bert_jax.statistics import ratio_interval, unigram_entropy, wilson_interval
@@ -156,7 +156,7 @@ def run(
         max_position_embeddings=FLAGS.length,
         tie_word_embeddings=False,
     )
-    model = BertForPretraining(config, nnx.Rngs(seed))
+    model = BertForPreTraining(config, nnx.Rngs(seed))
     variant.change_model(model)
     definition, params = split_model(model)
     rate = warmup_polynomial(FLAGS.learning_rate, FLAGS.steps, FLAGS.steps // 10)

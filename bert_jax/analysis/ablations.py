@@ -17,7 +17,7 @@ from flax import nnx
 
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.data.row_layout import Batch
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPreTraining
 
 PARTS = ("token", "segment", "position")
 _ARRAYS = {"token": "input_ids", "segment": "token_type_ids", "position": "position_ids"}
@@ -34,15 +34,11 @@ class Removed(nnx.Module):
         """Return zeros [B, L, D] for ids [B, L]."""
         return jnp.zeros((*jnp.shape(ids), self.table.shape[1]))
 
-    def first(self, length: int) -> jax.Array:
-        """Return zeros [1, L, D]."""
-        return jnp.zeros((1, length, self.table.shape[1]))
 
-
-def remove(part: str) -> Callable[[BertForPretraining], None]:
+def remove(part: str) -> Callable[[BertForPreTraining], None]:
     """Replace a part's module by `Removed`."""
 
-    def change(model: BertForPretraining) -> None:
+    def change(model: BertForPreTraining) -> None:
         embeddings = model.bert.embeddings
         setattr(embeddings, part, Removed(getattr(embeddings, part)))
 
@@ -69,7 +65,7 @@ def shuffle(part: str) -> Callable[[Batch, int, int], Batch]:
     return change
 
 
-def _same_model(model: BertForPretraining) -> None:
+def _same_model(model: BertForPreTraining) -> None:
     del model
 
 
@@ -92,7 +88,7 @@ class Variant:
 
     part: str
     way: str
-    change_model: Callable[[BertForPretraining], None] = _same_model
+    change_model: Callable[[BertForPreTraining], None] = _same_model
     change_batch: Callable[[Batch, int, int], Batch] = _same_batch
     frozen: bool = False
 

@@ -15,12 +15,9 @@ from bert_jax.checkpoints import (
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
-from bert_jax.pretrained_paths import find_ours
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.whole_file import whole_folder
-
-__all__ = ["find_ours", "load_ours", "save_ours"]
 
 
 def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:

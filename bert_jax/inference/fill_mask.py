@@ -18,7 +18,7 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForMaskedLM
 from bert_jax.parameters import merge_model
 from bert_jax.text.encoding import Encoding
 
@@ -72,7 +72,7 @@ class MaskFiller:
         self._k = min(k, self._tokenizer.vocab_size)
         self._batch_size = batch_size
         fitted = fit(
-            pretrained, BertForPretraining, pretrained.config, seed=0, compute=Compute(dtype=dtype)
+            pretrained, BertForMaskedLM, pretrained.config, seed=0, compute=Compute(dtype=dtype)
         )
         self._params = jax.device_put(fitted.params)
         self._best = jax.jit(partial(_best, fitted.definition, self._k, self._tokenizer.vocab_size))
@@ -166,5 +166,5 @@ def _best(
     """Probabilities and ids [B, P, k] of the best pieces; rows without a piece are never best."""
     model = merge_model(definition, params)
     output = model(ids, types, mask, masked_positions=positions)
-    chances = jax.nn.softmax(output.mlm_logits[..., :pieces], axis=-1)
+    chances = jax.nn.softmax(output.logits[..., :pieces], axis=-1)
     return jax.lax.top_k(chances, k)

@@ -42,7 +42,7 @@ def keep_inputs(layer: Layer) -> Layer:
     return jax.checkpoint(layer)
 
 
-# By the names of `--remat`, the cheaper in time before the dearer.
+# By the names of `remat`, the cheaper in time before the dearer.
 REMATERIALISATIONS: dict[str, Rematerialisation] = {
     "none": keep_everything,
     "products": keep_products,

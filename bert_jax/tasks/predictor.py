@@ -14,10 +14,10 @@ import jax
 from bert_jax.checkpoints import has_item, load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
-from bert_jax.convert.ours import find_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
+from bert_jax.pretrained_paths import find_ours
 from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.examples import Columns, Line
 from bert_jax.tasks.forward import forward, predict

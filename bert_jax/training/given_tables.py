@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bert_jax.config import BertConfig
-from bert_jax.convert.ours import find_ours
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
+from bert_jax.pretrained_paths import find_ours
 from bert_jax.tables.embedding_tables import PARTS, EmbeddingTables
 from bert_jax.tables.starting import check_fits, with_tables
 from bert_jax.tables.storage import load_tables

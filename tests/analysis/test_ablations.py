@@ -4,7 +4,7 @@ import pytest
 from flax import nnx
 
 from bert_jax.analysis.ablations import PARTS, VARIANTS, real_ids, remove, shuffle
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import split_model
 from bert_jax.training.freezing import split_frozen
 from tests.training.examples import batches, tiny_config
@@ -12,7 +12,7 @@ from tests.training.examples import batches, tiny_config
 
 def test_nine_variants_and_the_model_as_it_is():
     assert len({variant.name for variant in VARIANTS}) == 10
-    batch, model = batches()[0], BertForPretraining(tiny_config(), nnx.Rngs(0))
+    batch, model = batches()[0], BertForPreTraining(tiny_config(), nnx.Rngs(0))
     intact, trained = VARIANTS[0], split_model(model)[1]
     assert intact.change_batch(batch, 0, 0) is batch
     assert intact.frozen_paths == ()
@@ -24,7 +24,7 @@ def test_nine_variants_and_the_model_as_it_is():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_removed_part_adds_nothing_and_the_others_stay(part):
-    batch, model = batches()[0], BertForPretraining(tiny_config(), nnx.Rngs(0))
+    batch, model = batches()[0], BertForPreTraining(tiny_config(), nnx.Rngs(0))
 
     def parts_of(model):
         arguments = (batch["input_ids"], batch["token_type_ids"], None, batch["position_ids"])

@@ -9,7 +9,7 @@ from bert_jax.config import BertConfig
 from bert_jax.data.rows import empty_batch
 from bert_jax.kernels.compute import Compute
 from bert_jax.kernels.products import PLAIN
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPreTraining
 
 
 def test_bert_base_is_the_published_count():
@@ -25,7 +25,7 @@ def test_xla_counts_the_same_products(length, instances):
     batch = empty_batch(2, length, 20, instances, 0)
 
     def forward(ids, kinds, mask, where, masked, cls):
-        model = BertForPretraining(config, nnx.Rngs(0), Compute(products=PLAIN))
+        model = BertForPreTraining(config, nnx.Rngs(0), Compute(products=PLAIN))
         output = model(ids, kinds, mask, where, masked_positions=masked, cls_positions=cls)
         return output.mlm_logits, output.nsp_logits
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from bert_jax import (
     Bert,
-    BertForPretraining,
+    BertForPreTraining,
     BertForQuestionAnswering,
     BertForSequenceClassification,
 )
@@ -67,9 +67,9 @@ def test_what_a_checkpoint_lacks_is_drawn_as_at_the_start_and_said(tmp_path, cap
     before = models.pretrained("BertModel")
     save_huggingface(before, tmp_path / "out")
     with caplog.at_level(logging.INFO, "bert_jax"):
-        model = BertForPretraining.from_pretrained(tmp_path / "out", seed=5)
+        model = BertForPreTraining.from_pretrained(tmp_path / "out", seed=5)
     assert "drawn, since the checkpoint has none: mlm, nsp" in caplog.text
-    fresh = split_model(BertForPretraining(before.config, nnx.Rngs(5)))[1]
+    fresh = split_model(BertForPreTraining(before.config, nnx.Rngs(5)))[1]
     params = split_model(model)[1]
     for head in ("mlm", "nsp"):
         models.assert_same_params(params[head], fresh[head])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bert_jax import Bert, BertConfig, BertForPretraining
+from bert_jax import Bert, BertConfig, BertForPreTraining
 from bert_jax.errors import UserError
 from bert_jax.kernels.attention import within_instances
 from bert_jax.kernels.compute import Compute
@@ -42,7 +42,7 @@ def ids(seed, shape=(B, L)):
 
 @pytest.fixture(scope="module")
 def model():
-    definition, params = split_model(BertForPretraining(CONFIG, nnx.Rngs(0)))
+    definition, params = split_model(BertForPreTraining(CONFIG, nnx.Rngs(0)))
 
     @jax.jit
     def call(input_ids, token_type_ids, attention_mask, position_ids, cls, masked):
@@ -169,7 +169,7 @@ def assert_close(got, want, tolerance):
 def reference():
     """Loss and gradients of the plain unrolled model with dropout, 8 rows."""
     definition, params = split_model(
-        BertForPretraining(CONFIG, nnx.Rngs(0), Compute(products=PLAIN))
+        BertForPreTraining(CONFIG, nnx.Rngs(0), Compute(products=PLAIN))
     )
     batch = training_batch(8)
     return params, batch, *jax.jit(jax.value_and_grad(loss_of(definition, batch)))(params)
@@ -177,7 +177,7 @@ def reference():
 
 def test_scanned_equals_unrolled_dropout_included(reference):
     params, batch, loss, gradients = reference
-    model = BertForPretraining(CONFIG, nnx.Rngs(0), Compute(scan_layers=True, products=PLAIN))
+    model = BertForPreTraining(CONFIG, nnx.Rngs(0), Compute(scan_layers=True, products=PLAIN))
     definition, stacked = split_model(model)
     assert_close(unstack_layers(stacked), params, 0)  # the same start for the same seed
     assert_close(stack_layers(params), stacked, 0)
@@ -189,7 +189,7 @@ def test_scanned_equals_unrolled_dropout_included(reference):
 def test_cpu_products_equal_plain_ones_dropout_included(reference):
     params, batch, loss, gradients = reference
     definition, _ = abstract_params(
-        lambda: BertForPretraining(CONFIG, nnx.Rngs(0), Compute(products=CPU))
+        lambda: BertForPreTraining(CONFIG, nnx.Rngs(0), Compute(products=CPU))
     )
     got_loss, got = jax.jit(jax.value_and_grad(loss_of(definition, batch)))(params)
     np.testing.assert_allclose(got_loss, loss, rtol=1e-6)
@@ -201,7 +201,7 @@ def test_eight_devices_give_the_gradients_of_one(reference):
     axes = ("data", "fsdp", "tensor")
     mesh = jax.make_mesh((2, 2, 2), axes, axis_types=(AxisType.Auto,) * 3)
     definition, _ = abstract_params(
-        lambda: BertForPretraining(CONFIG, nnx.Rngs(0), Compute(products=CPU))
+        lambda: BertForPreTraining(CONFIG, nnx.Rngs(0), Compute(products=CPU))
     )
     rows = jax.device_put(batch, NamedSharding(mesh, P(("data", "fsdp"))))
     whole = jax.device_put(params, NamedSharding(mesh, P()))
@@ -214,7 +214,7 @@ def test_eight_devices_give_the_gradients_of_one(reference):
 def test_bfloat16_stays_near_float32(reference):
     params, batch, loss, gradients = reference
     definition, _ = abstract_params(
-        lambda: BertForPretraining(CONFIG, nnx.Rngs(0), Compute(dtype=jnp.bfloat16, products=CPU))
+        lambda: BertForPreTraining(CONFIG, nnx.Rngs(0), Compute(dtype=jnp.bfloat16, products=CPU))
     )
     got_loss, got = jax.jit(jax.value_and_grad(loss_of(definition, batch)))(params)
     assert got_loss.dtype == jnp.float32
@@ -266,7 +266,7 @@ def test_everything_can_be_asked_for():
 def test_published_sizes_have_the_published_parameters(name, count, scan_layers):
     config = getattr(BertConfig, name)()
     definition, params = abstract_params(
-        lambda: BertForPretraining(config, nnx.Rngs(0), Compute(scan_layers=scan_layers))
+        lambda: BertForPreTraining(config, nnx.Rngs(0), Compute(scan_layers=scan_layers))
     )
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
     output = jax.eval_shape(
@@ -283,10 +283,10 @@ def test_published_sizes_have_the_published_parameters(name, count, scan_layers)
 
 def test_an_untied_head_has_a_decoder_of_its_own():
     config = CONFIG.replace(tie_word_embeddings=False)
-    _, params = abstract_params(lambda: BertForPretraining(config, nnx.Rngs(0)))
+    _, params = abstract_params(lambda: BertForPreTraining(config, nnx.Rngs(0)))
     assert params["mlm"]["decoder"].shape == (40, 16)
     assert (
-        "decoder" not in abstract_params(lambda: BertForPretraining(CONFIG, nnx.Rngs(0)))[1]["mlm"]
+        "decoder" not in abstract_params(lambda: BertForPreTraining(CONFIG, nnx.Rngs(0)))[1]["mlm"]
     )
 
 

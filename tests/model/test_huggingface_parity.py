@@ -13,7 +13,7 @@ from bert_jax.config import BertConfig
 from bert_jax.kernels.compute import Compute
 from bert_jax.kernels.cpu_products import CPU
 from bert_jax.kernels.products import PLAIN
-from bert_jax.model.bert import BertForPretraining, gather_positions
+from bert_jax.model.bert import BertForPreTraining, gather_positions
 from bert_jax.parameters import abstract_params, merge_model, stack_layers, unstack_layers
 from tests.golden import rule
 
@@ -46,7 +46,7 @@ def compute(case, products, scan_layers):
     config = BertConfig(**rule.CASES[case])
 
     def build(scan_layers=False):
-        return BertForPretraining(
+        return BertForPreTraining(
             config, nnx.Rngs(0), Compute(scan_layers=scan_layers, products=products)
         )
 

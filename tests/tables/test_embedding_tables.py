@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from bert_jax.errors import UserError
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import abstract_params
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.tokenizer import Tokenizer
@@ -14,7 +14,7 @@ from tests.training.examples import tiny_config
 
 
 def test_they_come_from_a_models_parameters_and_go_back():
-    _, shapes = abstract_params(lambda: BertForPretraining(tiny_config(), nnx.Rngs(0)))
+    _, shapes = abstract_params(lambda: BertForPreTraining(tiny_config(), nnx.Rngs(0)))
     embeddings = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes["bert"]["embeddings"])
     tables = EmbeddingTables.from_params(embeddings)
     assert (tables.token.shape, tables.segment.shape, tables.position.shape) == (

@@ -4,7 +4,7 @@ import pytest
 from flax import nnx
 
 from bert_jax.errors import UserError
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import abstract_params, merge_model, split_model
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.model_surgery import (
@@ -24,7 +24,7 @@ NEW = vocabulary(["w7ab", *(f"w{i}" for i in reversed(range(40))), "ж"])
 def model(tied) -> ModelParts:
     """A model whose arrays, biases too, are all random."""
     config = tiny_config(vocab_size=OLD.vocab_size, tie_word_embeddings=tied)
-    _, shapes = abstract_params(lambda: BertForPretraining(config, nnx.Rngs(0)))
+    _, shapes = abstract_params(lambda: BertForPreTraining(config, nnx.Rngs(0)))
     draw = np.random.default_rng(0)
     params = jax.tree.map(lambda x: draw.normal(size=x.shape).astype(np.float32), shapes)
     return ModelParts(config, params, OLD)
@@ -60,7 +60,7 @@ def test_a_model_scores_shared_pieces_as_before():
     after = move_model_vocabulary(before, NEW, NewRows(fallback="draw")).model
 
     def logits(parts: ModelParts):
-        definition, _ = split_model(BertForPretraining(parts.config, nnx.Rngs(0)))
+        definition, _ = split_model(BertForPreTraining(parts.config, nnx.Rngs(0)))
         assert parts.tokenizer is not None
         encoding = parts.tokenizer.encode("w1 w2 w39", "w4")
         run = merge_model(definition, parts.params)
@@ -84,7 +84,7 @@ def test_positions_and_segments_follow_in_configuration_and_parameters():
         embeddings["segment"]["table"][2],
         before.params["bert"]["embeddings"]["segment"]["table"][1],
     )
-    _, shapes = abstract_params(lambda: BertForPretraining(after.config, nnx.Rngs(0)))
+    _, shapes = abstract_params(lambda: BertForPreTraining(after.config, nnx.Rngs(0)))
     assert jax.tree.map(np.shape, after.params) == jax.tree.map(lambda x: x.shape, shapes)
 
 

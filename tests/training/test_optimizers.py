@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from bert_jax.errors import UserError
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import split_model
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer, decays
 from bert_jax.training.sharding import path_name
@@ -15,7 +15,7 @@ from tests.training.examples import tiny_config
 
 @pytest.fixture(scope="module")
 def params():
-    return split_model(BertForPretraining(tiny_config(), nnx.Rngs(0)))[1]
+    return split_model(BertForPreTraining(tiny_config(), nnx.Rngs(0)))[1]
 
 
 def names(tree, keep):

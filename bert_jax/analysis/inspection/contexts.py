@@ -31,7 +31,7 @@ _CONTEXTUALITY_WORDS = 200
 _CONTEXTUALITY_OCCURRENCES = 10
 
 
-def word_similarity(
+def similarity_benchmarks(
     inspected: Inspected,
     spectrum: Spectrum,
     benchmarks: Sequence[ScoredPairs],

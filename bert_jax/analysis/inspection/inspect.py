@@ -178,12 +178,12 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
             inspected, text, pair if len(inspected.tables.segment) > 1 else None, cut=True
         )
     parts["geometry"] = lambda: tables.geometry(inspected, spectrum)
-    parts["neighbours"] = lambda: words.neighbours(
+    parts["neighbours"] = lambda: words.neighbours_and_analogies(
         inspected, asked.words, asked.min_count, asked.neighbours, asked.analogies,
         asked.outliers, None if audit is None else audit.updates,
     )  # fmt: skip
     if asked.similarity:
-        parts["similarity"] = lambda: contexts.word_similarity(
+        parts["similarity"] = lambda: contexts.similarity_benchmarks(
             inspected, spectrum, asked.similarity, hidden, asked.layer, asked.occurrences
         )
     if asked.sts and hidden is not None:

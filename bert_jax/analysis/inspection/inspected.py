@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.analysis.token_rows import TokenRows
-from bert_jax.convert.ours import find_ours
 from bert_jax.convert.pretrained import Pretrained, load_pretrained
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
 from bert_jax.model.embeddings import PUBLISHED, Parts
+from bert_jax.pretrained_paths import find_ours
 from bert_jax.progress import ProgressBar
 from bert_jax.tables.array_files import is_whole_model
 from bert_jax.tables.embedding_tables import EmbeddingTables, parts_without_table

@@ -30,7 +30,7 @@ from bert_jax.errors import UserError
 _SHOWN_NEIGHBOURS = 8
 
 
-def neighbours(
+def neighbours_and_analogies(
     inspected: Inspected,
     words: Sequence[str],
     min_count: int,
