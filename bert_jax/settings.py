@@ -7,7 +7,8 @@
         def __post_init__(self) -> None:
             check_settings(self)
 
-`bert_jax.cli.settings` makes the flags of a command from them.
+`bert_jax.cli.settings` makes the flags of a command from them. A field that is not made by
+`setting` has no bounds and no flag.
 """
 
 from __future__ import annotations
@@ -39,13 +40,18 @@ def setting(
     return dataclasses.field(default=default, metadata={"words": words, **limits})
 
 
+def described_fields(settings: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass, or of a value of one, that `setting` made."""
+    return [field for field in dataclasses.fields(settings) if "words" in field.metadata]
+
+
 def check_settings(settings: Any) -> None:
     """Check every value against the limits of its field; None is as the default.
 
     Raises:
         UserError: the first that is beyond them.
     """
-    for field in dataclasses.fields(settings):
+    for field in described_fields(settings):
         value, limits = getattr(settings, field.name), field.metadata
         if value is None:
             continue

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from typing import Any
 
 from absl import flags
 
+from bert_jax.settings import described_fields
+
 flags.disclaim_key_flags()  # the flags are those of the module that asks for them
 
 
 def define_flags(settings: type) -> None:
-    """Define a flag for every field, with its default, bounds and words."""
+    """Define a flag for every field that `setting` made, with its default, bounds and words."""
     hints = typing.get_type_hints(settings)
-    for field in dataclasses.fields(settings):
+    for field in described_fields(settings):
         name, limits = field.name, field.metadata
         default: Any = field.default
         kinds = {typing.get_origin(kind) or kind for kind in _alternatives(hints[name])}
@@ -36,7 +37,8 @@ def define_flags(settings: type) -> None:
 
 def given_settings(settings: type) -> dict[str, Any]:
     """What the flags of `define_flags(settings)` say, by name."""
-    return {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(settings)}
+    given = {f.name: flags.FLAGS[f.name].value for f in described_fields(settings)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.errors import UserError
+from bert_jax.settings import setting
 from bert_jax.tasks.classification import Classification
 from bert_jax.tasks.examples import Columns, Source
 from bert_jax.tasks.glue import GlueTask, glue_task
@@ -29,24 +30,23 @@ _SQUAD = ("squad", "squad/v2.0")
 class DataSettings(Columns):
     """What is learned, and from what."""
 
-    task: str = ""
-    """The name of a kind of task, or of a data set: glue/cola … glue/wnli, squad, squad/v2.0."""
-    train: Source | None = None
-    """A file, tfds:NAME:SPLIT, or examples in memory."""
-    dev: Source | None = None
-    """Likewise; None holds some of `train` back."""
-    test: Source | None = None
-    """Likewise; scored once, at the end."""
-    dev_fraction: float = 0.1
-    """What is held back of `train` where there is no `dev`."""
-    test_fraction: float = 0.0
-    """What is held back of `train` where there is no `test`."""
-    split_seed: int = 0
-    """Of what is held back."""
-    max_length: int = 128
-    """Most tokens of a sequence."""
-    window_overlap: int | None = None
-    """Tokens that two windows of a long text share; None for a third of `max_length`."""
+    task: str = setting(
+        "", "classification, regression, qa, tagging, multiple_choice, glue/NAME, squad, …"
+    )
+    train: Source | None = setting(None, "A file, or tfds:NAME:SPLIT; in Python, also examples.")
+    dev: Source | None = setting(None, "As train; by default cut from it.")
+    test: Source | None = setting(
+        None, "As train; scored once, at the end, by the best checkpoint."
+    )
+    dev_fraction: float = setting(0.1, "Held back from train where there is no dev.")
+    test_fraction: float = setting(0.0, "Held back from train where there is no test.")
+    split_seed: int = setting(0, "Of what is held back.", least=0)
+    max_length: int = setting(128, "Most tokens of a sequence.", least=5)
+    window_overlap: int | None = setting(
+        None,
+        "Tokens that two windows of a long text share, of qa; by default a third of max_length.",
+        least=0,
+    )
 
 
 @dataclass(frozen=True)

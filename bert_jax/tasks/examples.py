@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.settings import setting
 from bert_jax.tasks.tables import Table, read_table, table_of_rows
 from bert_jax.tasks.tfds import read_tfds_table
 
@@ -21,12 +22,13 @@ tuples in their order, or examples as a kind of task has them."""
 class Columns:
     """What the columns of a source are called; None leaves it to the kind of task."""
 
-    columns: tuple[str, ...] = ()
-    """Of a TSV or CSV file without a header line, all of them."""
-    text_column: str | None = None
-    text_pair_column: str | None = None
-    label_column: str | None = None
-    choices_column: str | None = None
+    columns: tuple[str, ...] = setting(
+        (), "Names for the columns of a TSV or CSV without a header line."
+    )
+    text_column: str | None = setting(None, "By default text; of multiple choice, question.")
+    text_pair_column: str | None = setting(None, "A second text, for pairs.")
+    label_column: str | None = setting(None, "By default label, answer, upos, or the last column.")
+    choices_column: str = setting("choices", "Of multiple choice.")
 
 
 @dataclass(frozen=True)

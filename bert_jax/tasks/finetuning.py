@@ -21,6 +21,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, scans_layers
+from bert_jax.settings import check_settings, setting
 from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
@@ -41,11 +42,6 @@ GRID = {
 }  # fmt: skip
 """The settings that a grid may vary."""
 
-_LEAST = {
-    "epochs": 1, "learning_rate": 0, "batch_size": 1, "max_length": 5, "window_overlap": 0,
-    "warmup": 0, "weight_decay": 0, "clip_norm": 0, "head_learning_rate": 0, "freeze_layers": 0,
-    "patience": 0, "evals_per_epoch": 1, "log_every": 1, "split_seed": 0, "dropout": 0,
-}  # fmt: skip
 # What a run computes does not depend on these: they may differ when it is continued.
 _MAY_CHANGE = ("seeds", "grid", "log_every", "mesh", "scan_layers")
 
@@ -57,64 +53,38 @@ Results = list[dict[str, Any]]
 class FinetuningSettings(DataSettings):
     """All that a fine-tuning run depends on; what is read, see `DataSettings`."""
 
-    checkpoint: str | os.PathLike[str] | Pretrained | None = None
-    """What is fine-tuned: see `load_pretrained`, or a checkpoint in memory."""
-    workdir: str | os.PathLike[str] = "runs/finetune"
-    """Holds everything the run makes; the same settings continue what is there."""
+    checkpoint: str | os.PathLike[str] | Pretrained | None = setting(
+        None, "Ours, Hugging Face's or Google's, or a name on the hub; in Python, also in memory."
+    )
+    workdir: str | os.PathLike[str] = setting("runs/finetune", "Holds everything the run makes.")
     seeds: Sequence[int] = (0,)
     """Of head, order and dropout."""
     grid: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Values to try, by the name of a setting of `GRID`."""
-    epochs: int = 3
-    """How often each example is met."""
-    learning_rate: float = 3e-5
-    """The highest rate."""
-    batch_size: int = 32
-    """Examples a step."""
-    optimizer: str = "adamw"
-    """How gradients become updates."""
-    warmup: float = 0.1
-    """Steps that warm up; below 1, their share."""
-    weight_decay: float = 0.01
-    """Of matrices and tables."""
-    clip_norm: float = 1.0
-    """Largest gradient norm; 0 clips nothing."""
-    layer_decay: float = 1.0
-    """Each layer's rate against the one above it."""
-    head_learning_rate: float | None = None
-    """Of the output layer alone."""
-    freeze_embeddings: bool = False
-    """The three tables do not learn."""
-    freeze_layers: int = 0
-    """Nor do the first so many layers."""
-    class_weights: str = ""
-    """balanced, or name:weight pairs."""
-    dropout: float | None = None
-    """Instead of the checkpoint's."""
-    patience: int = 0
-    """Evaluations without a better one before it ends; 0: no end."""
-    evals_per_epoch: int = 1
-    """Evaluations, and checkpoints."""
-    dtype: str = "float32"
-    """What the model computes in."""
-    scan_layers: bool | None = None
-    """Loop over layers: compiles faster. None: on TPUs."""
-    mesh: str = ""
-    """As in data:4,fsdp:2; by default all devices on data."""
-    log_every: int = 10
-    """Steps between lines of metrics."""
+    epochs: int = setting(3, "How often each example is met.", least=1)
+    learning_rate: float = setting(3e-5, "The highest rate.", least=0.0)
+    batch_size: int = setting(32, "Examples a step.", least=1)
+    optimizer: str = setting("adamw", "How gradients become updates.", choices=tuple(OPTIMIZERS))
+    warmup: float = setting(0.1, "Steps that warm up; below 1, their share.", least=0.0)
+    weight_decay: float = setting(0.01, "Of matrices and tables.", least=0.0)
+    clip_norm: float = setting(1.0, "Largest gradient norm; 0 clips nothing.", least=0.0)
+    layer_decay: float = setting(1.0, "Each layer's rate against the one above it.")
+    head_learning_rate: float | None = setting(None, "Of the output layer alone.", least=0.0)
+    freeze_embeddings: bool = setting(False, "The three tables do not learn.")
+    freeze_layers: int = setting(0, "Nor do the first so many layers.", least=0)
+    class_weights: str = setting("", "balanced, or name:weight pairs.")
+    dropout: float | None = setting(None, "Instead of the checkpoint's.", least=0.0, most=0.9)
+    patience: int = setting(0, "Evaluations without a better one; 0: no end.", least=0)
+    evals_per_epoch: int = setting(1, "And checkpoints.", least=1)
+    dtype: str = setting("float32", "What the model computes in.", choices=("float32", "bfloat16"))
+    scan_layers: bool | None = setting(
+        None, "Loop over layers: compiles faster. By default on TPUs."
+    )
+    mesh: str = setting("", "As in data:4,fsdp:2; by default all devices on data.")
+    log_every: int = setting(10, "Steps between lines of metrics.", least=1)
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"got {name}={value}; expected at least {least}")
-        if self.dropout is not None and self.dropout > 0.9:
-            raise UserError(f"got dropout={self.dropout}; expected at most 0.9")
-        if self.optimizer not in OPTIMIZERS:
-            raise UserError(
-                f"got optimizer={self.optimizer}; expected one of {', '.join(OPTIMIZERS)}"
-            )
+        check_settings(self)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(
                 f"got seeds={list(self.seeds)}; expected whole numbers of at least 0, each once"
