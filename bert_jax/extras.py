@@ -9,6 +9,7 @@ EXTRA_OF = {
     "array_record": "data",
     "grain": "data",
     "importlib_resources": "data",
+    "matplotlib": "data",
     "numba": "data",
     "plotly": "report",
     "pyarrow": "data",

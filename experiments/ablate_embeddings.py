@@ -62,6 +62,7 @@ from bert_jax.data.masking import Masking
 from bert_jax.data.preparation import prepare_corpus
 from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
+from bert_jax.figures import Interval, draw_intervals
 from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import merge_model, split_model
 from bert_jax.progress import ProgressBar
@@ -72,9 +73,7 @@ from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
 from bert_jax.training.steps import create_eval_step, create_train_step
 from bert_jax.training.workdir import prepared_workdir
-from bert_jax.whole_file import write_json
-
-from .interval_plot import Interval, interval_plot
+from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/ablations", "Holds everything the experiment makes.")
@@ -135,7 +134,7 @@ def main() -> None:
             "rows": results,
         },
     )
-    (workdir / "ablations.svg").write_text(plot_rows(results))
+    write_text(workdir / "ablations.svg", plot_rows(results))
     print_rows(results, workdir)
 
 
@@ -294,7 +293,7 @@ def plot_rows(rows: list[dict[str, Any]]) -> str:
         [row for row in rows if (row["part"], row["way"]) == (variant.part, variant.way)]
         for variant in VARIANTS
     ]
-    return interval_plot(
+    return draw_intervals(
         "What each part of the input representation buys",
         [variant.name.replace("-", " ") for variant in VARIANTS],
         {name: [_spread(mine, *keys) for mine in of_variants] for name, keys in measures.items()},

@@ -41,6 +41,7 @@ from bert_jax.cli import command
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import prepare_corpus
+from bert_jax.figures import Lines, draw_lines
 from bert_jax.progress import ProgressBar
 from bert_jax.training.auditing import UpdateAudit, audit_batches, audit_updates
 from bert_jax.training.callbacks import Callback
@@ -49,9 +50,7 @@ from bert_jax.training.update_audit import (
     INPUT,
 )
 from bert_jax.training.workdir import prepared_workdir
-from bert_jax.whole_file import write_json
-
-from .line_plot import line_plot
+from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/audit", "Holds everything the experiment makes.")
@@ -122,8 +121,8 @@ def main() -> None:
         workdir / "result.json",
         {"settings": settings, "corpus_fingerprint": corpus.fingerprint, "rows": rows},
     )
-    (workdir / "coverage.svg").write_text(coverage_plot(workdir))
-    (workdir / "frequency.svg").write_text(frequency_plot(workdir, corpus))
+    write_text(workdir / "coverage.svg", coverage_plot(workdir))
+    write_text(workdir / "frequency.svg", frequency_plot(workdir, corpus))
     print_rows(rows)
 
 
@@ -191,7 +190,8 @@ def coverage_plot(workdir: Path) -> str:
         same = next((other for other, there in distinct.items() if there == line), None)
         if same is None:
             distinct[name] = line
-    return line_plot(distinct, "Rows of the token table ever touched", "step", "share of all rows")
+    title = "Rows of the token table ever touched"
+    return draw_lines(Lines(distinct, title, "step", "share of all rows"))
 
 
 def frequency_plot(workdir: Path, corpus: Corpus) -> str:
@@ -213,7 +213,8 @@ def frequency_plot(workdir: Path, corpus: Corpus) -> str:
         name = f"changed: {run.title}{', tied' if run.tied else ''}"
         lines[name] = by_rank(arrays["changed"].sum(axis=0))
     title = "Steps that change a row, by the rank of its piece"
-    return line_plot(lines, title, "rank in the training text", "share of the steps", log_x=True)
+    labels = ("rank in the training text", "share of the steps")
+    return draw_lines(Lines(lines, title, *labels, log_x=True))
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

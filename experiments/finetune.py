@@ -29,11 +29,10 @@ from bert_jax.cli import command
 from bert_jax.cli.settings import define_flags, given_settings
 from bert_jax.errors import UserError
 from bert_jax.tasks.finetuning import GRID, FinetuningSettings, run_finetuning
+from bert_jax.tasks.report_page import write_report
 from bert_jax.tasks.seed_run import DivergedError
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.preemption import StopRequest
-
-from .finetune_report import write_report
 
 FLAGS = flags.FLAGS
 define_flags(FinetuningSettings)

@@ -3,7 +3,7 @@ r"""Learn a WordPiece vocabulary from raw text.
     python -m experiments.learn_vocab --input=books --vocab_size=30522 --output=vocab.txt
 
 `--input` is `python_docs` (the default), a file, a folder, a glob, or `tfds:NAME`; it may be given
-several times. Writes, whole or not at all:
+several times. Writes, each whole or not at all:
 
     vocab.txt        a piece a line: [PAD] [UNK] [CLS] [SEP] [MASK], [unused…], characters, pieces
     vocab.txt.json   corpus hash, settings, likelihood, and the gain of every merge
@@ -36,6 +36,7 @@ from bert_jax.data.preparation import count_with_beam, texts_of
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format, is_plain_text
 from bert_jax.errors import UserError
+from bert_jax.figures import Lines, draw_lines
 from bert_jax.progress import ProgressBar
 from bert_jax.text.word_counts import (
     WordCounts,
@@ -45,8 +46,6 @@ from bert_jax.text.word_counts import (
 )
 from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
 from bert_jax.whole_file import write_text
-
-from .gain_plot import gain_plot
 
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted, special ones included.")
@@ -159,14 +158,17 @@ def _check_writable(output: Path) -> None:
 
 def _write(learned: LearnedVocabulary, output: Path) -> None:
     unit = "nats" if _CRITERION.value == "likelihood" else "occurrences"
-    plot = gain_plot(
-        learned.record["sizes"],
-        learned.record["gains"],
-        f"{output.name}: {learned.record['words']:,} words, {learned.record['types']:,} types",
-        unit,
+    record = learned.record
+    gains = Lines(
+        {"gains": list(zip(record["sizes"], record["gains"], strict=True))},
+        f"{output.name}: {record['words']:,} words, {record['types']:,} types",
+        "rows in the vocabulary",
+        f"gain of the merge ({unit})",
+        log_x=True,
+        log_y=True,
     )
     learned.save(output)
-    write_text(f"{output}.svg", plot)
+    write_text(f"{output}.svg", draw_lines(gains))
 
 
 if __name__ == "__main__":

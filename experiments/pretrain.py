@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import flags
 
+from bert_jax.analysis.neighbour_table import print_neighbours
 from bert_jax.cli import command
 from bert_jax.cli.settings import define_flags, given_settings
 from bert_jax.data.sources import open_source
@@ -29,8 +30,6 @@ from bert_jax.training.loop import NotFiniteError
 from bert_jax.training.pretraining import PretrainingResult, pretrain
 from bert_jax.training.pretraining_settings import PretrainingSettings
 from bert_jax.training.processes import is_first, join_processes
-
-from .neighbour_table import print_neighbours
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/pretrain", "Holds everything the run makes.")

@@ -46,6 +46,7 @@ from bert_jax.data.masking import Masking
 from bert_jax.data.preparation import prepare_corpus, texts_of
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
+from bert_jax.figures import Lines, draw_lines
 from bert_jax.progress import ProgressBar
 from bert_jax.statistics import ratio_interval
 from bert_jax.text.word_counts import WordSettings, count_words
@@ -57,9 +58,7 @@ from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.update_audit import INPUT, updates_per_row
 from bert_jax.training.workdir import prepared_workdir
-from bert_jax.whole_file import write_json
-
-from .line_plot import line_plot, stacked
+from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/vocabulary_study", "Holds everything the experiment makes.")
@@ -115,7 +114,7 @@ def main() -> None:
             done += study.steps
             bar.update(done, f"{study.config.vocab_size:,} pieces")
     write_json(workdir / "result.json", {"settings": settings, "rows": rows})
-    (workdir / "vocabulary_study.svg").write_text(plot(rows))
+    write_text(workdir / "vocabulary_study.svg", plot(rows))
     print_rows(rows)
 
 
@@ -266,11 +265,9 @@ def plot(rows: list[dict[str, Any]]) -> str:
         "steps": line("steps"),
     }
     x_label = "pieces of the vocabulary"
-    return stacked(
-        line_plot(bits, "Held-out text, same compute", x_label, "bits a character", log_x=True),
-        line_plot(
-            updates, "Updates of a row", x_label, "steps that held it", log_x=True, log_y=True
-        ),
+    return draw_lines(
+        Lines(bits, "Held-out text, same compute", x_label, "bits a character", log_x=True),
+        Lines(updates, "Updates of a row", x_label, "steps that held it", log_x=True, log_y=True),
     )
 
 

@@ -16,6 +16,7 @@ _BASE = {
     "extras",
     "memory",
     "errors",
+    "figures",
     "config",
     "parameters",
     "pretrained_paths",

@@ -8,10 +8,10 @@ import pytest
 from bert_jax import inspect_embeddings, load_tables, neighbours
 from bert_jax.analysis.geometry import segments_of
 from bert_jax.analysis.inspection.inspect import Questions
+from bert_jax.analysis.neighbour_table import print_neighbours
 from bert_jax.analysis.report.table_sections import segments_section
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.convert.ours import save_ours
-from experiments.neighbour_table import print_neighbours
 from tests.analysis.inspectable import ANIMALS, COLOURS, checkpoint
 
 

@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from bert_jax.text.tokenizer import Tokenizer
-from experiments.gain_plot import gain_plot
 
 TEXT = "The quick brown fox jumps over the lazy dog. Foxes and dogs; quickly, lazily!\n\n" * 50
 
@@ -96,11 +95,3 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(text, tmp_path):
         assert line in ran.stderr
         assert ran.stderr.count("\n") == 1, ran.stderr
         assert list(out.iterdir()) == []
-
-
-def test_the_plot_is_svg_and_small():
-    plot = gain_plot(range(10, 40_010), [1e6 / (k + 1) for k in range(40_000)], "a < b", "nats")
-    root = ET.fromstring(plot)
-    assert root.tag.endswith("svg")
-    assert len(plot) < 20_000
-    ET.fromstring(gain_plot([], [], "nothing", "nats"))

@@ -1,5 +1,5 @@
 from bert_jax.tasks.classification import Classification
-from experiments.finetune_report import confusion, label_scores, write_report
+from bert_jax.tasks.report_page import confusion, label_scores, write_report
 
 ROWS = [
     {"text": "a", "truth": "yes", "label": "yes", "scores": {"yes": 0.9, "no": 0.1}},
@@ -24,8 +24,9 @@ def test_the_page_shows_curves_matrix_scores_and_the_surest_mistakes_first(tmp_p
     }
     write_report(tmp_path, Classification(("no", "yes"), 8), {"dev": ROWS}, result, curves)
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<polyline") == 4  # two curves of two seeds
-    assert page.count("<rect") == 4  # a matrix of two labels
+    assert page.count("<svg") == 3  # two curves and a matrix
+    assert page.count(">seed 0</text>") == page.count(">seed 1</text>") == 2
+    assert [page.count(f">{n}</text>") for n in ("yes", "no")] == [2, 2]
     assert "<td>0.5000</td><td>0.1000</td><td>0.4000, 0.6000</td>" in page
     assert "<td>yes</td><td>0.667</td><td>0.667</td><td>0.667</td>" in page
     assert "Most confident mistakes (2 of 2)" in page

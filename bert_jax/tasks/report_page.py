@@ -8,16 +8,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bert_jax.tasks.report import Confusion, Mistakes, Points, Shown, Table
-from bert_jax.tasks.task import Task
+from bert_jax.figures import Lines, draw_lines, draw_matrix, draw_points
 
-_COLOURS = ("#1f5fa8", "#c0392b", "#2d8a4e", "#8e5aa8", "#b8860b", "#444444")
+from .report import Confusion, Mistakes, Points, Shown, Table
+from .task import Task
+
 _MISTAKES = 25
 _STYLE = (
     "body{font:15px/1.45 sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:.6em 0}td,th{padding:.25em .7em;text-align:left;"
     "border-bottom:1px solid #ddd;vertical-align:top}td.n,th.n{text-align:right}"
-    "svg{max-width:100%}.wrong{color:#c0392b}"
+    "svg{max-width:100%;height:auto}"
 )
 
 Rows = list[dict[str, Any]]
@@ -82,7 +83,7 @@ def _drawn(shown: Shown) -> list[str]:
         case Confusion(truth, predicted):
             return _labels(confusion(truth, predicted))
         case Points(values):
-            return [_scatter(values)]
+            return [draw_points(values, "predicted against true", "true", "predicted")]
         case Mistakes():
             return [_mistakes(shown)]
 
@@ -91,38 +92,8 @@ def _labels(counts: Mapping[tuple[str, str], int]) -> list[str]:
     table = [
         (label, *(f"{x:.3f}" for x in scores)) for label, scores in label_scores(counts).items()
     ]
-    return [_table(("label", "precision", "recall", "F1"), table), _matrix(counts)]
-
-
-def _matrix(counts: Mapping[tuple[str, str], int]) -> str:
-    """The confusion matrix as a picture: a row a true label, a column a predicted one."""
-    labels = sorted({label for pair in counts for label in pair})
-    side, left, top = 44, 130, 110
-    size = side * len(labels)
-    totals = {t: sum(n for (x, _), n in counts.items() if x == t) for t in labels}
-    parts = [
-        f'<svg viewBox="0 0 {left + size + 10} {top + size + 10}" width="{left + size + 10}"'
-        ' font-family="sans-serif" font-size="12">',
-        f'<text x="4" y="{top - 8}" fill="#777">true ↓ predicted →</text>',
-    ]
-    for i, true in enumerate(labels):
-        y = top + i * side
-        parts.append(
-            f'<text x="{left - 6}" y="{y + 26}" text-anchor="end">{escape(true)}</text>'
-            f'<text transform="translate({left + i * side + 26} {top - 6}) rotate(-50)">'
-            f"{escape(true)}</text>"
-        )
-        for j, guess in enumerate(labels):
-            n = counts.get((true, guess), 0)
-            share = n / max(totals[true], 1)
-            colour = "#1f5fa8" if i == j else "#c0392b"
-            parts.append(
-                f'<rect x="{left + j * side}" y="{y}" width="{side - 2}" height="{side - 2}"'
-                f' fill="{colour}" fill-opacity="{0.06 + 0.84 * share:.2f}"/>'
-                f'<text x="{left + j * side + 21}" y="{y + 26}" text-anchor="middle"'
-                f' fill="{"white" if share > 0.5 else "#222"}">{n}</text>'
-            )
-    return "".join([*parts, "</svg>"])
+    header = ("label", "precision", "recall", "F1")
+    return [_table(header, table), draw_matrix(counts, "true", "predicted")]
 
 
 def _mistakes(shown: Mistakes) -> str:
@@ -163,76 +134,12 @@ def _of(curves: Mapping[str, Rows], name: str) -> dict[str, Rows]:
 
 def _curve(title: str, key: str, by_seed: Mapping[str, Rows]) -> str:
     lines = {
-        seed: [(row["step"], row[key]) for row in rows if key in row]
+        f"seed {seed}": [(row["step"], row[key]) for row in rows if key in row]
         for seed, rows in by_seed.items()
     }
-    points = [point for line in lines.values() for point in line]
-    if not points:
+    if not any(lines.values()):
         return ""
-    frame = _Frame(points, title, "step")
-    for number, (seed, line) in enumerate(lines.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        path = " ".join(f"{frame.x(s):.1f},{frame.y(v):.1f}" for s, v in line)
-        frame.parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-            f'<text x="{frame.width - 70}" y="{34 + 15 * number}" fill="{colour}">seed'
-            f" {escape(seed)}</text>"
-        )
-    return frame.svg()
-
-
-def _scatter(points: list[tuple[float, float]]) -> str:
-    frame = _Frame(points, "predicted against true", "true")
-    step = max(1, len(points) // 3000)  # thousands of circles would make a slow page
-    frame.parts += [
-        f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2" fill="#1f5fa8"'
-        ' fill-opacity=".35"/>'
-        for x, y in points[::step]
-    ]
-    return frame.svg()
-
-
-class _Frame:
-    """Axes with numbers round some points."""
-
-    width, height, left, right, top, bottom = 720, 300, 70, 90, 34, 42
-
-    def __init__(self, points: Sequence[tuple[float, float]], title: str, x_name: str):
-        xs, ys = zip(*points, strict=True)
-        self._x, self._y = _range(xs), _range(ys)
-        self.parts = [
-            f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}"'
-            ' font-family="sans-serif" font-size="12">',
-            f'<text x="{self.left}" y="20" font-size="14">{escape(title)}</text>',
-            f'<text x="{self.width / 2}" y="{self.height - 6}" text-anchor="middle">{x_name}'
-            "</text>",
-        ]
-        for k in range(5):
-            x = self._x[0] + (self._x[1] - self._x[0]) * k / 4
-            y = self._y[0] + (self._y[1] - self._y[0]) * k / 4
-            self.parts.append(
-                f'<path d="M{self.left} {self.y(y):.1f}H{self.width - self.right}" stroke="#ddd"/>'
-                f'<text x="{self.left - 8}" y="{self.y(y) + 4:.1f}" text-anchor="end">{y:.4g}'
-                f'</text><text x="{self.x(x):.1f}" y="{self.height - self.bottom + 18}"'
-                f' text-anchor="middle">{x:.4g}</text>'
-            )
-
-    def x(self, value: float) -> float:
-        low, high = self._x
-        return self.left + (self.width - self.left - self.right) * (value - low) / (high - low)
-
-    def y(self, value: float) -> float:
-        low, high = self._y
-        share = (value - low) / (high - low)
-        return self.height - self.bottom - (self.height - self.top - self.bottom) * share
-
-    def svg(self) -> str:
-        return "".join([*self.parts, "</svg>"])
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    return draw_lines(Lines(lines, title, "step"), height=3)
 
 
 def _main(result: Mapping[str, Any]) -> str:
