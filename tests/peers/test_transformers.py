@@ -84,9 +84,6 @@ def peer_outputs(model, inputs):
     for theirs, ours in names.items():
         if theirs in output:
             found[ours] = output[theirs]
-    architecture = type(model).__name__
-    if architecture in ("BertForMaskedLM", "BertForNextSentencePrediction"):
-        found["mlm_logits" if "Masked" in architecture else "nsp_logits"] = found.pop("logits")
     return {name: value.numpy() for name, value in found.items()}
 
 
