@@ -234,7 +234,7 @@ def test_a_killed_build_leaves_nothing_that_opens_and_the_next_one_tidies_up(tex
         ("DirectRunner", ["--bogus=1"], "got Beam option --bogus, which DirectRunner does not"),
         ("DirectRunner", ["workers=2"], "got Beam option workers=2, which DirectRunner does not"),
         ("FlinkRunner", ["workers=2"], "got Beam option workers=2, which FlinkRunner does not"),
-        ("DirectRunner", ["--direct_num_workers=x"], "invalid int value: 'x'; expected --beam_opt"),
+        ("DirectRunner", ["--direct_num_workers=x"], "invalid int value: 'x'; expected beam_opt"),
     ],
 )
 def test_mistakes_in_runner_and_options(runner, options, message):
