@@ -14,6 +14,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
+import types
+import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,17 +49,36 @@ def described_fields(settings: Any) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(settings) if "words" in field.metadata]
 
 
+def types_of(settings: type) -> dict[str, set[Any]]:
+    """The types that each field may have, those of a union one by one: {"warmup": {float}}."""
+    unions = (typing.Union, types.UnionType)
+    alternatives = {
+        name: typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
+        for name, hint in typing.get_type_hints(settings).items()
+    }
+    return {
+        name: {typing.get_origin(kind) or kind for kind in kinds}
+        for name, kinds in alternatives.items()
+    }
+
+
 def check_settings(settings: Any) -> None:
-    """Check every value against the limits of its field; None is as the default.
+    """Check every value against the type and the limits of its field; None is as the default.
 
     Raises:
-        UserError: the first that is beyond them.
+        UserError: the first that is beyond them, or a number that is not one or not finite.
     """
+    kinds_of = types_of(type(settings))
     for field in described_fields(settings):
         value, limits = getattr(settings, field.name), field.metadata
         if value is None:
             continue
         got = f"got {field.name}={value}; expected"
+        kinds = kinds_of[field.name] - {types.NoneType}
+        if kinds == {int} and not isinstance(value, numbers.Integral):
+            raise UserError(f"{got} a whole number")
+        if kinds <= {int, float} and not (isinstance(value, numbers.Real) and math.isfinite(value)):
+            raise UserError(f"{got} a finite number")
         if limits["choices"] and value not in limits["choices"]:
             raise UserError(f"{got} one of {', '.join(limits['choices'])}")
         if limits["least"] is not None and not value >= limits["least"]:

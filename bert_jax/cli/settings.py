@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from typing import Any
 
 from absl import flags
 
-from bert_jax.settings import described_fields
+from bert_jax.settings import described_fields, types_of
 
 flags.disclaim_key_flags()  # the flags are those of the module that asks for them
 
 
 def define_flags(settings: type) -> None:
     """Define a flag for every field that `setting` made, with its default, bounds and words."""
-    hints = typing.get_type_hints(settings)
+    kinds_of = types_of(settings)
     for field in described_fields(settings):
         name, limits = field.name, field.metadata
         default: Any = field.default
-        kinds = {typing.get_origin(kind) or kind for kind in _alternatives(hints[name])}
+        kinds = kinds_of[name]
         bounds = {"lower_bound": limits["least"], "upper_bound": limits["most"]}
         if bool in kinds:
             flags.DEFINE_bool(name, default, limits["words"])
@@ -39,9 +37,3 @@ def given_settings(settings: type) -> dict[str, Any]:
     """What the flags of `define_flags(settings)` say, by name."""
     given = {f.name: flags.FLAGS[f.name].value for f in described_fields(settings)}
     return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; a type that is none is the only one."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)

@@ -267,10 +267,11 @@ def phase_ends(phases: Sequence[Phase], steps: int) -> tuple[int, ...]:
     if steps < 1:
         raise UserError(f"got {steps} steps; expected at least 1")
     fractions = [phase.fraction for phase in phases]
-    if not phases or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    positive = all(fraction > 0 for fraction in fractions)  # NaN is not
+    if not (phases and positive and abs(sum(fractions) - 1) <= 1e-6):
         raise UserError(
-            f"got phases {[(p.length, p.fraction) for p in phases]}; expected (length, fraction) "
-            "pairs whose positive fractions add up to 1, e.g. 128:0.9,512:0.1"
+            f"got phases={','.join(f'{p.length}:{p.fraction:g}' for p in phases)}; expected "
+            "length:share pairs whose positive shares add up to 1, e.g. 128:0.9,512:0.1"
         )
     ends = [round(steps * total) for total in np.cumsum(fractions)]
     return (*ends[:-1], steps)

@@ -9,7 +9,7 @@ from typing import Any
 import optax
 
 from bert_jax.config import PRESETS, BertConfig
-from bert_jax.data.loader import Phase, RowSettings
+from bert_jax.data.loader import Phase, RowSettings, phase_ends
 from bert_jax.data.masking import MASKINGS, Masking
 from bert_jax.errors import UserError
 from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
@@ -173,11 +173,13 @@ class PretrainingSettings:
         """`phases`, read."""
         try:
             pairs = [part.split(":") for part in self.phases.split(",")]
-            return [Phase(int(length), float(share)) for length, share in pairs]
+            phases = [Phase(int(length), float(share)) for length, share in pairs]
         except ValueError:
             raise UserError(
                 f"got phases={self.phases}; expected length:share pairs, as in 128:0.9,512:0.1"
             ) from None
+        phase_ends(phases, self.steps)  # shares that cannot be are said now
+        return phases
 
     def rows(self) -> RowSettings:
         """How rows are made."""

@@ -41,3 +41,14 @@ def test_bounds_are_checked():
         check_settings(Sizes(sides=2))
     with pytest.raises(UserError, match=r"got scale=3.0; expected at most 2.0"):
         check_settings(Sizes(scale=3.0))
+
+
+def test_numbers_are_numbers():
+    with pytest.raises(UserError, match=r"got sides=3.5; expected a whole number"):
+        check_settings(Sizes(sides=3.5))
+    with pytest.raises(UserError, match="got sides=4; expected a whole number"):
+        check_settings(Sizes(sides="4"))
+    for wrong in ("1", float("nan"), float("-inf")):
+        with pytest.raises(UserError, match=f"got scale={wrong}; expected a finite number"):
+            check_settings(Sizes(scale=wrong))
+    check_settings(Sizes(scale=1))
