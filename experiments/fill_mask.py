@@ -5,17 +5,19 @@ r"""Ask a masked-LM head what stands behind each [MASK].
 
 Prints the best pieces with their probabilities, of the softmax over the whole vocabulary; a text
 may hold several masks, which are filled apart, each as if the others stayed masked. Texts are
-arguments, or the lines of standard input; lines are read and answered in batches, as JSON:
+arguments, or the lines of standard input; lines are read and answered in batches, as JSON that
+begins with the number of the line; empty lines are left out:
 
-    {"text": "I [MASK] cats.", "masks": [{"pieces": ["like", …], "probabilities": [0.41, …]}]}
+    {"line": 1, "text": "I [MASK] cats.", "masks": [{"pieces": ["like", …], "probabilities": […]}]}
 
 `--checkpoint` is a checkpoint or workdir of ours, a Hugging Face directory, a Google checkpoint, or
 a name on the Hugging Face hub.
 """
 
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 from absl import flags
@@ -31,6 +33,10 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a n
 _BEST = flags.DEFINE_integer("best", 5, "How many pieces to show for each mask.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Texts a batch.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")
+_ON_ERROR = flags.DEFINE_enum(
+    "on_error", "stop", ["stop", "mark"],
+    "A wrong text: stop there, or say what is wrong in its place and go on.",
+)  # fmt: skip
 _JSON = flags.DEFINE_bool("json", None, "JSON lines; by default for standard input.")
 
 
@@ -45,16 +51,31 @@ def main(texts: Sequence[str]) -> None:
         jnp.dtype(_DTYPE.value),
     )
     as_json = not texts if _JSON.value is None else _JSON.value
-    lines = (line for line in map(str.strip, sys.stdin) if line)
+    lines = enumerate(texts, 1) if texts else _lines()
+    numbers, asked = itertools.tee(lines)  # as far apart as a batch
     console = Console(highlight=False)
-    for fills in filler.fill(texts or lines):
+    answers = filler.fill((text for _, text in asked), "mark")
+    for (number, _), fills in zip(numbers, answers, strict=True):
+        if fills.error and _ON_ERROR.value == "stop":
+            where = f"text {number}" if texts else f"standard input, line {number}"
+            raise UserError(f"{where}: {fills.error}")
         if as_json:
-            print(json.dumps(_content(fills), ensure_ascii=False), flush=True)
+            place = {} if texts else {"line": number}
+            print(json.dumps({**place, **_content(fills)}, ensure_ascii=False), flush=True)
         else:
             _show(fills, console)
 
 
+def _lines() -> Iterator[tuple[int, str]]:
+    """Those of standard input that are not empty, with their numbers."""
+    for number, line in enumerate(map(str.strip, sys.stdin), 1):
+        if line:
+            yield number, line
+
+
 def _content(fills: Fills) -> dict[str, object]:
+    if fills.error:
+        return {"text": fills.text, "error": fills.error}
     return {
         "text": fills.text,
         "masks": [
@@ -66,6 +87,8 @@ def _content(fills: Fills) -> dict[str, object]:
 
 def _show(fills: Fills, console: Console) -> None:
     console.print(f"[bold]{escape(fills.text)}[/bold]")
+    if fills.error:
+        console.print(f"  {escape(fills.error)}")
     for number, (pieces, chances) in enumerate(
         zip(fills.pieces, fills.probabilities, strict=True), 1
     ):

@@ -1,12 +1,16 @@
 r"""Label texts with a fine-tuned checkpoint: a file or standard input to JSON lines with scores.
 
     python -m experiments.predict --checkpoint=runs/mine --input=texts.txt --output=labels.jsonl
+    python -m experiments.predict --checkpoint=runs/mine --input=test.tsv --output=labels.jsonl
     echo 'a moving film' | python -m experiments.predict --checkpoint=runs/mine --input=- --output=-
 
-A line is an example: a text, or two with a tab between them; words between spaces for tagging; or
-an object with the columns of training, such as {"text": …, "pair": …}, {"words": [ … ]},
-{"question": …, "context": …}, {"question": …, "choices": [ … ]}. Reads and labels as it goes, in
-memory that does not grow with the input. Any fine-tuned checkpoint of Hugging Face will do as well.
+`.tsv`, `.csv`, `.conllu`, `.conll` and SQuAD's `.json` are read as for training, by the columns
+that the model was fine-tuned on; labels are left out. Elsewhere a line is an example: a text, or
+two with a tab between them; words between spaces for tagging; or an object with the columns of
+training, such as {"text": …, "pair": …}, {"words": [ … ]}, {"question": …, "context": …},
+{"question": …, "choices": [ … ]}. What is said of an example begins with the number of its line;
+empty lines are left out. Reads and labels as it goes, in memory that does not grow with the input.
+Any fine-tuned checkpoint of Hugging Face will do as well.
 """
 
 import itertools
@@ -14,8 +18,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import jax
 from absl import flags
@@ -24,17 +27,31 @@ from bert_jax.cli import command
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.progress import ProgressBar
-from bert_jax.tasks.examples import Columns, Line
 from bert_jax.tasks.predictor import Predictor
+from bert_jax.tasks.unlabelled import read_unlabelled
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.whole_file import whole_file
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
-flags.DEFINE_string("input", "-", "A file with an example a line; - is standard input.")
+flags.DEFINE_string("input", "-", "A file; - is standard input, with an example a line.")
 flags.DEFINE_string("output", "-", "JSON lines; - is standard output.")
-flags.DEFINE_string("text_column", "text", "Of the lines that are objects.")
-flags.DEFINE_string("text_pair_column", "pair", "Likewise, a second text; may be absent.")
+flags.DEFINE_enum(
+    "format",
+    None,
+    ["lines", "training"],
+    "An example a line, or as training reads it; by default, by the end of the file's name.",
+)
+flags.DEFINE_enum(
+    "on_error",
+    "stop",
+    ["stop", "mark"],
+    "A wrong line: stop there, or write {line, error} for it and go on.",
+)
+flags.DEFINE_list("columns", None, "Names for the columns of a TSV or CSV without a header line.")
+flags.DEFINE_string("text_column", None, "By default as in training.")
+flags.DEFINE_string("text_pair_column", None, "A second text, likewise; empty for none.")
+flags.DEFINE_string("choices_column", None, "Of multiple choice, likewise.")
 flags.DEFINE_integer("chunk", 1024, "Examples read before their labels are written.", 1)
 flags.DEFINE_integer("batch_rows", 16, "Rows of a batch; a row holds several examples.", 1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
@@ -48,35 +65,33 @@ def main() -> None:
         raise UserError("got no --checkpoint; expected one that was fine-tuned")
     predictor = Predictor.from_pretrained(
         FLAGS.checkpoint,
-        columns=Columns(text_column=FLAGS.text_column, text_pair_column=FLAGS.text_pair_column),
+        columns=_columns(),
         chunk=FLAGS.chunk,
         batch_rows=FLAGS.batch_rows,
         compute=Compute(dtype=FLAGS.dtype),
     )
-    done = 0
-    with (
-        _source(FLAGS.input) as source,
-        _target(FLAGS.output) as target,
-        ProgressBar("labelling", None) as bar,
-    ):
-        rows = predictor.stream(_lines(source))
+    lines = read_unlabelled(
+        predictor.task, FLAGS.input, predictor.columns, FLAGS.format, sys.stdin.buffer
+    )
+    done = wrong = 0
+    with _target(FLAGS.output) as target, ProgressBar("labelling", None) as bar:
+        rows = predictor.stream(lines, FLAGS.on_error)
         while chunk := list(itertools.islice(rows, FLAGS.chunk)):
             for row in chunk:
                 target.write(json.dumps(row, ensure_ascii=False) + "\n")
             target.flush()
             done += len(chunk)
+            wrong += sum("error" in row for row in chunk)
             bar.update(done, f"{done:,} examples")
+    if wrong:
+        print(f"{wrong:,} of {done:,} examples are wrong, see their `error`", file=sys.stderr)
 
 
-def _source(path: str) -> IO[bytes]:
-    if path == "-":
-        return sys.stdin.buffer
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise UserError(
-            f"got --input={path}, which cannot be read ({error.strerror}); expected a file, or -"
-        ) from error
+def _columns() -> dict[str, Any]:
+    """What is given of them; all else as in training."""
+    names = ("columns", "text_column", "text_pair_column", "choices_column")
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
+    return {k: tuple(v) if isinstance(v, list) else v or None for k, v in given.items()}
 
 
 @contextmanager
@@ -87,20 +102,6 @@ def _target(path: str) -> Iterator[IO[str]]:
         return
     with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         yield file
-
-
-def _lines(file: IO[bytes]) -> Iterator[Line]:
-    """The lines that are not empty."""
-    for number, content in enumerate(file, 1):
-        try:
-            text = content.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{FLAGS.input}, line {number}: got bytes that are no UTF-8 (at byte {error.start}"
-                " of the line); expected UTF-8 text"
-            ) from error
-        if text.strip():
-            yield Line.parsed(FLAGS.input, number, text.rstrip("\r\n"))
 
 
 if __name__ == "__main__":

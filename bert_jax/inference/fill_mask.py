@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +31,13 @@ class Fills:
         text: as given.
         pieces: one tuple of k pieces a mask.
         probabilities: as many, of the softmax over the whole vocabulary.
+        error: why there are none, of a text that cannot be filled; else empty.
     """
 
     text: str
-    pieces: tuple[tuple[str, ...], ...]
-    probabilities: tuple[tuple[float, ...], ...]
+    pieces: tuple[tuple[str, ...], ...] = ()
+    probabilities: tuple[tuple[float, ...], ...] = ()
+    error: str = ""
 
 
 class MaskFiller:
@@ -93,19 +95,37 @@ class MaskFiller:
             return next(self.fill([texts]))
         return list(self.fill(texts))
 
-    def fill(self, texts: Iterable[str]) -> Iterator[Fills]:
+    def fill(
+        self, texts: Iterable[str], on_error: Literal["stop", "mark"] = "stop"
+    ) -> Iterator[Fills]:
         """Fill every [MASK] of each text; streams, in order.
 
-        Raises:
-            UserError: a text has no [MASK], or more pieces than the model has positions; says
-                which, counted from 1. Texts before it have been given.
-        """
-        return in_windows(enumerate(texts, 1), self._batch_size, self._fill_window)
+        Args:
+            texts: one by one.
+            on_error: what becomes of a text that has no [MASK], or more pieces than the model has
+                positions: "stop" raises, "mark" gives `Fills` that say so.
 
-    def _fill_window(self, texts: list[tuple[int, str]]) -> Sequence[Fills]:
-        encodings = [self._tokenizer.encode(text, special_pieces_in_text=True) for _, text in texts]
-        for (number, text), encoding in zip(texts, encodings, strict=True):
-            self._check(number, text, encoding)
+        Raises:
+            UserError: such a text; says which, counted from 1. Texts before it have been given.
+        """
+        filled = in_windows(texts, self._batch_size, self._fill_window)
+        for number, fills in enumerate(filled, 1):
+            if fills.error and on_error == "stop":
+                raise UserError(f"text {number}: {fills.error}")
+            yield fills
+
+    def _fill_window(self, given: list[str]) -> Sequence[Fills]:
+        every = [self._tokenizer.encode(text, special_pieces_in_text=True) for text in given]
+        errors = [self._error(text, each) for text, each in zip(given, every, strict=True)]
+        texts = [text for text, error in zip(given, errors, strict=True) if not error]
+        encodings = [each for each, error in zip(every, errors, strict=True) if not error]
+        filled = iter(self._filled(texts, encodings) if texts else ())
+        return [
+            Fills(text, error=error) if error else next(filled)
+            for text, error in zip(given, errors, strict=True)
+        ]
+
+    def _filled(self, texts: list[str], encodings: list[Encoding]) -> list[Fills]:
         found: list[Fills | None] = [None] * len(texts)
         sequences = sequences_of(encodings)
         for rows in sorted_rows(sequences, self._batch_size, row_lengths(self._longest)):
@@ -120,7 +140,7 @@ class MaskFiller:
             for row, i in enumerate(rows.texts):
                 masks = int(is_mask[row].sum())
                 found[i] = Fills(
-                    texts[i][1],
+                    texts[i],
                     tuple(
                         tuple(self._tokenizer.pieces[p] for p in ids[row, mask])
                         for mask in range(masks)
@@ -129,14 +149,16 @@ class MaskFiller:
                 )
         return [fills for fills in found if fills is not None]
 
-    def _check(self, number: int, text: str, encoding: Encoding) -> None:
+    def _error(self, text: str, encoding: Encoding) -> str:
+        """Why a text cannot be filled; empty where it can."""
         if self._tokenizer.mask_id not in encoding.ids:
-            raise UserError(f"got {text!r} as text {number}; expected a [MASK] in it")
+            return f"got {text!r}; expected a [MASK] in it"
         if len(encoding.ids) > self._longest:
-            raise UserError(
-                f"got {len(encoding.ids)} pieces in text {number}; expected at most "
-                f"{self._longest}, the model's positions"
+            return (
+                f"got {len(encoding.ids)} pieces; expected at most {self._longest}, the model's"
+                " positions"
             )
+        return ""
 
 
 def _positions(is_mask: np.ndarray) -> np.ndarray:

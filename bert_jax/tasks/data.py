@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,8 @@ class TaskData:
 
     task: Task
     parts: dict[str, list[Any]]
+    columns: Columns
+    """Of the files it is about, for prediction."""
 
 
 def read_task(settings: DataSettings) -> TaskData:
@@ -80,7 +83,16 @@ def read_task(settings: DataSettings) -> TaskData:
         if source is not None and source != "":
             parts[name] = kind.read(source, settings)
     parts = _held_out(settings, parts)
-    return TaskData(kind.of_examples(parts, settings.max_length, settings.window_overlap), parts)
+    task = kind.of_examples(parts, settings.max_length, settings.window_overlap)
+    return TaskData(task, parts, _columns(settings, parts["train"]))
+
+
+def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:
+    """The columns of the settings; pairs in memory have theirs by another name."""
+    columns = Columns(**settings.named())
+    paired = any(getattr(example, "pair", None) is not None for example in examples)
+    pair = (columns.text_pair_column or "pair") if paired else None
+    return dataclasses.replace(columns, text_pair_column=pair)
 
 
 def _read_named(settings: DataSettings) -> TaskData:
@@ -93,7 +105,7 @@ def _read_named(settings: DataSettings) -> TaskData:
             for part, split in (("train", "train"), ("dev", "validation"))
         }
         task = QuestionAnswering.of_examples(parts, settings.max_length, settings.window_overlap)
-        return TaskData(task, parts)
+        return TaskData(task, parts, Columns())
     names = ", ".join(kind.name for kind in KINDS)
     raise UserError(
         f"got task={settings.task}; expected one of {names}, glue/NAME, {', '.join(_SQUAD)}"
@@ -109,11 +121,15 @@ def _read_glue(settings: DataSettings, glue: GlueTask) -> TaskData:
         )
         for name, split in splits.items()
     }
+    columns = Columns(
+        text_column=glue.text_column, text_pair_column=glue.pair_column, label_column="label"
+    )
     if glue.regression:
-        return TaskData(Regression(settings.max_length, glue.scores), parts)
+        return TaskData(Regression(settings.max_length, glue.scores), parts, columns)
     # In GLUE's own order: F1 is that of class 1.
     names = tfds_label_names(settings.task, "label")
-    return TaskData(Classification(names, settings.max_length, glue.scores), parts)
+    task = Classification(names, settings.max_length, glue.scores)
+    return TaskData(task, parts, columns)
 
 
 def _held_out(settings: DataSettings, parts: dict[str, list[Any]]) -> dict[str, list[Any]]:

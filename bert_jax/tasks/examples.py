@@ -1,9 +1,9 @@
-"""Where examples come from: a file, a split of TFDS, rows in memory, or a line to be labelled."""
+"""Where examples come from: a file, a split of TFDS, or rows in memory."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,72 +30,10 @@ class Columns:
     label_column: str | None = setting(None, "By default label, answer, upos, or the last column.")
     choices_column: str = setting("choices", "Of multiple choice.")
 
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a file, or an item in memory, that is to be labelled.
-
-    Attributes:
-        source: the file, for errors.
-        number: from 1.
-        texts: what stands there, cut at the first tab; () of an object.
-        content: of an object, its members.
-    """
-
-    source: str
-    number: int
-    texts: tuple[str, ...]
-    content: Mapping[str, Any] | None = None
-
-    @classmethod
-    def parsed(cls, source: str, number: int, text: str) -> Line:
-        """Read a line of text: an object where it begins with {.
-
-        Raises:
-            UserError: it begins so and is no JSON.
-        """
-        if not text.lstrip().startswith("{"):
-            return cls(source, number, tuple(text.split("\t", 1)))
-        try:
-            return cls(source, number, (), json.loads(text))
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{source}, line {number}: got no JSON ({error.msg} at character {error.pos});"
-                " expected an object, or a text that does not begin with {"
-            ) from error
-
-    @classmethod
-    def of_item(cls, number: int, item: Any) -> Line:
-        """A text, a pair of texts, or an object, as a notebook has it."""
-        source = "the examples"
-        if isinstance(item, Mapping):
-            return cls(source, number, (), item)
-        texts = (item,) if isinstance(item, str) else item
-        if not isinstance(texts, tuple) or not texts or not all(isinstance(t, str) for t in texts):
-            raise UserError(
-                f"{source}, item {number}: got {item!r}; expected a text, a tuple of two, or a dict"
-            )
-        return cls(source, number, texts)
-
-    def member(self, name: str, kind: type) -> Any:
-        """A member of the object.
-
-        Raises:
-            UserError: it is not there, of another type, or empty.
-        """
-        value = (self.content or {}).get(name)
-        if not isinstance(value, kind) or not value:
-            raise UserError(
-                f"{self.source}, line {self.number}: got {name} = {value!r}; expected a"
-                f" {'text' if kind is str else 'list'} that is not empty"
-            )
-        return value
-
-    def wanted(self, members: str) -> UserError:
-        """The error of a text where there should be an object."""
-        return UserError(
-            f"{self.source}, line {self.number}: got a text; expected an object with {members}"
-        )
+    def named(self) -> dict[str, Any]:
+        """JSON-able, these five fields, whatever a subclass has beside them."""
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(Columns)}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 
 
 def tfds_split(source: Source) -> tuple[str, str] | None:

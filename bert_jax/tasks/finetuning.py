@@ -245,7 +245,7 @@ class _Steps:
             arrays = cached(workdir / "features", description, make)
             prepared[part] = data.task.restored(arrays)
         self._weights = class_weights(data.task, data.parts["train"], self._settings.class_weights)
-        self._parts = PreparedParts(data.task, data.parts, prepared)
+        self._parts = PreparedParts(data.task, data.parts, prepared, data.columns)
         return self._parts
 
     def of(self, point: Point) -> Finetuner:

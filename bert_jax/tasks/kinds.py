@@ -8,6 +8,7 @@ from typing import Any
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
 from bert_jax.tasks.classification import Classification
+from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.multiple_choice import MultipleChoice
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
@@ -19,12 +20,19 @@ KINDS: tuple[type[Task], ...] = (
 )  # fmt: skip
 
 
-def head_item(task: Task) -> dict[str, Any]:
-    """What a checkpoint keeps of a task, for its item `head`."""
+def head_item(task: Task, columns: Columns | None = None) -> dict[str, Any]:
+    """What a checkpoint keeps of a task, for its item `head`.
+
+    Args:
+        task: what was learned.
+        columns: what the columns of its data are called; None where nobody will ask.
+    """
+    named = {} if columns is None else {"columns": columns.named()}
     return {
         "architecture": task.head.architecture,
         "labels": list(task.labels),
         "settings": {"task": task.name, **task.settings},
+        **named,
     }
 
 

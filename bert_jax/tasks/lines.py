@@ -1,12 +1,99 @@
 """The lines of a text file, plain or gzipped, with their numbers: every reader begins here."""
 
+from __future__ import annotations
+
 import gzip
 import hashlib
+import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from bert_jax.errors import UserError
+
+
+class LineError(UserError):
+    """A line that is not as it should be: `number` of `source`."""
+
+    def __init__(self, source: str | Path, number: int, message: str, unit: str = "line"):
+        super().__init__(f"{source}, {unit} {number}: {message}")
+        self.number, self.unit = number, unit
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file, or an item in memory, that is to be labelled.
+
+    Attributes:
+        source: the file, for errors.
+        number: from 1.
+        texts: what stands between its tabs; () of an object.
+        content: of an object or of a row with named columns, its members.
+        unit: what the number counts: a line, an item in memory, a question.
+    """
+
+    source: str
+    number: int
+    texts: tuple[str, ...]
+    content: Mapping[str, Any] | None = None
+    unit: str = "line"
+
+    @classmethod
+    def parsed(cls, source: str, number: int, text: str) -> Line:
+        """Read a line of text: an object where it begins with {.
+
+        Raises:
+            UserError: it begins so and is no JSON.
+        """
+        if not text.lstrip().startswith("{"):
+            return cls(source, number, tuple(text.split("\t")))
+        try:
+            return cls(source, number, (), json.loads(text))
+        except json.JSONDecodeError as error:
+            raise LineError(
+                source,
+                number,
+                f"got no JSON ({error.msg} at character {error.pos}); expected an object, or a"
+                " text that does not begin with {",
+            ) from error
+
+    @classmethod
+    def of_item(cls, number: int, item: Any) -> Line:
+        """A text, a pair of texts, or an object, as a notebook has it."""
+        source = "the examples"
+        if isinstance(item, Mapping):
+            return cls(source, number, (), item, "item")
+        texts = (item,) if isinstance(item, str) else item
+        if not isinstance(texts, tuple) or not texts or not all(isinstance(t, str) for t in texts):
+            raise LineError(
+                source, number, f"got {item!r}; expected a text, a tuple of two, or a dict", "item"
+            )
+        return cls(source, number, texts, None, "item")
+
+    def wrong(self, message: str) -> LineError:
+        """The error that says so of this line."""
+        return LineError(self.source, self.number, message, self.unit)
+
+    def member(self, name: str, kind: type) -> Any:
+        """A member of the object.
+
+        Raises:
+            UserError: it is not there, of another type, or empty.
+        """
+        value = (self.content or {}).get(name)
+        if not isinstance(value, kind) or not value:
+            raise self.wrong(
+                f"got {name} = {value!r}; expected a {'text' if kind is str else 'list'} that is"
+                " not empty"
+            )
+        return value
+
+    def wanted(self, members: str) -> LineError:
+        """The error of a text where there should be an object."""
+        return self.wrong(f"got a text; expected an object with {members}")
 
 
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -15,14 +102,64 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: no such file, broken gzip, or a line that is no UTF-8, with its number.
     """
-    for number, line in enumerate(read_bytes(path).split(b"\n"), 1):
+    for number, line in each_line(path):
+        if isinstance(line, LineError):
+            raise line
+        yield number, line
+
+
+def each_line(path: str | Path) -> Iterator[tuple[int, str | LineError]]:
+    """The same, and instead of a line that is no UTF-8 the error that names it."""
+    with opened(path) as file:
+        yield from decoded(str(path), file)
+
+
+def decoded(source: str, lines: Iterable[bytes]) -> Iterator[tuple[int, str | LineError]]:
+    """The same of an open file, such as standard input."""
+    for number, line in enumerate(lines, 1):
         try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield number, text.removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}: got bytes that are no UTF-8 (at byte {error.start} of the"
-                " line); expected UTF-8 text"
-            ) from error
+            yield (
+                number,
+                LineError(
+                    source,
+                    number,
+                    f"got bytes that are no UTF-8 (at byte {error.start} of the line); expected"
+                    " UTF-8 text",
+                ),
+            )
+
+
+def each_example(
+    source: str, lines: Iterable[tuple[int, str | LineError]]
+) -> Iterator[Line | LineError]:
+    """Read an example a line, a text or an object; empty lines are left out."""
+    for number, line in lines:
+        if isinstance(line, LineError):
+            yield line
+        elif line.strip():
+            try:
+                yield Line.parsed(source, number, line)
+            except LineError as error:
+                yield error
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """The content of a file, unzipped where it is gzip.
+
+    Raises:
+        UserError: no such file, or broken gzip.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            zipped = file.peek(2)[:2] == b"\x1f\x8b"
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"got {path}, which cannot be read ({reason}); expected a file") from error
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -31,14 +168,8 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         UserError: no such file, or broken gzip.
     """
-    try:
-        content = Path(path).read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"got {path}, which cannot be read ({reason}); expected a file") from error
-    return content.removesuffix(b"\n")
+    with opened(path) as file:
+        return file.read().removesuffix(b"\n")
 
 
 def content_hash(path: str | Path) -> str:

@@ -16,9 +16,10 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSequenceClassification
-from bert_jax.tasks.examples import Columns, Line, Source, in_memory
+from bert_jax.tasks.examples import Columns, Source, in_memory
 from bert_jax.tasks.features import Features, features_of, from_arrays
 from bert_jax.tasks.heads import Head, Sums, output_logits, sequence_labels
+from bert_jax.tasks.lines import Line, LineError, each_example, each_line
 from bert_jax.tasks.report import Mistake, Mistakes, Shown
 from bert_jax.tasks.tables import json_objects, table_of_rows
 from bert_jax.tasks.texts import TextFeatures
@@ -174,6 +175,7 @@ class MultipleChoice:
     name: ClassVar[str] = "multiple_choice"
     head: ClassVar[Head] = HEAD
     labels: ClassVar[tuple[str, ...]] = ()
+    endings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[ChoiceQuestion]:
@@ -197,12 +199,21 @@ class MultipleChoice:
         return read_choices(source, text_column=text, choices_column=choices, label_column=label)
 
     @classmethod
-    def example(cls, line: Line, columns: Columns) -> ChoiceQuestion:
+    def example(cls, line: Line, columns: Columns | None) -> ChoiceQuestion:
         """See `Task`: an object with question and choices."""
+        known = columns or Columns()
+        text, choices = known.text_column or "question", known.choices_column or "choices"
         if line.content is None:
-            raise line.wanted('"question" and "choices"')
-        question, choices = line.member("question", str), line.member("choices", list)
-        return ChoiceQuestion(question, tuple(map(str, choices)), None, line.number)
+            raise line.wanted(f'"{text}" and "{choices}"')
+        asked, given = line.member(text, str), line.member(choices, list)
+        if len(given) < 2:
+            raise line.wrong(f"got {choices} = {given!r}; expected a list of at least two texts")
+        return ChoiceQuestion(asked, tuple(map(str, given)), None, line.number)
+
+    @classmethod
+    def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:
+        """See `Task`: the objects of JSON lines."""
+        return each_example(str(path), each_line(path))
 
     @classmethod
     def of_examples(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import jax
 
@@ -19,9 +19,10 @@ from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.pretrained_paths import find_ours
 from bert_jax.tasks.batches import packed_rows
-from bert_jax.tasks.examples import Columns, Line
+from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.forward import forward, predict
 from bert_jax.tasks.kinds import task_of
+from bert_jax.tasks.lines import Line, LineError
 from bert_jax.tasks.task import Task
 
 
@@ -35,7 +36,7 @@ class Predictor:
     Args:
         pretrained: a checkpoint with a vocabulary.
         task: what it was fine-tuned for; None finds it out.
-        columns: what the texts of dicts are called; None leaves it to the kind of task.
+        columns: what the texts of dicts and files are called; None where nobody knows.
         chunk: examples that are read before what the model says of them is given.
         batch_rows: rows of a batch; a row holds several examples.
         compute: how the model computes; None is `Compute()`.
@@ -60,7 +61,7 @@ class Predictor:
                 " one with a vocab.txt or tokenizer.json"
             )
         self.task = task or task_of(pretrained, None)
-        self._tokenizer, self._columns = pretrained.tokenizer, columns or Columns()
+        self._tokenizer, self.columns = pretrained.tokenizer, columns
         self._chunk, self._batch_rows = chunk, batch_rows
         self._positions = pretrained.config.max_position_embeddings
         head = self.task.head
@@ -72,48 +73,108 @@ class Predictor:
         self._forward = jax.jit(partial(forward, fitted.definition, head, False))
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> Self:
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        columns: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
         """Read a workdir of `finetune`, or any fine-tuned checkpoint.
 
         Args:
             source: see `load_pretrained`.
+            columns: fields of `Columns` that differ from those of training, which a checkpoint of
+                `finetune` remembers.
             **options: see `Predictor`.
         """
-        pretrained = load_pretrained(source)
-        return cls(pretrained, task_of(pretrained, _settings(source)), **options)
+        pretrained, head = load_pretrained(source), _head(source)
+        known = head.get("columns")
+        if columns or known:
+            trained = {"text_pair_column": "pair"} if known is None else known
+            named: dict[str, Any] = {**trained, **(columns or {})}
+            known = Columns(**{**named, "columns": tuple(named.get("columns", ()))})
+        return cls(pretrained, task_of(pretrained, head.get("settings")), columns=known, **options)
 
-    def __call__(self, examples: Iterable[Any]) -> list[dict[str, Any]]:
+    def __call__(
+        self, examples: Iterable[Any], on_error: Literal["stop", "mark"] = "stop"
+    ) -> list[dict[str, Any]]:
         """What the model says of each example: texts, pairs of texts, or dicts.
+
+        Args:
+            examples: in any mixture.
+            on_error: what becomes of an example that is none of this task: "stop" raises, "mark"
+                puts `{"item": number from 1, "error": message}` in its place.
 
         Raises:
             UserError: an example that is none of this task, with its number from 1.
         """
         if isinstance(examples, str):
             raise UserError(f"got the text {examples!r}; expected a list of texts: [text]")
-        return list(self.stream(examples))
+        return list(self.stream(examples, on_error))
 
-    def stream(self, examples: Iterable[Any]) -> Iterator[dict[str, Any]]:
-        """The same one by one, in constant memory; `Line`s are also examples.
+    def stream(
+        self, examples: Iterable[Any], on_error: Literal["stop", "mark"] = "stop"
+    ) -> Iterator[dict[str, Any]]:
+        """The same one by one, in constant memory.
+
+        `Line`s are also examples; what is said of them begins with the number of the line. A
+        `LineError` is one that could not be read.
 
         Raises:
-            UserError: see above; what stands in chunks before has been given.
+            UserError: see above; what was asked before has been answered.
         """
-        found = (self._example(number, item) for number, item in enumerate(examples, 1))
-        while chunk := list(islice(found, self._chunk)):
-            prepared = self.task.prepare(chunk, self._tokenizer)
-            rows = packed_rows(prepared.features, self._batch_rows, self._positions)
-            step = partial(self._forward, self._params)
-            logits = predict(step, self.task.head, prepared.features, rows)
-            yield from self.task.predictions(chunk, prepared, logits)
+        numbered = enumerate(examples, 1)
+        while chunk := list(islice(numbered, self._chunk)):
+            found = [self._example(number, item) for number, item in chunk]
+            wrong = [i for i, (_, each) in enumerate(found) if isinstance(each, UserError)]
+            if wrong and on_error == "stop":
+                found = found[: wrong[0] + 1]
+            yield from self._answers(found, on_error)
 
-    def _example(self, number: int, item: Any) -> Any:
-        line = item if isinstance(item, Line) else Line.of_item(number, item)
-        return self.task.example(line, self._columns)
+    def _answers(
+        self, found: list[tuple[dict[str, int], Any]], on_error: str
+    ) -> Iterator[dict[str, Any]]:
+        """What is said of examples, or their errors, each behind its number."""
+        good = [each for _, each in found if not isinstance(each, UserError)]
+        answers = iter(self._predictions(good, on_error) if good else ())
+        for place, each in found:
+            answer = each if isinstance(each, UserError) else next(answers)
+            if not isinstance(answer, UserError):
+                yield {**place, **answer} if "line" in place else answer
+            elif on_error == "stop":
+                raise answer
+            else:
+                yield {**place, "error": str(answer)}
+
+    def _predictions(self, examples: list[Any], on_error: str) -> Iterator[Any]:
+        """What the model says of examples; the error of one that it cannot take."""
+        try:
+            prepared = self.task.prepare(examples, self._tokenizer)
+        except UserError as error:
+            if on_error == "stop" or len(examples) == 1:
+                yield error
+                return
+            for example in examples:
+                yield from self._predictions([example], on_error)
+            return
+        rows = packed_rows(prepared.features, self._batch_rows, self._positions)
+        step = partial(self._forward, self._params)
+        logits = predict(step, self.task.head, prepared.features, rows)
+        yield from self.task.predictions(examples, prepared, logits)
+
+    def _example(self, number: int, item: Any) -> tuple[dict[str, int], Any]:
+        """Where an example stands, and the example, or the error of what is none."""
+        try:
+            if isinstance(item, LineError):
+                raise item
+            line = item if isinstance(item, Line) else Line.of_item(number, item)
+            return {line.unit: line.number}, self.task.example(line, self.columns)
+        except LineError as error:
+            return {error.unit: error.number}, error
 
 
-def _settings(source: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Of the task, where the checkpoint is ours and keeps them."""
+def _head(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint of ours keeps of its task; nothing where there is none."""
     ours = find_ours(Path(source))
-    if ours is None or not has_item(ours, "head"):
-        return None
-    return load_json(ours, "head").get("settings")
+    return {} if ours is None or not has_item(ours, "head") else load_json(ours, "head")

@@ -19,6 +19,7 @@ from bert_jax.checkpoints import Checkpoints, save_params
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
+from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.finetuner import Finetuner
 from bert_jax.tasks.kinds import head_item
 from bert_jax.tasks.task import Task
@@ -56,6 +57,8 @@ class PreparedParts:
     task: Task
     examples: dict[str, list[Any]]
     prepared: dict[str, Any]
+    columns: Columns | None = None
+    """Of the data, which `predict` will read likewise."""
 
     @property
     def measured(self) -> list[str]:
@@ -125,7 +128,7 @@ def run_seed(
         keep=1,
         best_metric=f"dev_{parts.main_score}",
         highest=True,
-        **_written(pretrained, parts.task),
+        **_written(pretrained, parts.task, parts.columns),
     )
     start = checkpoints.latest_step()
     if start is None:
@@ -186,7 +189,7 @@ def run_seed(
         "row_lengths": list(batches.lengths),
         "compiled_shapes": run.compiled_shapes(),
     }
-    _keep_best(directory / "best", params, pretrained, task)
+    _keep_best(directory / "best", params, pretrained, task, parts.columns)
     write_json(finished, result)
     shutil.rmtree(directory / "checkpoints")  # the optimiser's state is of no more use
     return result
@@ -294,18 +297,20 @@ def _measured(
     return task, {part: parts.scores(task, part, logits[part]) for part in parts.measured}
 
 
-def _keep_best(target: Path, params: Any, pretrained: Pretrained, task: Task) -> None:
+def _keep_best(
+    target: Path, params: Any, pretrained: Pretrained, task: Task, columns: Columns | None
+) -> None:
     if target.exists():
         shutil.rmtree(target)
-    save_params(target, jax.device_get(params), **_written(pretrained, task))
+    save_params(target, jax.device_get(params), **_written(pretrained, task, columns))
 
 
-def _written(pretrained: Pretrained, task: Task) -> dict[str, Any]:
+def _written(pretrained: Pretrained, task: Task, columns: Columns | None) -> dict[str, Any]:
     """What a checkpoint holds beside its arrays."""
     if pretrained.tokenizer is None:
         raise UserError("got a checkpoint without a vocabulary; expected one with its tokenizer")
     return {
         "config": pretrained.config.to_dict(),
         "vocabulary": vocabulary_record(pretrained.tokenizer),
-        "head": head_item(task),
+        "head": head_item(task, columns),
     }

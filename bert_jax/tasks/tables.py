@@ -2,16 +2,20 @@
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.lines import numbered_lines, read_bytes
+from bert_jax.tasks.lines import Line, LineError, each_line, numbered_lines, opened
 
 FORMATS = (".tsv", ".csv", ".jsonl")
+_LONGEST_FIELD = 1 << 30  # characters; by default csv takes 131,072
+_ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,7 @@ class Table:
         Raises:
             UserError: there is none of this name.
         """
-        if name not in self.columns:
-            raise UserError(
-                f"got {argument}={name}, which {self.source} lacks; expected one of its columns, "
-                f"{', '.join(self.columns)} (for a file without a header line, name them by"
-                " `columns`)"
-            )
+        check_column(self.source, self.columns, name, argument)
         return self.columns[name]
 
     def texts(self, name: str, argument: str) -> list[str]:
@@ -59,6 +58,25 @@ class Table:
                     f"{self.source}, line {line}: got {name} = {value!r}; expected a text"
                 )
         return [value.strip() for value in values]
+
+
+def check_column(source: str, columns: Iterable[str], name: str, argument: str) -> None:
+    """Make sure that a source has a column.
+
+    Args:
+        source: what has columns, for the error.
+        columns: their names.
+        name: of the column.
+        argument: by which the user names it, for the error.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if name not in columns:
+        raise UserError(
+            f"got {argument}={name}, which {source} lacks; expected one of its columns, "
+            f"{', '.join(columns)} (for a file without a header line, name them by `columns`)"
+        )
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
@@ -86,8 +104,70 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
                 " .jsonl file name their columns"
             )
         return _from_objects(source)
-    rows = _csv_rows(source) if suffix == ".csv" else _tsv_rows(source)
-    return _from_rows(source, rows, columns)
+    header, rows = table_lines(source, columns)
+    table = Table(source, {name: [] for name in header}, [])
+    for row in rows:
+        if isinstance(row, LineError):
+            raise row
+        assert row.content is not None
+        for name, value in row.content.items():
+            table.columns[name].append(value)
+        table.lines.append(row.number)
+    return _not_empty(table)
+
+
+def table_lines(
+    path: str | Path, columns: Sequence[str] | None = None
+) -> tuple[list[str], Iterator[Line | LineError]]:
+    """Read a `.tsv` or `.csv` file row by row; see `read_table`.
+
+    Returns:
+        the names of the columns, and the rows by these names; instead of a row that does not fit,
+        the error that names its line.
+
+    Raises:
+        UserError: the file cannot be read, or the names are not as they should be.
+    """
+    source = str(path)
+    fields = _csv_rows if source.removesuffix(".gz").endswith(".csv") else _tsv_rows
+    rows = fields(source)
+    number, first = next(rows, (0, []))
+    header = list(columns or _raised(first))
+    if not header or len(set(header)) < len(header):
+        raise UserError(
+            f"got the columns {', '.join(header) or 'of an empty file'} for {source}; expected"
+            " distinct names, in its first line or by `columns`"
+        )
+    if columns and first == header:
+        raise LineError(
+            source,
+            number,
+            f"got the names of columns={','.join(header)} themselves; expected none for a file"
+            " with a header line",
+        )
+    if columns and number:
+        rows = itertools.chain([(number, first)], rows)
+    return header, (_named(source, line, row, header) for line, row in rows)
+
+
+def _named(
+    source: str, line: int, row: list[str] | LineError, header: Sequence[str]
+) -> Line | LineError:
+    if isinstance(row, LineError):
+        return row
+    if len(row) != len(header):
+        return LineError(
+            source,
+            line,
+            f"got {len(row)} fields; expected {len(header)}, one for each of {', '.join(header)}",
+        )
+    return Line(source, line, (), dict(zip(header, row, strict=True)))
+
+
+def _raised(row: list[str] | LineError) -> list[str]:
+    if isinstance(row, LineError):
+        raise row
+    return row
 
 
 def table_of_rows(rows: Sequence[Any], columns: Sequence[str]) -> Table:
@@ -113,47 +193,46 @@ def table_of_rows(rows: Sequence[Any], columns: Sequence[str]) -> Table:
     return table
 
 
-def _from_rows(
-    source: str, rows: Iterator[tuple[int, list[str]]], columns: Sequence[str] | None
-) -> Table:
-    header = columns or next(rows, (0, []))[1]
-    if not header or len(set(header)) < len(header):
-        raise UserError(
-            f"got the columns {', '.join(header) or 'of an empty file'} for {source}; expected"
-            " distinct names, in its first line or by `columns`"
-        )
-    table = Table(source, {name: [] for name in header}, [])
-    for line, row in rows:
-        if len(row) != len(header):
-            raise UserError(
-                f"{source}, line {line}: got {len(row)} fields; expected {len(header)}, one for"
-                f" each of {', '.join(header)}"
-            )
-        for name, value in zip(header, row, strict=True):
-            table.columns[name].append(value)
-        table.lines.append(line)
-    return _not_empty(table)
+def _tsv_rows(source: str) -> Iterator[tuple[int, list[str] | LineError]]:
+    for number, line in each_line(source):
+        if isinstance(line, LineError):
+            yield number, line
+        elif line.strip():
+            yield number, line.split("\t")
 
 
-def _tsv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
-    return ((n, line.split("\t")) for n, line in numbered_lines(source) if line.strip())
-
-
-def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
-    for _ in numbered_lines(source):  # says which line is no UTF-8
-        pass
-    reader = csv.reader(
-        io.StringIO(read_bytes(source).decode("utf-8-sig"), newline=""), strict=True
-    )
-    try:
-        for row in reader:
-            if row:
+def _csv_rows(source: str) -> Iterator[tuple[int, list[str] | LineError]]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    with (
+        opened(source) as file,
+        io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text,
+    ):
+        reader = csv.reader(text, strict=True)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield (
+                    reader.line_num,
+                    LineError(
+                        source,
+                        reader.line_num,
+                        f"got no CSV ({error}); expected fields between commas, quoted by double"
+                        " quotes",
+                    ),
+                )
+                continue
+            if any(_ESCAPED.search(field) for field in row):
+                yield (
+                    reader.line_num,
+                    LineError(
+                        source, reader.line_num, "got bytes that are no UTF-8; expected UTF-8 text"
+                    ),
+                )
+            elif row:
                 yield reader.line_num, row
-    except csv.Error as error:
-        raise UserError(
-            f"{source}, line {reader.line_num}: got no CSV ({error}); expected fields between"
-            " commas, quoted by double quotes"
-        ) from error
 
 
 def _from_objects(source: str) -> Table:

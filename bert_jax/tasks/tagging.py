@@ -15,171 +15,25 @@ from bert_jax.data.row_layout import Batch, Rows, token_places
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForTokenClassification
 from bert_jax.tasks.entities import entity_f1, has_entities
-from bert_jax.tasks.examples import Columns, Line, Source, in_memory, tfds_split
+from bert_jax.tasks.examples import Columns, Source, in_memory, tfds_split
 from bert_jax.tasks.features import NO_LABEL, Features, features_of, from_arrays
 from bert_jax.tasks.heads import Head, class_sums, output_logits
 from bert_jax.tasks.labels import label_ids, label_names
-from bert_jax.tasks.lines import numbered_lines
+from bert_jax.tasks.lines import Line, LineError
 from bert_jax.tasks.report import Confusion, Mistake, Mistakes, Shown, Table
-from bert_jax.tasks.tables import table_of_rows
+from bert_jax.tasks.tagged_files import (
+    TaggedSentence,
+    column_number,
+    column_sentences,
+    conllu_sentences,
+    read_columns,
+    read_conllu,
+    read_tfds_tags,
+    sentences_of,
+)
 from bert_jax.tasks.task import class_names, softmax
-from bert_jax.tasks.tfds import as_plain, as_text, open_split
 from bert_jax.text.inputs import Inputs
 from bert_jax.text.tokenizer import Tokenizer
-
-_CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-
-
-@dataclass(frozen=True)
-class TaggedSentence:
-    """Words and their tags, one each; word i was read from line `lines[i]`.
-
-    Without tags (in prediction) `tags` is empty.
-    """
-
-    words: tuple[str, ...]
-    tags: tuple[str, ...]
-    lines: tuple[int, ...]
-
-
-def read_columns(path: str | Path, tag_column: int = -1) -> list[TaggedSentence]:
-    r"""Read a file with a word a line, its columns between tabs or spaces, the word first.
-
-        EU      NNP  B-NP  B-ORG
-        rejects VBZ  B-VP  O        an empty line ends a sentence; lines that begin with
-                                    -DOCSTART- belong to none
-
-    Args:
-        path: the file. Where a tab stands anywhere in a line, tabs part its columns.
-        tag_column: which column holds the tag, from 0; -1 is the last.
-
-    Raises:
-        UserError: a line without a word or a tag, with its number.
-    """
-    words: list[str] = []
-    tags: list[str] = []
-    lines: list[int] = []
-    sentences: list[TaggedSentence] = []
-    width = 0
-    for number, line in [*numbered_lines(path), (0, "")]:
-        if not line.strip():
-            if words:
-                sentences.append(TaggedSentence(tuple(words), tuple(tags), tuple(lines)))
-            words, tags, lines = [], [], []
-            continue
-        if line.startswith("-DOCSTART-"):
-            continue
-        columns = [c.strip() for c in line.split("\t")] if "\t" in line else line.split()
-        width = width or len(columns)
-        needed = max(tag_column + 1, 2)
-        if len(columns) != width or width < needed or not columns[0] or not columns[tag_column]:
-            raise UserError(
-                f"{path}, line {number}: got {line!r}, {len(columns)} columns; expected"
-                f" {max(width, needed)}, a word first and its tag in column {tag_column}"
-            )
-        words.append(columns[0])
-        tags.append(columns[tag_column])
-        lines.append(number)
-    return _not_empty(sentences, path)
-
-
-def read_conllu(path: str | Path, tag_column: str = "upos") -> list[TaggedSentence]:
-    """Read a file of Universal Dependencies (https://universaldependencies.org/format.html).
-
-    The words are the syntactic words, ids 1, 2, 3 …: lines of surface tokens that hold several
-    words ("2-3") and of empty nodes ("8.1") are left out, as in every tagger's evaluation.
-
-    Args:
-        path: the file.
-        tag_column: upos, xpos, or another of the ten columns.
-
-    Raises:
-        UserError: no such column, or a line without ten columns, with its number.
-    """
-    if tag_column not in _CONLLU_COLUMNS[2:]:
-        raise UserError(
-            f"got label_column={tag_column} for {path}; expected one of"
-            f" {', '.join(_CONLLU_COLUMNS[2:])}"
-        )
-    return _not_empty(list(_conllu_sentences(path, _CONLLU_COLUMNS.index(tag_column))), path)
-
-
-def _conllu_sentences(path: str | Path, tag: int) -> Iterator[TaggedSentence]:
-    rows: list[tuple[str, str, int]] = []
-    for number, line in [*numbered_lines(path), (0, "")]:
-        if not line.strip():
-            if rows:
-                words, tags, lines = zip(*rows, strict=True)
-                yield TaggedSentence(words, tags, lines)
-            rows = []
-            continue
-        if line.startswith("#"):
-            continue
-        columns = line.split("\t")
-        if len(columns) != len(_CONLLU_COLUMNS) or not columns[1].strip():
-            raise UserError(
-                f"{path}, line {number}: got {len(columns)} columns between tabs; expected the"
-                f" {len(_CONLLU_COLUMNS)} of CoNLL-U"
-            )
-        if columns[0].isdecimal():
-            rows.append((columns[1], columns[tag], number))
-
-
-def _not_empty(sentences: list[TaggedSentence], path: str | Path) -> list[TaggedSentence]:
-    if not sentences:
-        raise UserError(f"got {path}, which has no sentences; expected at least one")
-    return sentences
-
-
-def read_tfds_tags(
-    name: str, split: str, word_column: str, tag_column: str
-) -> list[TaggedSentence]:
-    """Return a split of a dataset like `conll2003` as tagged sentences."""
-    features, records = open_split(name, split)
-    for column in (word_column, tag_column):
-        if column not in features:
-            raise UserError(
-                f"got column {column!r} for tfds:{name}; expected one of {', '.join(features)}"
-            )
-    tags = features[tag_column].feature
-    sentences = []
-    for number, record in enumerate(records, 1):
-        words = tuple(as_text(word) for word in record[word_column])
-        if words:
-            names = tuple(str(as_plain(tag, tags)) for tag in record[tag_column])
-            sentences.append(TaggedSentence(words, names, (number,) * len(words)))
-    return sentences
-
-
-def _of_rows(rows: Sequence[Any], columns: Columns) -> list[TaggedSentence]:
-    if isinstance(rows[0], TaggedSentence):
-        return list(rows)
-    words, tags = columns.text_column or "words", columns.label_column or "tags"
-    table = table_of_rows(rows, (words, tags))
-    sentences = []
-    for line, own, given in zip(
-        table.lines, table.column(words, "text_column"), table.column(tags, "label_column"),
-        strict=True,
-    ):  # fmt: skip
-        if isinstance(own, str) or not own or len(own) != len(given):
-            raise UserError(
-                f"{table.source}, item {line}: got {own!r} with tags {given!r}; expected a list of"
-                " words and as many tags"
-            )
-        sentences.append(TaggedSentence(tuple(own), tuple(map(str, given)), (line,) * len(own)))
-    return sentences
-
-
-def _column_number(column: str | None) -> int:
-    if column is None:
-        return -1
-    try:
-        return int(column)
-    except ValueError:
-        raise UserError(
-            f"got label_column={column} for a file of columns; expected a number from 0, or -1"
-            " for the last"
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -284,25 +138,49 @@ class Tagging:
 
     name: ClassVar[str] = "tagging"
     head: ClassVar[Head] = HEAD
+    endings: ClassVar[tuple[str, ...]] = (
+        ".conllu", ".conll", ".conll2002", ".conll2003", ".tsv", ".bio", ".iob", ".iob2", ".bioes",
+    )  # fmt: skip
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[TaggedSentence]:
         """See `Task`: a file of columns, CoNLL-U, TFDS, or (words, tags) in memory."""
         if (rows := in_memory(source)) is not None:
-            return _of_rows(rows, columns)
+            return sentences_of(rows, columns)
         if (split := tfds_split(source)) is not None:
             words, tags = columns.text_column or "tokens", columns.label_column or "ner"
             return read_tfds_tags(*split, words, tags)
         assert isinstance(source, str | Path)
-        if str(source).removesuffix(".gz").endswith(".conllu"):
+        if _is_conllu(source):
             return read_conllu(source, columns.label_column or "upos")
-        return read_columns(source, _column_number(columns.label_column))
+        return read_columns(source, column_number(columns.label_column))
 
     @classmethod
-    def example(cls, line: Line, columns: Columns) -> TaggedSentence:
+    def example(cls, line: Line, columns: Columns | None) -> TaggedSentence:
         """See `Task`: words between spaces, or an object with words."""
-        words = " ".join(line.texts).split() if line.content is None else line.member("words", list)
+        if line.content is not None:
+            words = line.member(_words_column(columns), list)
+        elif line.unit == "line" and len(line.texts) > 1:
+            raise line.wrong(
+                f"got {len(line.texts)} fields between tabs; expected words between spaces (format="
+                "training reads a word a line, as training does)"
+            )
+        else:
+            words = " ".join(line.texts).split()
+        if not words:
+            raise line.wrong("got no words; expected at least one")
         return TaggedSentence(tuple(map(str, words)), (), (line.number,) * len(words))
+
+    @classmethod
+    def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:
+        """See `Task`: the sentences of a file of columns, or of CoNLL-U."""
+        found = (conllu_sentences if _is_conllu(path) else column_sentences)(path)
+        for sentence in found:
+            if isinstance(sentence, LineError):
+                yield sentence
+            else:
+                content = {_words_column(columns): list(sentence.words)}
+                yield Line(str(path), sentence.lines[0], (), content)
 
     @classmethod
     def of_examples(
@@ -413,3 +291,11 @@ class Tagging:
     def _tags(self, examples: Sequence[TaggedSentence], ids: np.ndarray) -> list[list[str]]:
         names = iter([self.labels[i] for i in ids])
         return [[next(names) for _ in sentence.words] for sentence in examples]
+
+
+def _is_conllu(path: str | Path) -> bool:
+    return str(path).removesuffix(".gz").endswith(".conllu")
+
+
+def _words_column(columns: Columns | None) -> str:
+    return (columns and columns.text_column) or "words"

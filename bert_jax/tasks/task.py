@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from bert_jax.convert.contents import Pretrained
-from bert_jax.tasks.examples import Columns, Line, Source
+from bert_jax.tasks.examples import Columns, Source
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Head
+from bert_jax.tasks.lines import Line, LineError
 from bert_jax.tasks.report import Shown
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -34,6 +36,8 @@ class Task(Protocol):
     """What commands, settings and checkpoints call the kind."""
     head: ClassVar[Head]
     """The output layer."""
+    endings: ClassVar[tuple[str, ...]]
+    """Of files that can only be of the form that `read` reads, not an example a line."""
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[Any]:
@@ -44,11 +48,25 @@ class Task(Protocol):
         """
 
     @classmethod
-    def example(cls, line: Line, columns: Columns) -> Any:
+    def example(cls, line: Line, columns: Columns | None) -> Any:
         """Make an example without a label of a line, or of what a notebook hands over.
+
+        Args:
+            line: what is to be labelled.
+            columns: those of training; None where nobody knows.
 
         Raises:
             UserError: it is none of this kind.
+        """
+
+    @classmethod
+    def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:
+        """Read for `example` what `read` reads for training: a file with labels, left out here.
+
+        Instead of a line that is not as it should be stands the error that names it.
+
+        Raises:
+            UserError: the file cannot be read, or lacks a column.
         """
 
     @classmethod

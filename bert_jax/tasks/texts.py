@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.examples import Columns, Line, Source, in_memory, table_of
+from bert_jax.tasks.examples import Columns, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of, from_arrays
-from bert_jax.tasks.tables import Table
+from bert_jax.tasks.lines import Line, LineError
+from bert_jax.tasks.tables import Table, check_column, table_lines
 from bert_jax.text.tokenizer import Tokenizer
 
 
@@ -55,7 +57,7 @@ class TextFeatures:
 
 def text_features(
     texts: Sequence[str],
-    pairs: Sequence[str] | None,
+    pairs: Sequence[str | None] | None,
     labels: np.ndarray,
     tokenizer: Tokenizer,
     max_length: int,
@@ -64,18 +66,27 @@ def text_features(
 
     Args:
         texts: n texts.
-        pairs: as many second texts, or None.
+        pairs: as many second texts, None where there is none; or None.
         labels: [n], int32 classes or float32 values.
         tokenizer: the model's.
         max_length: most tokens of a sequence; longer ones are cut, longest text first.
     """
-    return TextFeatures(features_of(tokenizer.encode_batch(texts, pairs, max_length), labels))
+    pairs = [None] * len(texts) if pairs is None else pairs
+    alone = [text for text, pair in zip(texts, pairs, strict=True) if pair is None]
+    one = iter(tokenizer.encode_batch(alone, None, max_length))
+    both = [(text, pair) for text, pair in zip(texts, pairs, strict=True) if pair is not None]
+    firsts, seconds = [text for text, _ in both], [pair for _, pair in both]
+    two = iter(tokenizer.encode_batch(firsts, seconds, max_length))
+    encodings = [next(one if pair is None else two) for pair in pairs]
+    return TextFeatures(features_of(encodings, labels))
 
 
 class TextTask:
     """How both kinds read their examples and make sequences of them."""
 
     max_length: int
+
+    endings: ClassVar[tuple[str, ...]] = (".tsv", ".csv")
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[TextExample]:
@@ -94,14 +105,43 @@ class TextTask:
         )
 
     @classmethod
-    def example(cls, line: Line, columns: Columns) -> TextExample:
+    def example(cls, line: Line, columns: Columns | None) -> TextExample:
         """See `Task`: a text, two with a tab between them, or an object with text and pair."""
-        if line.content is None:
-            text, pair = (*line.texts, "")[:2]
-            return TextExample(text.strip(), pair.strip() or None, None, line.source, line.number)
-        text = line.member(columns.text_column or "text", str)
-        second = line.content.get(columns.text_pair_column or "pair")
-        return TextExample(text, second, None, line.source, line.number)
+        known = columns or Columns(text_pair_column="pair")
+        name, pair_name = known.text_column or "text", known.text_pair_column
+        if line.unit == "item":
+            pair_name = pair_name or "pair"
+        if line.content is not None:
+            text = line.member(name, str)
+            pair = line.content.get(pair_name) if pair_name else None
+            if not isinstance(pair, str | None):
+                raise line.wrong(f"got {pair_name} = {pair!r}; expected a text, or none")
+            return TextExample(text, pair, None, line.source, line.number)
+        if line.number == 1 and len(line.texts) > 1 and name in line.texts:
+            raise line.wrong(
+                f"got the names of columns, {', '.join(line.texts)}; expected a text (columns are"
+                f" read from files whose names end in {', '.join(cls.endings)})"
+            )
+        if len(line.texts) > (2 if pair_name else 1):
+            raise line.wrong(
+                f"got {len(line.texts)} fields between tabs; expected a text, or two with a tab"
+                " between them"
+                if pair_name
+                else f"got {len(line.texts)} fields between tabs; expected one text, as in training"
+                " (or text_pair_column=pair for pairs)"
+            )
+        text, pair = (*line.texts, "")[:2]
+        return TextExample(text.strip(), pair.strip() or None, None, line.source, line.number)
+
+    @classmethod
+    def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:
+        """See `Task`: the rows of a table."""
+        known = columns or Columns()
+        names, rows = table_lines(path, known.columns)
+        check_column(str(path), names, known.text_column or "text", "text_column")
+        if known.text_pair_column:
+            check_column(str(path), names, known.text_pair_column, "text_pair_column")
+        return rows
 
     def given_labels(self, examples: Sequence[TextExample]) -> list[str]:
         """See `Task`."""
@@ -121,8 +161,8 @@ class TextTask:
         self, examples: Sequence[TextExample], labels: np.ndarray, tokenizer: Tokenizer
     ) -> TextFeatures:
         texts = [example.text for example in examples]
-        pairs = [example.pair for example in examples if example.pair is not None]
-        return text_features(texts, pairs or None, labels, tokenizer, self.max_length)
+        pairs = [example.pair for example in examples]
+        return text_features(texts, pairs, labels, tokenizer, self.max_length)
 
 
 def shown_example(example: TextExample) -> dict[str, Any]:

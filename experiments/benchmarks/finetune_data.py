@@ -18,7 +18,7 @@ from typing import Any
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.tasks.lines import numbered_lines
 from bert_jax.tasks.tables import read_table
-from bert_jax.tasks.tagging import read_columns, read_conllu
+from bert_jax.tasks.tagged_files import read_columns, read_conllu
 from bert_jax.whole_file import write_json, write_json_lines
 
 _SEED = 0

@@ -59,8 +59,20 @@ def test_fill_mask_by_argument_and_by_line(folder):
     assert first.printed.splitlines()[0] == "un [MASK]"
     assert len(first.printed.splitlines()) == 3 + 7
     one, two = map(json.loads, second.printed.splitlines())
-    assert one["text"] == "un [MASK]"
-    assert [len(mask["pieces"]) for mask in two["masks"]] == [2, 2]
+    assert (one["line"], one["text"]) == (1, "un [MASK]")
+    assert two["line"] == 3 and [len(mask["pieces"]) for mask in two["masks"]] == [2, 2]
+
+
+def test_fill_mask_stops_at_a_wrong_line_or_marks_it(folder):
+    text = "un [MASK]\n\nread\nun [MASK]\n"
+    cases = [("--checkpoint=hf",), ("--checkpoint=hf", "--on_error=mark")]
+    stopped, marked = run_each("fill_mask", cases, folder, TEXT, [text, text])
+    assert stopped.status == 2 and len(stopped.printed.splitlines()) == 1
+    assert "standard input, line 3: got 'read'; expected a [MASK] in it" in stopped.errors
+    rows = list(map(json.loads, marked.printed.splitlines()))
+    assert [row["line"] for row in rows] == [1, 3, 4] and marked.status == 0
+    assert rows[1] == {"line": 3, "text": "read", "error": "got 'read'; expected a [MASK] in it"}
+    assert rows[2] | {"line": 1} == rows[0]
 
 
 def test_extract_features_from_a_file(folder, tmp_path):
@@ -85,8 +97,9 @@ MISTAKES = [
     ("unpickle", ["--from=hf"], "got no --from or no --to"),
     ("unpickle", ["--from=hf", "--to=x"], "got hf, which has no pytorch_model.bin"),
     ("fill_mask", ["[MASK]"], "got no --checkpoint"),
-    ("fill_mask", ["--checkpoint=hf", "no mask"], "got 'no mask' as text 1; expected a [MASK]"),
+    ("fill_mask", ["--checkpoint=hf", "no mask"], "text 1: got 'no mask'; expected a [MASK]"),
     ("fill_mask", ["--checkpoint=hf", "--best=0", "[MASK]"], "flag --best=0"),
+    ("fill_mask", ["--checkpoint=hf", "--on_error=go", "[MASK]"], "flag --on_error=go"),
     ("fill_mask", ["--checkpoint=hf", "--batch_size=0", "[MASK]"], "flag --batch_size=0"),
     ("fill_mask", ["--checkpoint=hf", "--dtype=int8", "[MASK]"], "flag --dtype=int8"),
     ("fill_mask", ["--checkpoint=hf", "--json=2", "[MASK]"], "flag --json=2"),

@@ -77,6 +77,11 @@ PREDICT = {
     "--input=late.txt --chunk=1": "late.txt, line 3: got bytes that are no UTF-8 (at byte 1",
     "--output=nowhere/x": "nowhere/x', which cannot be written",
     "--text_column=body": "line 1: got body = None; expected a text",
+    "--text_pair_column=b --input=both.tsv": "got --text_pair_column=b, which both.tsv lacks",
+    "--columns=a,a --input=both.tsv": "got the columns a, a for both.tsv; expected distinct names",
+    "--choices_column=": "odd.jsonl, line 1: got text = None",
+    "--format=table": "flag --format=table: value should be one of <lines|training>",
+    "--on_error=skip": "flag --on_error=skip: value should be one of <stop|mark>",
     "--chunk=0": "flag --chunk=0",
     "--batch_rows=0": "flag --batch_rows=0",
     "--dtype=float16": "flag --dtype=float16",
@@ -125,6 +130,7 @@ def test_a_mistake_in_finetune_is_one_line(finetuned, folder, wrong):
 @pytest.fixture(scope="module")
 def predicted(folder):
     (folder / "odd.jsonl").write_text('{"txt": "yes"}\n')
+    (folder / "both.tsv").write_text("text\tlabel\nyes\tcats\n")
     (folder / "late.txt").write_bytes(b"yes\n\na\xff\n")
     tokenizer = small_tokenizer()
     config = BertConfig.from_json(folder / "model" / "config.json")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from bert_jax.tasks import finetune
+from tests.experiments.finetuning import write_checkpoint, write_texts
 from tests.experiments.runs import run_each
 from tests.tasks.examples import TASKS, assert_says_the_same, save_finetuned
 
@@ -51,5 +53,98 @@ def test_a_file_and_standard_input_get_the_labels_of_the_model(outcomes, name):
     assert done[name][0].printed == ""
     for rows in (of_file, of_input):
         assert len(rows) == 10
-        for row, other in zip(rows, expected[name], strict=True):
-            assert_says_the_same(json.loads(row), other)
+        found = [json.loads(row) for row in rows]
+        step = 2 if rows is of_file else 1  # the file has an empty line between two examples
+        assert [row.pop("line") for row in found] == list(range(1, 10 * step + 1, step))
+        for row, other in zip(found, expected[name], strict=True):
+            assert_says_the_same(row, other)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A folder with a model that was fine-tuned on the columns `body` and `label`."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_texts(folder)
+    for path in folder.glob("*.tsv"):
+        path.write_text(path.read_text().replace("text\t", "body\t", 1))
+    finetune(
+        "classification", checkpoint=write_checkpoint(folder), workdir=folder / "run",
+        train=str(folder / "train.tsv"), dev=str(folder / "dev.tsv"), test=str(folder / "test.tsv"),
+        text_column="body", epochs=1, batch_size=8, max_length=16,
+    )  # fmt: skip
+    return folder
+
+
+def test_predict_reads_what_finetune_read(classifier):
+    folder = classifier
+    learned = [
+        json.loads(line)
+        for line in (folder / "run/predictions_test.jsonl").read_text().splitlines()
+    ]
+    table = [row.split("\t") for row in (folder / "test.tsv").read_text().splitlines()]
+    (folder / "test.csv").write_text("\n".join(f'"{label}","{body}"' for body, label in table))
+    (folder / "bare.tsv").write_text("\n".join("\t".join(row) for row in table[1:]))
+    (folder / "bodies.txt").write_text("\n".join(body for body, _ in table[1:]))
+    (folder / "objects.jsonl").write_text(
+        "\n".join(json.dumps({"label": label, "body": body}) for body, label in table[1:])
+    )
+    (folder / "odd.csv").write_text('body,label\nthe cats,cats\nthe\n,dogs\n"the ""dogs""",x\n')
+    (folder / "mixed.jsonl").write_text('{"body": "the"}\n{"txt": "the"}\n{"bo\n\n{"body": "the"}')
+    (folder / "blank.txt").write_text("a moving film\n\na dull film\n")
+    usual = ["--checkpoint=run"]
+    good = [
+        ["--input=test.tsv"], ["--input=test.csv"], ["--input=bare.tsv", "--columns=body,label"],
+        ["--input=bodies.txt"], ["--input=objects.jsonl"],
+    ]  # fmt: skip
+    others = [
+        ["--input=odd.csv", "--on_error=mark"], ["--input=mixed.jsonl", "--on_error=mark"],
+        ["--input=blank.txt"],
+    ]  # fmt: skip
+    done = run_each("predict", [[*usual, *case] for case in good + others], folder)
+    assert [each.status for each in done] == [0] * len(done), [each.errors for each in done]
+    rows = [[json.loads(line) for line in each.printed.splitlines()] for each in done]
+    for found, begin in zip(rows, (2, 2, 1, 1, 1), strict=False):
+        assert [row.pop("line") for row in found] == list(range(begin, begin + 24))
+        for row, other in zip(found, learned, strict=True):
+            assert_says_the_same(row, other)
+    odd, mixed, blank = rows[len(good) :]
+    assert [(row["line"], row.get("text")) for row in odd] == [
+        (2, "the cats"), (3, None), (4, None), (5, 'the "dogs"'),
+    ]  # fmt: skip
+    assert (
+        odd[1]["error"] == "odd.csv, line 3: got 1 fields; expected 2, one for each of body, label"
+    )
+    assert odd[2]["error"] == "odd.csv, line 4: got body = ''; expected a text that is not empty"
+    assert [(row["line"], row.get("text")) for row in mixed] == [
+        (1, "the"), (2, None), (3, None), (5, "the"),
+    ]  # fmt: skip
+    assert done[len(good) + 1].errors == "2 of 4 examples are wrong, see their `error`\n"
+    assert [(row["line"], row["text"]) for row in blank] == [
+        (1, "a moving film"),
+        (3, "a dull film"),
+    ]
+
+
+MISTAKES = {
+    "tab.txt": (b"the cats\tcats\n", "tab.txt, line 1: got 2 fields between tabs; expected one"),
+    "head.txt": (b"body\tlabel\nthe\tcats\n", "line 1: got the names of columns, body, label;"),
+    "other.tsv": (b"text\tlabel\nthe\tcats\n", "got --text_column=body, which other.tsv lacks"),
+    "bare.csv": (b"the,cats\n", "got --text_column=body, which bare.csv lacks"),
+    "wide.tsv": (b"body\tlabel\nthe\tcats\tno\n", "wide.tsv, line 2: got 3 fields; expected 2"),
+    "bytes.csv": (b"body,label\nthe,cats\n\xff,cats\n", "bytes.csv, line 3: got bytes that are no"),
+    "twice.tsv --columns=body,label": (b"body\tlabel\nthe\tcats\n", "got the names of --columns="),
+    "- --format=training": (b"", "got --format=training for standard input; expected a file"),
+}  # fmt: skip
+
+
+def test_a_file_that_is_not_as_in_training_is_refused_by_its_line(classifier):
+    cases = []
+    for name, (content, _) in MISTAKES.items():
+        if not name.startswith("-"):
+            (classifier / name.split()[0]).write_bytes(content)
+        cases.append(["--checkpoint=run", *f"--input={name} --output=out.jsonl".split()])
+    done = run_each("predict", cases, classifier)
+    for (_, message), each in zip(MISTAKES.values(), done, strict=True):
+        assert (each.status, each.errors.count("\n")) == (2, 1), each
+        assert message in each.errors
+    assert not (classifier / "out.jsonl").exists()

@@ -41,10 +41,22 @@ def test_texts_before_a_mistaken_one_are_answered():
     stream = filler.fill(["un [MASK]"] * 32 + ["nothing here"])
     for _ in range(32):
         assert next(stream).text == "un [MASK]"
-    with pytest.raises(UserError, match=r"got 'nothing here' as text 33; expected a \[MASK\]"):
+    with pytest.raises(UserError, match=r"text 33: got 'nothing here'; expected a \[MASK\]"):
         next(stream)
-    with pytest.raises(UserError, match="got 18 pieces in text 1; expected at most 16"):
+    with pytest.raises(UserError, match="text 1: got 18 pieces; expected at most 16"):
         list(filler.fill(["[MASK] " * 16]))
+
+
+def test_a_text_that_cannot_be_filled_is_marked():
+    filler = MaskFiller(PRETRAINED, k=1, batch_size=2)
+    texts = [TEXTS[0], "nothing here", "", TEXTS[1], "[MASK] " * 16]
+    found = list(filler.fill(texts, "mark"))
+    assert [fills.text for fills in found] == texts
+    assert [fills.error for fills in found] == [
+        "", "got 'nothing here'; expected a [MASK] in it", "got ''; expected a [MASK] in it", "",
+        "got 18 pieces; expected at most 16, the model's positions",
+    ]  # fmt: skip
+    assert [found[0], found[3]] == list(filler.fill(TEXTS[:2]))
 
 
 def test_models_that_cannot_fill_are_refused():

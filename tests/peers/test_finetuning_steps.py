@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers", reason="the peers suite needs
 
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.tasks.batches import TrainingBatches  # noqa: E402
-from bert_jax.tasks.tagging import TaggedSentence  # noqa: E402
+from bert_jax.tasks.tagged_files import TaggedSentence  # noqa: E402
 from bert_jax.training.sharding import put_batch  # noqa: E402
 from tests.tasks.examples import TASKS, TOKENIZER, finetuner, tiny_pretrained  # noqa: E402
 

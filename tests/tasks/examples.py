@@ -19,7 +19,8 @@ from bert_jax.tasks.multiple_choice import ChoiceQuestion, MultipleChoice
 from bert_jax.tasks.question_answering.squad import Answer, Question
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
-from bert_jax.tasks.tagging import TaggedSentence, Tagging
+from bert_jax.tasks.tagged_files import TaggedSentence
+from bert_jax.tasks.tagging import Tagging
 from bert_jax.tasks.texts import TextExample
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.sharding import create_mesh

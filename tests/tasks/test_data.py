@@ -10,7 +10,8 @@ from bert_jax.tasks.data import DataSettings, class_weights, read_task
 from bert_jax.tasks.glue import GLUE
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
-from bert_jax.tasks.tagging import TaggedSentence, Tagging
+from bert_jax.tasks.tagged_files import TaggedSentence
+from bert_jax.tasks.tagging import Tagging
 from tests.experiments.finetuning import write_texts
 
 tfds = pytest.importorskip("tensorflow_datasets")

@@ -1,13 +1,17 @@
 """Fine-tuning and prediction as a notebook does them: examples in memory, models of any length."""
 
 import dataclasses
+import json
 
 import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.tasks import KINDS, FinetuningSettings, Predictor, finetune
+from bert_jax.tasks.examples import Columns
+from bert_jax.tasks.lines import Line, LineError
+from bert_jax.tasks.unlabelled import read_unlabelled
 from bert_jax.training.callbacks import Callback
-from tests.tasks.examples import TASKS, TOKENIZER, tiny_pretrained
+from tests.tasks.examples import TASKS, TOKENIZER, assert_says_the_same, tiny_pretrained
 
 LENGTHY = " ".join(["the cats like how you left and are fine thanks"] * 20)
 
@@ -99,6 +103,115 @@ def test_a_stream_is_read_chunk_by_chunk(tmp_path):
     rows = predictor.stream(read.append(e.text) or e.text for e in examples)
     next(rows)
     assert len(read) == 2 and len(list(rows)) == 9
+
+
+def predictor_of(name, **settings):
+    task, _ = TASKS[name]
+    model = dataclasses.replace(small(), architecture=task.head.architecture)
+    return Predictor(model, task, chunk=3, **settings)
+
+
+def test_texts_and_pairs_in_any_order_are_answered_as_alone():
+    predictor = predictor_of("classification")
+    asked = ["the cats", ("the cats", "left"), {"text": "you", "pair": None}, ("you", "i"), "i"]
+    together = predictor(asked)
+    for item, row in zip(asked, together, strict=True):
+        assert_says_the_same(row, predictor([item])[0])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_wrong_example_is_marked_and_the_others_are_answered(name):
+    predictor = predictor_of(name)
+    good = ASKED[TASKS[name][0].name]
+    found = predictor([good, 5, good, good, {"nothing": 1}], "mark")
+    answers = predictor([good])
+    for place in (0, 2, 3):
+        assert_says_the_same(found[place] | {"id": 0}, answers[0] | {"id": 0})
+    assert found[1] == {
+        "item": 2,
+        "error": "the examples, item 2: got 5; expected a text, a tuple of two, or a dict",
+    }
+    assert found[4]["item"] == 5 and "item 5: got" in found[4]["error"]
+    stream = predictor.stream([good, good, 5])
+    assert len([next(stream), next(stream)]) == 2
+    with pytest.raises(UserError, match="item 3: got 5"):
+        next(stream)
+
+
+def test_a_question_that_leaves_no_room_is_marked():
+    long = {"question": "how are you " * 20, "context": "the cats left"}
+    found = predictor_of("qa")([ASKED["qa"], long, ASKED["qa"]], "mark")
+    assert [sorted(row.keys() & {"error", "answer"}) for row in found] == [
+        ["answer"], ["error"], ["answer"],
+    ]  # fmt: skip
+
+
+def test_the_columns_of_training_are_remembered(tmp_path):
+    rows = [("the cats", "left", "yes"), ("the dogs", "left", "no")] * 6
+    settings = {"checkpoint": small(), "epochs": 1, "batch_size": 8, "max_length": 24}
+    finetune("classification", workdir=tmp_path / "a", train=rows, dev=rows[:2], **settings)
+    assert Predictor.from_pretrained(tmp_path / "a").columns == Columns(text_pair_column="pair")
+    (tmp_path / "x.tsv").write_text("\n".join("\t".join(row) for row in rows))
+    finetune(
+        "classification", workdir=tmp_path / "b", train=str(tmp_path / "x.tsv"), dev=rows[:2],
+        columns=("text", "pair", "label"), text_pair_column="pair", **settings,
+    )  # fmt: skip
+    predictor = Predictor.from_pretrained(tmp_path / "b", columns={"text_column": "pair"})
+    assert predictor.columns == Columns(
+        columns=("text", "pair", "label"), text_column="pair", text_pair_column="pair"
+    )
+
+
+TAGGED = {
+    "a.conll": "the DT O\ncats NN B-who\n\nyou PR O\n",
+    "b.conll": "the\ncats\n\nyou\n",
+    "c.conllu": "".join(
+        f"{n}\t{word}" + "\t_" * 8 + "\n" + "\n" * (n == 2)
+        for n, word in ((1, "the"), (2, "cats"), (1, "you"))
+    ),
+    "d.txt": "the cats\n\nyou\n",
+    "e.jsonl": '{"words": ["the", "cats"]}\n\n{"words": ["you"]}\n',
+}
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_a_tagger_reads_columns_and_sentences(tmp_path, name):
+    task, _ = TASKS["tagging"]
+    path = tmp_path / name
+    path.write_text(TAGGED[name])
+    found = list(read_unlabelled(task, str(path), None))
+    words = [task.example(line, None).words for line in found]
+    assert words == [("the", "cats"), ("you",)]
+    assert found[1].number == (3 if name in ("d.txt", "e.jsonl") else 4)
+
+
+def test_columns_that_seem_a_sentence_a_line_are_refused(tmp_path):
+    task, _ = TASKS["tagging"]
+    path = tmp_path / "a.txt"
+    path.write_text("cats NN B-who\nleft VB O\n")
+    with pytest.raises(UserError, match=r"line 1: got 'cats NN B-who', which ends in the label"):
+        next(read_unlabelled(task, str(path), None))
+    assert len(list(read_unlabelled(task, str(path), None, "lines"))) == 2
+    assert len(list(read_unlabelled(task, str(path), None, "training"))) == 1
+    path.write_text("cats\tB-who\nleft\tO\n")
+    with pytest.raises(UserError, match="line 2: got 2 fields between tabs; expected words"):
+        task.example(list(read_unlabelled(task, str(path), None, "lines"))[1], None)
+    wrong = tmp_path / "b.conll"
+    wrong.write_bytes(b"the O\ncats\n\n\xff O\n\nyou O\n")
+    found = list(read_unlabelled(task, str(wrong), None))
+    assert [type(each) for each in found] == [LineError, LineError, Line]
+    assert [each.number for each in found] == [2, 4, 6]
+
+
+def test_the_questions_of_squad_are_asked(tmp_path):
+    task, _ = TASKS["qa"]
+    path = tmp_path / "a.json"
+    asked = {"id": "x", "question": "Who?", "answers": [{"text": "cats", "answer_start": 0}]}
+    paragraph = {"context": "the cats left", "qas": [asked]}
+    path.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [paragraph]}]}))
+    (line,) = read_unlabelled(task, str(path), None)
+    question = task.example(line, None)
+    assert (question.id, question.question, question.answers) == ("x", "Who?", ())
 
 
 def test_mistakes_of_a_notebook(tmp_path):

@@ -10,7 +10,7 @@ from bert_jax.tasks.labels import label_ids, label_names, label_numbers
 from bert_jax.tasks.multiple_choice import ChoiceQuestion, read_choices
 from bert_jax.tasks.question_answering.squad import Answer, Question, read_squad
 from bert_jax.tasks.tables import read_table
-from bert_jax.tasks.tagging import TaggedSentence, read_columns, read_conllu
+from bert_jax.tasks.tagged_files import TaggedSentence, read_columns, read_conllu
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data" / "finetune"
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")

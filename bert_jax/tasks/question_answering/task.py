@@ -15,9 +15,10 @@ import numpy as np
 from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.model.task_heads import BertForQuestionAnswering
-from bert_jax.tasks.examples import Columns, Line, Source, in_memory, tfds_split
+from bert_jax.tasks.examples import Columns, Source, in_memory, tfds_split
 from bert_jax.tasks.features import Features, from_arrays
 from bert_jax.tasks.heads import Head, Sums
+from bert_jax.tasks.lines import Line, LineError
 from bert_jax.tasks.question_answering.answers import Answered, find_answers
 from bert_jax.tasks.question_answering.squad import (
     Question,
@@ -102,6 +103,7 @@ class QuestionAnswering:
     name: ClassVar[str] = "qa"
     head: ClassVar[Head] = HEAD
     labels: ClassVar[tuple[str, ...]] = ()
+    endings: ClassVar[tuple[str, ...]] = (".json",)
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[Question]:
@@ -114,12 +116,19 @@ class QuestionAnswering:
         return read_squad(source)
 
     @classmethod
-    def example(cls, line: Line, columns: Columns) -> Question:
+    def example(cls, line: Line, columns: Columns | None) -> Question:
         """See `Task`: an object with question and context."""
         if line.content is None:
             raise line.wanted('"question" and "context"')
         question, context = line.member("question", str), line.member("context", str)
         return Question(str(line.content.get("id", line.number)), "", question, context, ())
+
+    @classmethod
+    def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:
+        """See `Task`: the questions of SQuAD's JSON."""
+        for number, asked in enumerate(read_squad(path, check_starts=False), 1):
+            content = {"id": asked.id, "question": asked.question, "context": asked.context}
+            yield Line(str(path), number, (), content, "question")
 
     @classmethod
     def of_examples(
