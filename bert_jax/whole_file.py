@@ -30,7 +30,7 @@ def whole_file(path: _Path) -> Iterator[Path]:
 
     Raises:
         UserError: the folder is missing or cannot be written, the disk is full, or `path` is a
-            folder; nothing half-written stays behind.
+            folder or a device; nothing half-written stays behind.
     """
     path = Path(path)
     # The suffix stays: NumPy appends its own to a name that lacks it.
@@ -38,6 +38,8 @@ def whole_file(path: _Path) -> Iterator[Path]:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if path.exists() and not path.is_file():  # /dev/null would be replaced
+            raise OSError(errno.EINVAL, "it is a device or a pipe")
         yield partial
         os.replace(partial, path)
     except OSError as error:

@@ -23,6 +23,7 @@ import jax
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import define_overwrite, overwrites
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
@@ -35,7 +36,7 @@ _TO = flags.DEFINE_string("to", None, "The directory to write.")
 _FORMAT = flags.DEFINE_enum(
     "format", "huggingface", ["huggingface", "google", "ours"], "What to write."
 )
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what --to holds.")
+define_overwrite()
 
 _SAVERS: dict[str, Callable[..., tuple[str, ...]]] = {
     "huggingface": save_huggingface,
@@ -50,7 +51,7 @@ def main() -> None:
         raise UserError("got no --from or no --to; expected --from=CHECKPOINT --to=DIRECTORY")
     pretrained = load_pretrained(_FROM.value)
     save = _SAVERS[str(_FORMAT.value)]
-    notes = save(pretrained, _TO.value, overwrite=bool(_OVERWRITE.value))
+    notes = save(pretrained, _TO.value, overwrite=overwrites())
     command.print_table("Converted", {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)})
     for note in (*pretrained.notes, *notes):
         print(f"note: {note}")

@@ -26,6 +26,7 @@ from typing import Any, cast
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite, overwrites
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
@@ -49,6 +50,7 @@ from bert_jax.whole_file import write_json
 
 _INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
 _OUTPUT = flags.DEFINE_string("output", None, "What to write; the suffix says in which form.")
+define_overwrite()
 _INPUT_VOCAB = flags.DEFINE_string(
     "input_vocab", None, "The vocab.txt of tables that come without one."
 )
@@ -87,6 +89,7 @@ def main() -> None:
     source, output = _INPUT.value, _OUTPUT.value
     if not source or not output:
         raise UserError("got no --input or no --output; expected both")
+    check_new("output", output, f"{output}.json")
     if not Path(output).suffix:
         shown, record = _edit_model(source, output)
     else:
@@ -108,7 +111,7 @@ def _edit_model(source: str, output: str) -> tuple[dict[str, str], dict[str, Any
     before = load_pretrained(source)
     before = dataclasses.replace(before, tokenizer=_tokenizer(before.tokenizer))
     after, report = _edit(before.tokenizer).of_model(before)
-    notes = (*before.notes, *_SAVERS[str(_FORMAT.value)](after, output))
+    notes = (*before.notes, *_SAVERS[str(_FORMAT.value)](after, output, overwrite=overwrites()))
     shown, record = _said(_tables_of(before), _tables_of(after), report)
     return {**shown, **{f"note {i}": note for i, note in enumerate(notes, 1)}}, record
 

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.feature_files import check_suffix, write_features
@@ -35,6 +36,7 @@ from bert_jax.progress import ProgressBar
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
 _INPUT = flags.DEFINE_string("input", None, "A UTF-8 text file; - for standard input.")
 _OUTPUT = flags.DEFINE_string("output", None, "The file to write, .npz or .parquet.")
+define_overwrite()
 _LAYERS = flags.DEFINE_list("layers", ["-1"], "Layers, as in 0,6,-1.")
 _POOLING = flags.DEFINE_enum("pooling", "tokens", POOLINGS, "What a row is.")
 _MAX_LENGTH = flags.DEFINE_integer(
@@ -53,6 +55,7 @@ def main() -> None:
         )
     output = Path(_OUTPUT.value)
     check_suffix(output)
+    check_new("output", output)
     with _opened(_INPUT.value) as file:
         extractor = FeatureExtractor(
             load_pretrained(_CHECKPOINT.value),

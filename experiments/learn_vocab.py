@@ -30,6 +30,7 @@ from typing import cast
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.data.beam_run import BeamRun, open_beam
 from bert_jax.data.found_files import find_files
 from bert_jax.data.preparation import count_with_beam, texts_of
@@ -50,6 +51,7 @@ from bert_jax.whole_file import write_text
 _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted, special ones included.")
 _OUTPUT = flags.DEFINE_string("output", "vocab.txt", "The file to write.")
+define_overwrite()
 _CRITERION = flags.DEFINE_enum(
     "criterion", "likelihood", ["likelihood", "frequency"], "What makes a pair the best one."
 )
@@ -78,6 +80,9 @@ def main() -> None:
     output = Path(_OUTPUT.value)
     beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
     _check_writable(output)
+    check_new("output", output, f"{output}.json", f"{output}.svg")
+    if _SAVE_WORD_COUNTS.value is not None:
+        check_new("save_word_counts", _SAVE_WORD_COUNTS.value)
     began = time.perf_counter()
     counts = _counted(beam)
     seconds_counting = time.perf_counter() - began

@@ -24,6 +24,7 @@ import jax
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.progress import ProgressBar
@@ -36,6 +37,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
 flags.DEFINE_string("input", "-", "A file; - is standard input, with an example a line.")
 flags.DEFINE_string("output", "-", "JSON lines; - is standard output.")
+define_overwrite()
 flags.DEFINE_enum(
     "format",
     None,
@@ -63,6 +65,8 @@ def main() -> None:
         keep_freed_memory()
     if not FLAGS.checkpoint:
         raise UserError("got no --checkpoint; expected one that was fine-tuned")
+    if FLAGS.output != "-":
+        check_new("output", FLAGS.output)
     predictor = Predictor.from_pretrained(
         FLAGS.checkpoint,
         columns=_columns(),

@@ -16,12 +16,14 @@ from typing import Any
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import define_overwrite, overwrites
 from bert_jax.convert.huggingface import PICKLES, WEIGHTS
 from bert_jax.errors import UserError
 from bert_jax.whole_file import whole_folder
 
 _FROM = flags.DEFINE_string("from", None, "A directory with pytorch_model.bin.")
 _TO = flags.DEFINE_string("to", None, "The directory to write.")
+define_overwrite()
 
 
 def main() -> None:
@@ -49,7 +51,7 @@ def main() -> None:
                 "file of arrays alone"
             ) from None
         weights.update({name: value for name, value in loaded.items() if torch.is_tensor(value)})
-    with whole_folder(_TO.value) as partial:
+    with whole_folder(_TO.value, overwrite=overwrites()) as partial:
         # Tied weights share memory, which safetensors refuses to write: each gets its own.
         own = {name: value.clone().contiguous() for name, value in weights.items()}
         save_file(own, partial / WEIGHTS, metadata={"format": "pt"})

@@ -21,6 +21,7 @@ from absl import flags
 
 from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.errors import UserError
@@ -56,11 +57,14 @@ flags.DEFINE_enum("attention", "auto", list(ATTENTIONS), "As pretrain's flag of 
 flags.DEFINE_float("attention_dropout", None, "Instead of the model's, of weights.", 0.0, 0.9)
 flags.DEFINE_bool("suggest", True, "Where it does not fit, compile until something does.")
 flags.DEFINE_string("json", None, "A file for the same figures as JSON.")
+define_overwrite()
 
 
 def main() -> None:
     """Compile, count, print."""
     jax.config.update("jax_platforms", "cpu")  # nothing runs; a TPU of this machine stays free
+    if FLAGS.json:
+        check_new("json", FLAGS.json)
     topology = parse_topology(FLAGS.topology)
     plan = _plan(topology)
     compiled = compile_plan(topology, plan)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,3 +116,12 @@ def test_what_a_killed_process_left_is_tidied_up_and_what_a_live_one_fills_is_no
         assert mine != second
         assert mine.is_dir() and not stale.exists() and elsewhere.exists()
         assert f"-{os.getpid()}-" in mine.name
+
+
+def test_a_device_is_not_replaced_by_a_file():
+    with (
+        pytest.raises(UserError, match="cannot be written \\(it is a device or a pipe\\)"),
+        whole_file("/dev/null"),
+    ):
+        pass
+    assert not Path("/dev/null").is_file()

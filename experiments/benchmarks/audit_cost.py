@@ -24,6 +24,7 @@ import optax
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.masking import default_max_predictions
 from bert_jax.parameters import token_table
@@ -41,6 +42,7 @@ _LENGTH = flags.DEFINE_integer("length", 128, "L, tokens of a row", lower_bound=
 _AUDIT_EVERY = flags.DEFINE_integer("audit_every", 50, "steps between two lines", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "turns each side takes", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/audit_cost", "where result.json goes")
+define_overwrite()
 _MASK_ID = 4
 
 
@@ -69,6 +71,7 @@ def random_batch(config: BertConfig, rows: int, length: int) -> dict[str, np.nda
 
 def main() -> None:
     """Time both steps, and the writing."""
+    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
     if jax.default_backend() == "cpu":
         keep_freed_memory()  # as experiments.pretrain does
     config = getattr(BertConfig, _MODEL.value)(vocab_size=_VOCAB.value)

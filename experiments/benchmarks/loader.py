@@ -26,6 +26,7 @@ import numpy as np
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
 from bert_jax.data.instances import plan_instances
@@ -43,6 +44,7 @@ _PACKED = flags.DEFINE_integer("max_instances", 32, "most instances in a packed 
 _WORKERS = flags.DEFINE_multi_integer("workers", [1, 2], "worker processes", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "how long each speed is measured", lower_bound=0.1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/loader", "where result.json goes")
+define_overwrite()
 
 
 class MadeUpVocabulary:
@@ -90,6 +92,7 @@ def tokens_per_second(batches: Iterator[Batch]) -> float:
 
 def main() -> None:
     """Measure, print, write."""
+    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
     vocabulary: Vocabulary = MadeUpVocabulary()
     if _CORPUS.value:
         corpus = Corpus.open(_CORPUS.value)

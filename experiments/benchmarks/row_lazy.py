@@ -33,6 +33,7 @@ import optax
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import adamw
 from bert_jax.training.row_lazy import put_rows, row_lazy_adamw, touched_rows
@@ -44,6 +45,7 @@ _BATCH = flags.DEFINE_integer("batch_size", 64, "B, rows of the batch", lower_bo
 _LENGTH = flags.DEFINE_integer("length", 128, "L, tokens of a row", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "turns each side takes", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/row_lazy", "where result.json goes")
+define_overwrite()
 
 Update = Callable[[Any, jax.Array, jax.Array], Any]
 
@@ -88,6 +90,7 @@ def make_updates(vocab_size: int, add_up: bool) -> dict[str, Update]:
 
 def main() -> None:
     """Time both sides, with and without the adding up."""
+    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
     if jax.default_backend() == "cpu":
         keep_freed_memory()  # as experiments.pretrain does
     vocab_size, width, count = _ROWS.value, _WIDTH.value, _BATCH.value * _LENGTH.value

@@ -30,6 +30,7 @@ from absl import flags
 
 from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, default_products, scans_layers
@@ -54,6 +55,7 @@ _DROPOUT = flags.DEFINE_float(
 )
 _COMPILE = flags.DEFINE_boolean("peer_compile", False, "the other side with torch.compile")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/train_step", "where result.json goes")
+define_overwrite()
 
 
 def make_batch(config: BertConfig, rows: int, length: int, predictions: int) -> dict[str, Any]:
@@ -150,6 +152,7 @@ class Peer:
 
 def main() -> None:
     """Run both sides in turns and report."""
+    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
     if jax.default_backend() == "cpu":
         keep_freed_memory()  # as experiments.pretrain does
     config = getattr(BertConfig, _MODEL.value)(attention_probs_dropout_prob=_DROPOUT.value)

@@ -28,6 +28,7 @@ from rich.table import Table
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from bert_jax.cli import command
+from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.data.document import Document
 from bert_jax.data.sources import Source, open_source
 from bert_jax.text.compiled import entry, int64
@@ -43,12 +44,15 @@ _INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is.
 _SIZES = flags.DEFINE_multi_integer("vocab_size", [8192, 30522], "Rows; may be repeated.")
 _HELDOUT = flags.DEFINE_float("heldout_fraction", 0.05, "Share of documents held out.")
 _OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the figures.")
+define_overwrite()
 
 _UNKNOWN_BITS = 20.0  # a character of an [UNK] word: one of a million code points
 
 
 def main() -> None:
     """Learn every vocabulary at every size and print one table."""
+    if _OUTPUT.value is not None:
+        check_new("output", _OUTPUT.value)
     source = open_source(_INPUT.value)
     train, heldout = count_words(_texts(source, False)), count_words(_texts(source, True))
     learners: dict[str, Callable[[int], Iterable[str]]] = {
