@@ -14,7 +14,7 @@ from tests.readme_blocks import ROOT, Block, python_blocks, run_block
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Pages whose blocks run after README's pretraining, each in a namespace of its own.
-PAGES = ["README.md", "docs/notebook.md", "docs/checkpoints.md"]
+PAGES = ["README.md", "docs/notebook.md", "docs/checkpoints.md", "docs/tokenizer.md"]
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.vocabulary_record import arguments_of, text_settings
 from bert_jax.whole_file import whole_folder
 
 SPLITS = ("train", "heldout")
@@ -92,7 +93,8 @@ class Corpus:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer the corpus was made with."""
-        return Tokenizer.from_file(self.data_dir / "vocab.txt", **self.settings["tokenizer"])
+        settings = arguments_of(self.settings["tokenizer"])
+        return Tokenizer.from_file(self.data_dir / "vocab.txt", **settings)
 
     @property
     def vocab_hash(self) -> str:
@@ -168,11 +170,7 @@ def build_corpus(
         "version": _VERSION,
         "input": documents.identity if isinstance(documents, Source) else None,
         "vocab_hash": tokenizer.vocab_hash,
-        "tokenizer": {
-            "lowercase": tokenizer.lowercase,
-            "strip_accents": tokenizer.strip_accents,
-            "split_chinese": tokenizer.split_chinese,
-        },
+        "tokenizer": text_settings(tokenizer),
         **asdict(selection),
     }
     if is_corpus(data_dir):

@@ -119,11 +119,9 @@ class EmbeddingTables:
                 " bert_jax.tables.move_vocabulary or experiments.edit_embeddings"
             )
         if not isinstance(other, str):
+            names = ("lowercase", "strip_accents", "split_chinese", "splitting")
             for name, mine, theirs in zip(
-                ("lowercase", "strip_accents", "split_chinese"),
-                normalisation(own),
-                normalisation(other),
-                strict=True,
+                names, normalisation(own), normalisation(other), strict=True
             ):
                 if mine != theirs:
                     raise UserError(
@@ -170,13 +168,14 @@ def parts_without_table(embeddings: Mapping[str, Any]) -> list[str]:
     return [part for part in PARTS if "table" not in embeddings.get(part, {})]
 
 
-def normalisation(tokenizer: Tokenizer) -> tuple[bool, bool, bool]:
-    """How a tokenizer treats text: lowercase, strip_accents (None resolved), split_chinese."""
+def normalisation(tokenizer: Tokenizer) -> tuple[bool, bool, bool, str]:
+    """How text is treated: lowercase, strip_accents (None resolved), split_chinese, splitting."""
     accents = tokenizer.strip_accents
     return (
         tokenizer.lowercase,
         tokenizer.lowercase if accents is None else accents,
         tokenizer.split_chinese,
+        tokenizer.splitting.name,
     )
 
 

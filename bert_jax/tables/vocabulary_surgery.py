@@ -23,6 +23,7 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.spelling import Speller
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 
@@ -228,7 +229,8 @@ def with_added_pieces(tokenizer: Tokenizer, pieces: Iterable[str]) -> Tokenizer:
 
     Args:
         tokenizer: stays as it is.
-        pieces: words, continuations ("##ine"), or names in brackets that stand for no text.
+        pieces: words, continuations ("##ine"), or names in brackets such as [ENT], which become
+            added tokens: they are found in a text as they are written, before it is split.
 
     Raises:
         UserError: a piece is there already, or no text would ever be cut into it, such as one with
@@ -238,17 +240,20 @@ def with_added_pieces(tokenizer: Tokenizer, pieces: Iterable[str]) -> Tokenizer:
     for piece in pieces:
         if piece in tokenizer.pieces:
             raise UserError(f"got the piece {piece!r}, which is there already; expected new ones")
-    added = _like(tokenizer, [*tokenizer.pieces, *pieces])
+    added = tokenizer.with_pieces([*tokenizer.pieces, *pieces])
     speller = Speller(added)
+    names = []
     for piece in pieces:
         cut = [added.pieces[i] for i in speller.spell(piece)]
-        if cut != [piece] and not (not cut and piece.startswith("[") and piece.endswith("]")):
+        if not cut and piece.startswith("[") and piece.endswith("]"):
+            names.append(AddedToken(piece))
+        elif cut != [piece]:
             raise UserError(
                 f"got the piece {piece!r}, which text is never cut into: it is read as"
                 f" {' '.join(cut) or 'nothing'}; expected one word, or ## and the rest of one, as"
                 " the tokenizer normalises it"
             )
-    return added
+    return added.with_pieces(added.pieces, (*added.added, *names)) if names else added
 
 
 def with_size(tokenizer: Tokenizer, size: int) -> Tokenizer:
@@ -270,14 +275,10 @@ def with_size(tokenizer: Tokenizer, size: int) -> Tokenizer:
         if piece not in present:
             kept.append(piece)
         number += 1
-    return _like(tokenizer, kept)
+    return tokenizer.with_pieces(kept)
 
 
 def length_weights(tokenizer: Tokenizer) -> np.ndarray:
     """[V]: how many characters each piece has, "##" not counted."""
     both = zip(tokenizer.pieces, tokenizer.is_continuation, strict=True)
     return np.array([len(piece) - 2 * inside for piece, inside in both], np.float64)
-
-
-def _like(tokenizer: Tokenizer, pieces: list[str]) -> Tokenizer:
-    return Tokenizer(pieces, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_chinese)

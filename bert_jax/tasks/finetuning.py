@@ -29,6 +29,7 @@ from bert_jax.tasks.rate_factors import Rates
 from bert_jax.tasks.seed_run import PreparedParts, SeedSettings, predictions_file, run_seed
 from bert_jax.tasks.task import Task
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.vocabulary_record import text_settings
 from bert_jax.training.callbacks import Callback
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
@@ -235,9 +236,7 @@ class _Steps:
             description = {
                 "examples": _fingerprint(examples),
                 "vocabulary": tokenizer.vocab_hash,
-                "lowercase": tokenizer.lowercase,
-                "strip_accents": tokenizer.strip_accents,
-                "split_chinese": tokenizer.split_chinese,
+                **text_settings(tokenizer),
                 "labels": data.task.labels,
                 "settings": {"task": data.task.name, **data.task.settings},
             }

@@ -1,7 +1,10 @@
+from .added_tokens import AddedToken as AddedToken
 from .encoding import BatchEncoding as BatchEncoding
 from .encoding import Encoding as Encoding
 from .inputs import Inputs as Inputs
 from .inputs import make_inputs as make_inputs
+from .splitting import Splitting as Splitting
+from .splitting import splitting_of as splitting_of
 from .tokenizer import SPECIAL_PIECES as SPECIAL_PIECES
 from .tokenizer import Tokenizer as Tokenizer
 from .word_counts import WordCounts as WordCounts

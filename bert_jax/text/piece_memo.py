@@ -38,24 +38,28 @@ class PieceMemo(dict[str, bytes]):
         """Make an empty memo.
 
         Args:
-            library: the encoder with no special pieces in it.
+            library: the encoder with no special pieces in it; tokens that were added to it have no
+                white space in them (`WholeTexts` is for those).
             lowercase: whether that encoder lowercases.
         """
         super().__init__()
         self._library = library
         self._model = library.model
         self._lowercase = lowercase
+        self._has_added = bool(library.get_added_tokens_decoder())
 
     def pieces(self, text: str) -> bytes:
         """Return the pieces of `text` as the bytes of an int32 array [n]."""
         for character in _DROPPED:
             if character in text:
+                if self._has_added:  # what is dropped may part an added token, as in "[E\x0b1]"
+                    return WholeTexts(self._library).pieces(text)
                 text = text.translate(_DROP)
                 break
         return b"".join(map(self.__getitem__, text.split()))
 
     def __missing__(self, chunk: str) -> bytes:
-        if _PLAIN.fullmatch(chunk):
+        if not self._has_added and _PLAIN.fullmatch(chunk):
             plain = chunk.lower() if self._lowercase else chunk
             words = _WORDS.findall(plain)
             if len(words) > 1 or plain != chunk:
@@ -70,3 +74,15 @@ class PieceMemo(dict[str, bytes]):
                 self.clear()
             self[chunk] = pieces
         return pieces
+
+
+class WholeTexts:
+    """Cuts every text as a whole, where chunks cannot be cut apart from each other."""
+
+    def __init__(self, library: tokenizers.Tokenizer):
+        """Take the encoder with no special pieces in it."""
+        self._library = library
+
+    def pieces(self, text: str) -> bytes:
+        """Return the pieces of `text` as the bytes of an int32 array [n]."""
+        return array("i", self._library.encode(text, add_special_tokens=False).ids).tobytes()

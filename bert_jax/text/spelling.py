@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 
-from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.text.tokenizer import Tokenizer
@@ -29,12 +28,7 @@ class Speller:
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
         self._ids = {piece: i for i, piece in enumerate(tokenizer.pieces)}
-        self._normalizer = BertNormalizer(
-            clean_text=True,
-            handle_chinese_chars=tokenizer.split_chinese,
-            strip_accents=tokenizer.strip_accents,
-            lowercase=tokenizer.lowercase,
-        )
+        self._normalizer = tokenizer.normalisation.normalizer()
         self._splitter = BertPreTokenizer()
 
     def spell(self, piece: str) -> tuple[int, ...]:
@@ -43,6 +37,8 @@ class Speller:
         Nothing is returned where it cannot be spelled: a character the vocabulary lacks, a piece
         that stands for no text, such as [unused7], or one of which normalising leaves nothing.
         """
+        if not self._tokenizer.splitting.has_words:
+            return self._text(piece)
         if _NO_TEXT.fullmatch(piece):
             return ()
         if not (piece.startswith("##") and len(piece) > 2):

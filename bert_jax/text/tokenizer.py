@@ -2,21 +2,20 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import tokenizers
-from tokenizers.decoders import WordPiece as WordPieceDecoder
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import UserError
+from bert_jax.text.added_tokens import AddedToken, pieces_of_words
 from bert_jax.text.encoding import BatchEncoding, Encoding, Padding, pad
 from bert_jax.text.inputs import make_inputs
-from bert_jax.text.piece_memo import PieceMemo
+from bert_jax.text.piece_memo import PieceMemo, WholeTexts
+from bert_jax.text.splitting import AS_WRITTEN, WORDS, Normalisation, Splitting, splitting_of
 from bert_jax.whole_file import write_text
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -30,6 +29,9 @@ class Tokenizer:
     punctuation, and cuts every word greedily into the longest pieces of the vocabulary. A word of
     more than 100 characters, or one that cannot be cut, is one [UNK].
 
+    Text that is cut already is split in other ways (`splitting`, see `bert_jax.text.splitting`),
+    and tokens that were added to a vocabulary are found before all that (`added`).
+
     Special pieces a user types are text: "[MASK]" becomes "[", "mask", "]", so no input can forge
     one. Code that means them says so with `special_pieces_in_text=True`.
     """
@@ -40,6 +42,8 @@ class Tokenizer:
         lowercase: bool = True,
         strip_accents: bool | None = None,
         split_chinese: bool = True,
+        splitting: str | Splitting = WORDS,
+        added: Sequence[AddedToken] = (),
     ):
         """Make a tokenizer from the pieces of a vocabulary, in the order of their ids.
 
@@ -49,14 +53,19 @@ class Tokenizer:
             lowercase: whether the vocabulary is uncased.
             strip_accents: None does as `lowercase` does, which is what BERT was published with.
             split_chinese: whether every Chinese character is a word of its own.
+            splitting: `words`, which the three before are about; `spaces`, for text that is cut
+                already; or a regular expression, of which every match is a piece.
+            added: those of the pieces that are found in a text before it is split.
 
         Raises:
-            UserError: a special piece is missing, or a piece is there twice.
+            UserError: a special piece is missing, a piece is there twice, an added token is no
+                piece, or the splitting is none.
         """
         self.pieces: tuple[str, ...] = tuple(pieces)
-        self.lowercase = lowercase
-        self.strip_accents = strip_accents
-        self.split_chinese = split_chinese
+        self.splitting = splitting_of(splitting)
+        normalisation = Normalisation(lowercase, strip_accents, split_chinese)
+        self.normalisation = normalisation if self.splitting.has_words else AS_WRITTEN
+        self.added = tuple(token for token in added if token.content not in SPECIAL_PIECES)
         self._ids = {piece: i for i, piece in enumerate(self.pieces)}
         if missing := [piece for piece in SPECIAL_PIECES if piece not in self._ids]:
             raise UserError(
@@ -68,25 +77,34 @@ class Tokenizer:
             raise UserError(
                 f"got the piece {twice!r} twice in the vocabulary; expected every line once"
             )
+        if absent := [t.content for t in self.added if t.content not in self._ids]:
+            raise UserError(
+                f"got the added token {absent[0]!r}, which is none of the {len(self.pieces)}"
+                " pieces; expected a row for it among them"
+            )
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
         self._library = self._make_library()
-        self._memo: PieceMemo | None = None
+        self._memo: PieceMemo | WholeTexts | None = None
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str]) -> "Tokenizer":
+    def from_pretrained(
+        cls, source: str | os.PathLike[str], splitting: str | Splitting | None = None
+    ) -> "Tokenizer":
         """Make the tokenizer that a model was trained with.
 
         Args:
             source: a checkpoint or workdir of ours, a Hugging Face directory, a Google checkpoint
                 (its directory or its prefix), a `vocab.txt` or `tokenizer.json`, or a name on the
                 Hugging Face hub such as `bert-base-uncased`.
+            splitting: how text is split (see `__init__`), where the source does not say.
 
         Raises:
-            UserError: there is no such thing, or it has no vocabulary of a BERT.
+            UserError: there is no such thing, it has no vocabulary of a BERT, or it says that text
+                is split in another way than `splitting`.
         """
         from bert_jax.text.tokenizer_files import load_tokenizer
 
-        return load_tokenizer(source)
+        return load_tokenizer(source, splitting)
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write the files from which transformers' `AutoTokenizer` makes the same tokenizer.
@@ -116,28 +134,22 @@ class Tokenizer:
         lowercase: bool = True,
         strip_accents: bool | None = None,
         split_chinese: bool = True,
+        splitting: str | Splitting = WORDS,
+        added: Sequence[AddedToken] = (),
     ) -> "Tokenizer":
         """Make a tokenizer from a `vocab.txt`: one piece a line, the line number is the id.
+
+        The other arguments are those of `__init__`.
 
         Raises:
             UserError: no such file, not UTF-8 text, or not a BERT vocabulary (see `__init__`).
         """
+        how = splitting_of(splitting)
+        pieces = read_vocab(Path(vocab))
+        if how.has_words:
+            pieces = without_blanks(pieces)
         try:
-            text = Path(vocab).read_bytes().decode("utf-8-sig")
-        except OSError as error:
-            raise UserError(
-                f"got vocabulary {str(vocab)!r}, which cannot be read ({error.strerror}); "
-                "expected a vocab.txt with one piece a line"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"got vocabulary {str(vocab)!r} with bytes that are no UTF-8 "
-                f"(at byte {error.start}); expected a text file with one piece a line"
-            ) from error
-        # Only \n ends a line: a piece may be a character that `splitlines` takes for a line end.
-        pieces = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-        try:
-            return cls(pieces, lowercase, strip_accents, split_chinese)
+            return cls(pieces, lowercase, strip_accents, split_chinese, how, added)
         except UserError as error:
             raise UserError(f"{vocab}: {error}") from error
 
@@ -146,10 +158,40 @@ class Tokenizer:
         write_text(path, "".join(f"{piece}\n" for piece in self.pieces))
 
     def __reduce__(self) -> tuple[type, tuple]:
-        """Pickle as the vocabulary and three switches, so that a worker makes its own memo."""
-        return type(self), (self.pieces, self.lowercase, self.strip_accents, self.split_chinese)
+        """Pickle as the arguments it was made of, so that a worker makes its own memo."""
+        how = self.lowercase, self.strip_accents, self.split_chinese, self.splitting, self.added
+        return type(self), (self.pieces, *how)
 
-    # What the vocabulary is.
+    def with_pieces(
+        self, pieces: Sequence[str], added: Iterable[AddedToken] | None = None
+    ) -> "Tokenizer":
+        """Make one with another vocabulary that treats text alike.
+
+        Args:
+            pieces: of the new vocabulary.
+            added: its added tokens; by default those of this one that it holds.
+        """
+        present = set(pieces)
+        kept = (token for token in self.added if token.content in present)
+        make, (_, *how, _) = self.__reduce__()
+        return make(pieces, *how, tuple(kept if added is None else added))
+
+    # How it treats text, and what the vocabulary is.
+
+    @property
+    def lowercase(self) -> bool:
+        """Whether text is lower-cased."""
+        return self.normalisation.lowercase
+
+    @property
+    def strip_accents(self) -> bool | None:
+        """Whether accents are stripped; None does as `lowercase` does."""
+        return self.normalisation.strip_accents
+
+    @property
+    def split_chinese(self) -> bool:
+        """Whether every Chinese character is a word of its own."""
+        return self.normalisation.split_chinese
 
     @property
     def vocab_size(self) -> int:
@@ -181,6 +223,8 @@ class Tokenizer:
     @cached_property
     def is_continuation(self) -> np.ndarray:
         """Bool [V]: whether a piece continues a word ("##ing")."""
+        if not self.splitting.has_words:
+            return np.zeros(len(self.pieces), bool)
         return np.array([p.startswith("##") and len(p) > 2 for p in self.pieces], bool)
 
     # From text to pieces.
@@ -277,10 +321,15 @@ class Tokenizer:
         return np.frombuffer(self.memo.pieces(text), np.int32).copy()
 
     @property
-    def memo(self) -> PieceMemo:
+    def memo(self) -> PieceMemo | WholeTexts:
         """The chunks met so far and their pieces, for code that joins them itself."""
         if self._memo is None:
-            self._memo = PieceMemo(self._library, self.lowercase)
+            holds_space = any(c.isspace() for token in self.added for c in token.content)
+            self._memo = (
+                WholeTexts(self._library)
+                if holds_space
+                else self.splitting.memo(self._library, self.lowercase)
+            )
         return self._memo
 
     # From pieces to text.
@@ -295,30 +344,27 @@ class Tokenizer:
         if wrong := [i for i in ids if not 0 <= i < len(self.pieces)]:
             raise UserError(f"got id {wrong[0]}; expected 0 to {len(self.pieces) - 1}")
         if skip_special_tokens:
-            ids = [i for i in ids if i not in self.special_ids]
-        return self._library.decode(ids, skip_special_tokens=False)
+            added = {self._ids[token.content] for token in self.added if token.special}
+            ids = [i for i in ids if i not in self.special_ids and i not in added]
+        return self._special_encoder.decode(ids, skip_special_tokens=False)
 
     # The library.
 
-    def _make_library(self) -> tokenizers.Tokenizer:
-        library = tokenizers.Tokenizer(
-            WordPiece(self._ids, unk_token="[UNK]", max_input_chars_per_word=100)
-        )
-        library.normalizer = BertNormalizer(
-            clean_text=True,
-            handle_chinese_chars=self.split_chinese,
-            strip_accents=self.strip_accents,
-            lowercase=self.lowercase,
-        )
-        library.pre_tokenizer = BertPreTokenizer()
-        library.decoder = WordPieceDecoder(prefix="##", cleanup=True)
+    def _make_library(self, special_pieces_in_text: bool = False) -> tokenizers.Tokenizer:
+        ids = self._ids
+        if self.added:
+            ids = {piece: ids[piece] for piece in pieces_of_words(self.pieces, self.added)}
+        hidden = () if special_pieces_in_text else SPECIAL_PIECES
+        library = self.splitting.library(ids, self.normalisation, hidden)
+        if special_pieces_in_text:
+            library.add_special_tokens(list(SPECIAL_PIECES))
+        by_row = sorted(self.added, key=lambda token: self._ids[token.content])
+        library.add_tokens([token.of_library() for token in by_row])
         return library
 
     def library_with_specials(self) -> tokenizers.Tokenizer:
         """A new tokenizer of the Rust library, to which special pieces in a text are special."""
-        library = self._make_library()
-        library.add_special_tokens(list(SPECIAL_PIECES))
-        return library
+        return self._make_library(special_pieces_in_text=True)
 
     @cached_property
     def _special_encoder(self) -> tokenizers.Tokenizer:
@@ -346,3 +392,32 @@ class Tokenizer:
             offsets += [*second.offsets[: inputs.second], (0, 0)]
         tokens = [self.pieces[i] for i in inputs.ids]
         return Encoding(inputs.ids, inputs.type_ids, tokens, offsets)
+
+
+def read_vocab(vocab: Path) -> tuple[str, ...]:
+    """Read the lines of a `vocab.txt`.
+
+    Raises:
+        UserError: no such file, or not UTF-8 text.
+    """
+    try:
+        text = vocab.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(
+            f"got vocabulary {str(vocab)!r}, which cannot be read ({error.strerror}); "
+            "expected a vocab.txt with one piece a line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"got vocabulary {str(vocab)!r} with bytes that are no UTF-8 "
+            f"(at byte {error.start}); expected a text file with one piece a line"
+        ) from error
+    # Only \n ends a line: a piece may be a character that `splitlines` takes for a line end.
+    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+
+
+def without_blanks(pieces: Sequence[str]) -> tuple[str, ...]:
+    """Take away blanks behind pieces, which no word has: an editor left them there."""
+    bare = [piece.rstrip(" \t") for piece in pieces]
+    seen = Counter(bare)
+    return tuple(b if b and seen[b] == 1 else p for p, b in zip(pieces, bare, strict=True))

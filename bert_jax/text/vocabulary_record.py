@@ -2,24 +2,58 @@
 
 {"hash": "3f…", "lowercase": true, "strip_accents": null, "split_chinese": true,
  "pieces": ["[PAD]", …]}
+
+and, where text is not split into words or tokens were added to the vocabulary,
+
+{"splitting": "spaces", "added": [{"content": "[ENT]", "single_word": false, …}]}
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.text.added_tokens import AddedToken
+from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
+
+
+def text_settings(tokenizer: Tokenizer) -> dict[str, Any]:
+    """How a tokenizer treats text, as JSON; all but its pieces."""
+    settings: dict[str, Any] = {
+        "lowercase": tokenizer.lowercase,
+        "strip_accents": tokenizer.strip_accents,
+        "split_chinese": tokenizer.split_chinese,
+    }
+    if tokenizer.splitting != WORDS:
+        settings["splitting"] = tokenizer.splitting.name
+    if tokenizer.added:
+        settings["added"] = [dataclasses.asdict(token) for token in tokenizer.added]
+    return settings
+
+
+def arguments_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Tokenizer` that such settings stand for; other keys are ignored.
+
+    Raises:
+        KeyError: nothing says whether text is lower-cased.
+    """
+    return {
+        "lowercase": settings["lowercase"],
+        "strip_accents": settings.get("strip_accents"),
+        "split_chinese": settings.get("split_chinese", True),
+        "splitting": settings.get("splitting", WORDS),
+        "added": tuple(AddedToken(**token) for token in settings.get("added", ())),
+    }
 
 
 def vocabulary_record(tokenizer: Tokenizer) -> dict[str, Any]:
     """All that is needed to make the tokenizer again, and the hash of its pieces."""
     return {
         "hash": tokenizer.vocab_hash,
-        "lowercase": tokenizer.lowercase,
-        "strip_accents": tokenizer.strip_accents,
-        "split_chinese": tokenizer.split_chinese,
+        **text_settings(tokenizer),
         "pieces": list(tokenizer.pieces),
     }
 
@@ -35,12 +69,7 @@ def tokenizer_from_record(record: Mapping[str, Any], source: str) -> Tokenizer:
         UserError: something is missing, or the pieces are not those of the hash.
     """
     try:
-        tokenizer = Tokenizer(
-            record["pieces"],
-            record["lowercase"],
-            record.get("strip_accents"),
-            record.get("split_chinese", True),
-        )
+        tokenizer = Tokenizer(record["pieces"], **arguments_of(record))
         expected = record["hash"]
     except KeyError as error:
         raise UserError(

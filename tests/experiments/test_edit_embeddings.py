@@ -48,6 +48,7 @@ RIGHT = {
     "txt": "--input=hf --output=o.txt",
     "model": "--input=hf --output=model --vocab=new.txt --positions=24",
     "ours": "--input=hf --output=ours --format=ours --segments=3",
+    "marked": "--input=hf --output=marked --add_tokens=[ENT]",
     "twice": "--input=model --output=model_tables.npz",
 }  # fmt: skip
 WRONG = {
@@ -133,6 +134,8 @@ def test_tables_are_moved_and_written_in_every_form(ran):
     # read: four characters, ##able: four; ##x: one, ##ing: three.
     np.testing.assert_allclose(words.table[12], (old.token[7] + old.token[6]) / 2, rtol=1e-6)
     np.testing.assert_allclose(words.table[13], old.token[11] / 4 + old.token[8] * 3 / 4, rtol=1e-6)
+    marked = load_pretrained(folder / "marked").tokenizer
+    assert marked.encode("read[ENT]").tokens[1:-1] == ["read", "[ENT]"]
     longer = load_tables(folder / "o.safetensors")
     assert longer.position.shape == (9, 4)
     np.testing.assert_array_equal(longer.position[6:], old.position[:3])

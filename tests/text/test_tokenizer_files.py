@@ -85,9 +85,12 @@ def test_a_name_on_the_hub_fetches_the_tokenizers_files_alone(tmp_path, monkeypa
     assert asked == [
         (
             "someone/small-bert",
-            ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"],
+            [
+                "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                "added_tokens.json",
+            ],
         )
-    ]
+    ]  # fmt: skip
 
 
 def test_what_has_no_vocabulary_is_one_line(tmp_path):

@@ -1,0 +1,201 @@
+"""How text is split before its pieces are looked up: into words, at spaces, or by an expression.
+
+    words                "C(=O) nitro-"    ->  c ( = o ) nit ##ro -     words, cut into pieces
+    spaces               "C ( =O )"        ->  C ( =O )                 what stands between blanks
+    Cl|Br|[A-Za-z()=]    "C(=O)Br"         ->  C ( = O ) Br             what the expression matches
+
+Words are the text of people: normalised, and cut greedily into pieces of the vocabulary (see
+`Tokenizer`). The other two are for text that is cut already, or by a rule: of molecules, proteins,
+code. There every part is one piece, or [UNK], exactly as it is written.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import tokenizers
+from tokenizers.decoders import Decoder, Fuse
+from tokenizers.decoders import WordPiece as WordPieceDecoder
+from tokenizers.models import WordLevel, WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, PreTokenizer, Split, WhitespaceSplit
+
+from bert_jax.errors import UserError
+from bert_jax.text.piece_memo import PieceMemo, WholeTexts
+
+LONGEST_WORD = 100  # characters; BERT encodes a longer one as [UNK] whatever the vocabulary
+UNKNOWN = "[UNK]"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is done to text before it is split; the names and meaning of the Rust BertNormalizer."""
+
+    lowercase: bool = True
+    strip_accents: bool | None = None  # None: where lower-cased
+    split_chinese: bool = True
+
+    def normalizer(self) -> BertNormalizer:
+        """Make the library's normaliser."""
+        return BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=self.split_chinese,
+            strip_accents=self.strip_accents,
+            lowercase=self.lowercase,
+        )
+
+
+AS_WRITTEN = Normalisation(False, False, False)
+
+
+class Splitting(ABC):
+    """How text is split.
+
+    Attributes:
+        name: what flags and files call it: `words`, `spaces`, or the regular expression.
+        has_words: whether text is made of words: normalised, cut into pieces that begin or
+            continue one, and its lines into sentences. Else a line is a sentence.
+    """
+
+    name: str
+    has_words: bool = False
+
+    @abstractmethod
+    def library(
+        self, ids: Mapping[str, int], normalisation: Normalisation, hidden: Iterable[str] = ()
+    ) -> tokenizers.Tokenizer:
+        """Make the library's tokenizer of a vocabulary.
+
+        Args:
+            ids: piece to row.
+            normalisation: of words.
+            hidden: pieces that no text must give, though they have rows.
+        """
+
+    @abstractmethod
+    def memo(self, library: tokenizers.Tokenizer, lowercase: bool) -> PieceMemo | WholeTexts:
+        """Make what cuts long text fast with such a tokenizer; no added token holds a space."""
+
+
+@dataclass(frozen=True)
+class Words(Splitting):
+    """Words, as the published BERT splits text."""
+
+    name: str = "words"
+    has_words = True
+
+    def library(
+        self, ids: Mapping[str, int], normalisation: Normalisation, hidden: Iterable[str] = ()
+    ) -> tokenizers.Tokenizer:
+        """See `Splitting`; words never hold the brackets of a hidden piece."""
+        library = tokenizers.Tokenizer(
+            WordPiece(dict(ids), unk_token=UNKNOWN, max_input_chars_per_word=LONGEST_WORD)
+        )
+        library.normalizer = normalisation.normalizer()
+        library.pre_tokenizer = BertPreTokenizer()
+        library.decoder = WordPieceDecoder(prefix="##", cleanup=True)
+        return library
+
+    def memo(self, library: tokenizers.Tokenizer, lowercase: bool) -> PieceMemo | WholeTexts:
+        """A memo of the chunks between white spaces."""
+        return PieceMemo(library, lowercase)
+
+
+class CutText(Splitting):
+    """Text of which every part is one piece, as it is written."""
+
+    @abstractmethod
+    def pre_tokenizer(self) -> PreTokenizer:
+        """Make what splits a text into its parts."""
+
+    def decoder(self) -> Decoder | None:
+        """Make what joins pieces; None joins them by blanks."""
+        return None
+
+    def library(
+        self, ids: Mapping[str, int], normalisation: Normalisation, hidden: Iterable[str] = ()
+    ) -> tokenizers.Tokenizer:
+        """See `Splitting`; what no text must give stands in the vocabulary under another name."""
+        names = {piece: f"\0{piece}" for piece in hidden if piece != UNKNOWN}
+        library = tokenizers.Tokenizer(
+            WordLevel({names.get(piece, piece): i for piece, i in ids.items()}, UNKNOWN)
+        )
+        library.pre_tokenizer = self.pre_tokenizer()
+        if (decoder := self.decoder()) is not None:
+            library.decoder = decoder
+        return library
+
+    def memo(self, library: tokenizers.Tokenizer, lowercase: bool) -> PieceMemo | WholeTexts:
+        """No memo: a part is looked up once, whatever stands round it."""
+        return WholeTexts(library)
+
+
+@dataclass(frozen=True)
+class Spaces(CutText):
+    """Parts between white spaces."""
+
+    name: str = "spaces"
+
+    def pre_tokenizer(self) -> PreTokenizer:
+        """See `CutText`."""
+        return WhitespaceSplit()
+
+
+@dataclass(frozen=True)
+class Matches(CutText):
+    """Every match of a regular expression is a part; what lies between matches is left out.
+
+    Expressions are those of Oniguruma, which the library reads; for what they have in common,
+    Python's.
+
+    Raises:
+        UserError: it is no regular expression.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        """Compile it once, to see that it can be."""
+        try:
+            tokenizers.Regex(self.name)
+        except Exception as error:  # the library raises no other kind
+            reason = str(error).removeprefix("Oniguruma error: ")
+            raise UserError(
+                f"got splitting={self.name!r}, which is no regular expression ({reason}); expected"
+                " words, spaces or a regular expression"
+            ) from None
+
+    def pre_tokenizer(self) -> PreTokenizer:
+        """See `CutText`."""
+        return Split(tokenizers.Regex(self.name), behavior="removed", invert=True)
+
+    def decoder(self) -> Decoder | None:
+        """Join pieces without blanks."""
+        return Fuse()
+
+
+WORDS = Words()
+
+
+def splitting_of(name: str | Splitting) -> Splitting:
+    """The splitting that a flag or a file names.
+
+    Args:
+        name: `words`, `spaces` or a regular expression; a splitting is returned as it is.
+
+    Raises:
+        UserError: none of them. A bare word is taken for a slip and not for an expression.
+    """
+    if isinstance(name, Splitting):
+        return name
+    for known in (WORDS, Spaces()):
+        if name == known.name:
+            return known
+    if not name or name.isalpha():
+        raise UserError(
+            f"got splitting={name!r}; expected words, spaces or a regular expression such as"
+            " [A-Z][a-z]?|."
+        )
+    return Matches(name)
