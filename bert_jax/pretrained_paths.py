@@ -7,7 +7,8 @@ but only a path can be meant:
     runs/books      where there is a folder runs/
     runz/pretrain   where there is a runs/pretrain: a letter is wrong, missing, or one too many
 
-Else `owner/name`, and `name` for the oldest models, is asked of the hub.
+Else `owner/name`, and `name` for the oldest models, is asked of the hub; `name@revision` for a
+branch, tag or commit of it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from bert_jax.errors import UserError
 
-_HUB_NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?", re.ASCII)
+_HUB_NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?(?:@[\w./-]+)?", re.ASCII)
 _FILE_ENDING = re.compile(
     r"\.(txt|json|npz|npy|safetensors|orbax|vec|ckpt|index|bin|pt|pth|h5|msgpack|gz|tar|zip)$"
 )
@@ -32,7 +33,7 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
 
     Args:
         source: a path (`~` is the home folder), the prefix of a Google checkpoint, or a name on
-            the hub.
+            the hub, with or without @revision.
         wanted: patterns of the files to fetch.
 
     Raises:
@@ -89,13 +90,22 @@ def _step(prefix: Path) -> tuple[int, str]:
 def fetch(name: str, wanted: Sequence[str]) -> Path:
     """Fetch files of a model from the hub, or find them in the hub's cache, and say where.
 
+    Args:
+        name: `owner/name` or `name`, and perhaps `@revision`.
+        wanted: patterns of the files.
+
     Raises:
         UserError: there is no such model, or no network.
     """
     import huggingface_hub  # takes a second to import
 
+    repository, _, revision = name.partition("@")
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(wanted)))
+        return Path(
+            huggingface_hub.snapshot_download(
+                repository, revision=revision or None, allow_patterns=list(wanted)
+            )
+        )
     except (OSError, ValueError) as error:  # all of the library's own errors are one or other
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(

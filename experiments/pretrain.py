@@ -2,6 +2,10 @@ r"""Pretrain a BERT from raw text: masked LM and next sentence prediction.
 
     python -m experiments.pretrain        # on the documentation of the installed packages
     python -m experiments.pretrain --workdir=runs/books --corpus='books/*.txt' --model=base
+    python -m experiments.pretrain --workdir=runs/mine --corpus=mine --init_checkpoint=MODEL
+
+The last one goes on from a model that is trained: a run of ours, a Hugging Face directory or hub
+name, a Google checkpoint (docs/pretraining.md).
 
 Text becomes a WordPiece vocabulary, then a tokenised corpus, then batches that are a pure function
 of (corpus, seed, step). The same command with the same workdir continues where it stopped, bit for
@@ -12,8 +16,10 @@ bit, whenever and however it was killed. In the workdir:
     corpus/         tokenised documents        tensorboard/    the same, for TensorBoard
     checkpoints/    newest and best            result.json     what came out
 
-With --audit_every, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps
-changed, and which of them their batches held (`bert_jax.training.update_audit`).
+With --init_checkpoint, also `start.json`, what the run began with, and, with another vocabulary,
+`vocabulary_move.json`, what became of every piece. With --audit_every, also `audit.jsonl` and
+`audit.npz`: which rows of the token table the steps changed, and which of them their batches held
+(`bert_jax.training.update_audit`).
 """
 
 import sys
@@ -74,12 +80,30 @@ def _shown(result: PretrainingResult) -> dict[str, Any]:
         "seconds": f"{result.seconds:.0f}",
         "tokens a second": "-" if speed is None else f"{speed:,.0f}",
         "peak memory": f"{result.peak_rss_bytes / 2**20:,.0f} MiB",
+        **_start(result),
         "held-out MLM loss": f"{result.heldout_mlm_loss:.3f} nats",
         "  a unigram model at best": f"{result.heldout_unigram_entropy:.3f} nats",
         "held-out MLM accuracy": f"{result.heldout_mlm_accuracy:.1%}",
         **_next_sentence(result),
         "checkpoint": result.checkpoint,
     }
+
+
+def _start(result: PretrainingResult) -> dict[str, str]:
+    """Its rows, where the run started from a model."""
+    origin = result.initialised_from
+    if origin is None:
+        return {}
+    shown = {"started from": origin["checkpoint"], "  drawn": ", ".join(origin["drawn"]) or "-"}
+    if (moved := origin.get("vocabulary")) is not None:
+        after = moved["after"]
+        shown["  pieces"] = f"{moved['before']:,} → {after:,}, {moved['dropped']:,} dropped"
+        for name in ("copied", "composed", "not_spelled"):
+            shown[f"  {name.replace('_', ' ')}"] = f"{moved[name]:,} ({moved[name] / after:.1%})"
+    shown["  its held-out MLM loss"] = f"{result.heldout_start_mlm_loss:.3f} nats"
+    if result.heldout_start_nsp_accuracy is not None:
+        shown["  its held-out NSP accuracy"] = f"{result.heldout_start_nsp_accuracy:.1%}"
+    return shown
 
 
 def _next_sentence(result: PretrainingResult) -> dict[str, str]:

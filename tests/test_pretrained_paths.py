@@ -90,6 +90,21 @@ def test_names_of_the_hub_are_asked_for(hub, name):
     assert hub == [name]
 
 
+@pytest.mark.parametrize("name", ["bert-base-uncased", "someone/model"])
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/3", "0123abc", None])
+def test_a_revision_may_be_named(hub, monkeypatch, name, revision):
+    asked = []
+
+    def snapshot(name, *, revision, allow_patterns):
+        asked.append((name, revision))
+        raise OSError("asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    with pytest.raises(UserError, match=r"the Hugging Face hub did not give \(asked\)"):
+        load_pretrained(name if revision is None else f"{name}@{revision}")
+    assert asked == [(name, revision)]
+
+
 def test_the_home_folder_is_followed(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model").mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -114,17 +114,7 @@ def fit(
     definition, laid_out = abstract_params(build)
     shapes = jax.eval_shape(unstack_layers, laid_out)
     wanted = _flat(shapes)
-    missing = [name for name in wanted if name not in given]
-    misfits = [
-        f"{name} has shape {list(given[name].shape)} instead of {list(leaf.shape)}"
-        for name, leaf in wanted.items()
-        if name in given and given[name].shape != leaf.shape
-    ] + [f"{name} is missing" for name in missing if not name.startswith(_DRAWN)]
-    if misfits:
-        raise UserError(
-            f"got weights that do not fit {cls.__name__}: {'; '.join(misfits)}; expected those of "
-            "a checkpoint with the same sizes"
-        )
+    missing = missing_weights(given, wanted, cls)
 
     def draw() -> dict[str, jax.Array]:
         values = _flat(unstack_layers(split_model(build())[1]))
@@ -137,9 +127,36 @@ def fit(
         definition,
         params if "bert" in shapes else params["bert"],
         sorted(flatten_dict(laid_out)) != sorted(flatten_dict(shapes)),
-        _parts(missing),
-        _parts(name for name in given if name not in wanted),
+        parts_named(missing),
+        parts_named(name for name in given if name not in wanted),
     )
+
+
+def missing_weights(
+    given: Mapping[str, Any], wanted: Mapping[str, Any], cls: type[Any]
+) -> tuple[str, ...]:
+    """The names of weights that a checkpoint lacks and that may be drawn.
+
+    Args:
+        given: by name, what the checkpoint has.
+        wanted: by name, what class `cls` has; anything with a shape.
+        cls: to name in an error.
+
+    Raises:
+        UserError: a weight has another shape, or one that is missing cannot be drawn; names all.
+    """
+    missing = [name for name in wanted if name not in given]
+    misfits = [
+        f"{name} has shape {list(given[name].shape)} instead of {list(leaf.shape)}"
+        for name, leaf in wanted.items()
+        if name in given and given[name].shape != leaf.shape
+    ] + [f"{name} is missing" for name in missing if not name.startswith(_DRAWN)]
+    if misfits:
+        raise UserError(
+            f"got weights that do not fit {cls.__name__}: {'; '.join(misfits)}; expected those of "
+            "a checkpoint with the same sizes"
+        )
+    return tuple(missing)
 
 
 def pretrained_from(
@@ -202,7 +219,11 @@ def _with_labels(cls: type, params: Parameters, options: dict[str, Any]) -> dict
     return options
 
 
-def _parts(names: Any) -> tuple[str, ...]:
-    """mlm/transform/kernel, mlm/bias, bert/pooler/dense/bias -> mlm, bert/pooler"""
+def parts_named(names: Iterable[str]) -> tuple[str, ...]:
+    """The parts that weights belong to, each once.
+
+    >>> parts_named(["mlm/transform/kernel", "mlm/bias", "bert/pooler/dense/bias"])
+    ('mlm', 'bert/pooler')
+    """
     parts = (name.split("/") for name in names)
     return tuple(dict.fromkeys("/".join(p[:2]) if p[0] == "bert" else p[0] for p in parts))

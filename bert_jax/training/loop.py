@@ -52,6 +52,7 @@ def train(
     evaluate: Callable[[int, TrainState], dict[str, float]],
     save: Callable[[TrainState, dict[str, float] | None], None],
     stop: Callable[[], bool] = lambda: False,
+    evaluate_first: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> TrainState:
     """Run `train_step` over `batches` until `schedule.steps` updates are applied, or told to stop.
@@ -68,6 +69,7 @@ def train(
         evaluate: gives the held-out figures after so many updates, by name.
         save: is called with the state and the held-out figures of this very step, or None.
         stop: is asked after every step; True saves and ends the loop.
+        evaluate_first: evaluate the state before its first update here, too.
         callbacks: are told of everything, in this order.
 
     Raises:
@@ -99,6 +101,11 @@ def train(
         for callback in callbacks:
             callback.on_train_begin(step)
             stack.callback(callback.on_train_end)
+        if evaluate_first:
+            at_start = evaluate(step, state)
+            for callback in callbacks:
+                callback.on_evaluate(step, at_start)
+            clock.restart()
         for batch in batches:
             placed, own = put_batch(batch, mesh), batch["instance_ids"]
             # This process's tokens, and as many for each other that has rows of the global batch.

@@ -28,9 +28,9 @@ class JsonLines(Callback):
         self._paths = [Path(directory) / f"{name}.jsonl" for name in ("metrics", "heldout")]
 
     def on_train_begin(self, step: int) -> None:
-        """Open the files, without what lies beyond `step`."""
+        """Open the files, without what lies beyond `step`; at step 0 without anything."""
         for path in self._paths:
-            drop_after(path, step)
+            drop_after(path, step or -1)
         self._files = self._metrics, self._heldout = [path.open("a") for path in self._paths]
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -61,7 +61,7 @@ class TensorBoard(Callback):
         """Open a new file, which says that what lies beyond `step` does not count."""
         from tensorboardX import SummaryWriter
 
-        self._summary = SummaryWriter(self._directory, purge_step=step + 1 if step else None)
+        self._summary = SummaryWriter(self._directory, purge_step=step + 1 if step else 0)
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         """A scalar a metric."""

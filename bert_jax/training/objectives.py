@@ -66,12 +66,14 @@ class Objective:
         model: the class that is trained; its parameters are those of the checkpoints.
         reads: arrays of a batch that the model takes beside tokens, segments and positions.
         losses: of which the loss is the sum.
+        segments: kinds of segment in a row.
     """
 
     plan: Callable[[Documents, int, int, int, float], InstancePlan]
     model: type[BertForPreTraining] | type[BertForMaskedLM]
     reads: tuple[str, ...]
     losses: tuple[Loss, ...]
+    segments: int
 
     def sums(self, output: Any, batch: DeviceBatch) -> dict[str, jax.Array]:
         """The sums over one (micro-)batch from which every loss and accuracy is made."""
@@ -102,6 +104,7 @@ MLM_AND_NSP = Objective(
         Loss("mlm", lambda output: output.mlm_logits, *_MASKED),
         Loss("nsp", lambda output: output.nsp_logits, *_NEXT),
     ),
+    segments=2,
 )
 """As published (Devlin et al. 2018)."""
 
@@ -110,6 +113,7 @@ MLM = Objective(
     BertForMaskedLM,
     ("masked_positions",),
     (Loss("mlm", lambda output: output.logits, *_MASKED),),
+    segments=1,
 )
 """Without next sentence prediction (Liu et al. 2019): segment 1 is never read."""
 

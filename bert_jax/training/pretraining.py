@@ -11,8 +11,10 @@ bit, whenever and however it was killed. In the workdir:
     corpus/         tokenised documents        tensorboard/    the same, for TensorBoard
     checkpoints/    newest and best            result.json     what came out
 
-With `audit_every`, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps
-changed, and which of them their batches held (`update_audit.py`).
+With `init_checkpoint`, also `start.json`, what the run began with, and, where the model is moved to
+another vocabulary, `vocabulary_move.json`: what became of every piece (`given_model.py`). With
+`audit_every`, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps changed,
+and which of them their batches held (`update_audit.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +40,26 @@ from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.kernels.rematerialisation import rematerialisation
 from bert_jax.memory import peak_rss_bytes
 from bert_jax.model.embeddings import PUBLISHED, Parts
+from bert_jax.parameters import Parameters
 from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.callbacks import Callback
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.given_tables import GivenTables, chosen_parts, given_tables
+from bert_jax.training.given_model import given_model
+from bert_jax.training.given_tables import chosen_parts, given_tables
 from bert_jax.training.lengthening import check_branch, take_length
 from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import create_optimizer, is_row_lazy
 from bert_jax.training.pretraining_loop import train_to_the_end
-from bert_jax.training.pretraining_settings import LENGTH, MAY_CHANGE, PretrainingSettings
+from bert_jax.training.pretraining_settings import (
+    LENGTH,
+    MAY_CHANGE,
+    MODEL,
+    VOCAB_SIZE,
+    PretrainingSettings,
+)
 from bert_jax.training.processes import (
     fail_together,
     first_before_others,
@@ -72,6 +82,11 @@ class PretrainingResult:
         resumed_from: the step this call continued from; None where it began.
         tokens_per_second: median of the logged steps; None where there were none.
         objective: what the model was trained for.
+        initialised_from: what was taken from the model the run started from: its `checkpoint`,
+            the parts `taken`, `drawn` and `left_out`, and, where it was moved to another
+            `vocabulary`, how many pieces were copied, composed, not spelled and dropped. None, and
+            not in `result.json`, where the run started from none, as the next two.
+        heldout_start_mlm_loss, heldout_start_nsp_accuracy: of that model, before the first step.
         heldout_mlm_loss, …: of the last step (`Evaluation`); those of next sentence prediction are
             None, and not in `result.json`, where it was no objective.
         checkpoint: path of the last one.
@@ -87,6 +102,9 @@ class PretrainingResult:
     resumed_from: int | None
     tokens_per_second: float | None
     objective: str
+    initialised_from: dict[str, Any] | None
+    heldout_start_mlm_loss: float | None
+    heldout_start_nsp_accuracy: float | None
     heldout_mlm_loss: float
     heldout_mlm_accuracy: float
     heldout_masked_tokens: int
@@ -110,7 +128,7 @@ class PretrainingResult:
         return {
             name: value
             for name, value in values.items()
-            if value is not None or not name.startswith("heldout_")
+            if value is not None or not name.startswith(("heldout_", "initialised_"))
         }
 
 
@@ -176,43 +194,53 @@ def _pretrain(
             " expected one, which sees the whole token table"
         )
     mesh = create_mesh(parse_mesh(settings.mesh))
-    given = given_tables(
-        settings.init_embeddings,
-        settings.init_parts,
-        workdir=workdir,
-        built=built_corpus(inputs),
-        vocab=settings.vocab,
-        lowercase=settings.lowercase,
-        config_of=settings.config,
-    )
     names = list(inputs.names if isinstance(inputs, Source) else inputs)
     record = {"corpus": names, **settings.record()}
     if parts != PUBLISHED:
         record["parts"] = parts.replaced()
     if settings.branch_from:
         check_branch(Path(settings.branch_from), settings, record, workdir)
+    built = built_corpus(inputs)
+    model = given_model(settings, parts, workdir, built)
+    given = given_tables(
+        settings.init_embeddings,
+        settings.init_parts,
+        workdir=workdir,
+        built=built,
+        vocab=settings.vocab,
+        lowercase=settings.lowercase,
+        config_of=settings.config,
+    )
+    own = given.tokenizer if model is None else model.vocabulary
+    lowercase = settings.lowercase
+    if model is not None and lowercase is None:
+        lowercase = model.tokenizer.lowercase
     with (
         first_before_others("prepared corpus") as prepared,
         prepared_workdir(
             workdir,
             record,
             MAY_CHANGE | LENGTH,
-            keep=() if given.tokenizer else LEARNED,
+            keep=() if own else LEARNED,
             unwritten=PretrainingSettings().record(),
         ),
     ):
         corpus = prepare_corpus(
             inputs,
             vocab=settings.vocab,
-            vocab_size=settings.vocab_size,
-            lowercase=settings.lowercase is not False,
+            vocab_size=settings.vocab_size or VOCAB_SIZE,
+            lowercase=lowercase is not False,
             heldout_fraction=settings.heldout_fraction,
             workdir=workdir,
-            tokenizer=given.tokenizer,
+            tokenizer=own,
         )
-        config = settings.config(corpus.tokenizer.vocab_size)
-        run = _pretrainer(settings, config, mesh, corpus, given, parts)
+        starting = None if model is None else model.with_vocabulary(corpus.tokenizer)
+        config = starting.config if starting else settings.config(corpus.tokenizer.vocab_size)
+        start = starting.start if starting else given.start
+        run = _pretrainer(settings, config, mesh, corpus, start, parts)
         batches, heldout = _batches(settings, corpus, mesh)
+        if starting is not None and is_first():
+            starting.write_move(workdir)
         prepared()
         checkpoints = Checkpoints(
             workdir / "checkpoints",
@@ -226,7 +254,9 @@ def _pretrain(
         _check_continues(checkpoints, config, corpus, settings, names)
         done = checkpoints.latest_step() or 0
         take_length(workdir, settings, done, write=is_first())
-    trained = train_to_the_end(settings, run, checkpoints, batches, heldout, workdir, callbacks)
+    trained = train_to_the_end(
+        settings, run, checkpoints, batches, heldout, workdir, callbacks, starting
+    )
     if trained is None:
         return None
     result = PretrainingResult(
@@ -249,7 +279,7 @@ def _pretrainer(
     config: BertConfig,
     mesh: Mesh,
     corpus: Corpus,
-    given: GivenTables,
+    start: Callable[[Parameters], Parameters],
     parts: Parts,
 ) -> Pretrainer:
     rate = settings.rate()
@@ -272,7 +302,7 @@ def _pretrainer(
         parts=parts,
         accumulate=settings.accumulate,
         frozen=[f"bert/embeddings/{part}" for part in frozen],
-        start=given.start,
+        start=start,
         row_lazy=is_row_lazy(settings.optimizer),
         audit_mask_id=corpus.tokenizer.mask_id if settings.audit_every else None,
     )
@@ -314,8 +344,8 @@ def _check_continues(
         return
     if load_json(path, "config") != config.to_dict():
         raise UserError(
-            f"got model={settings.model}, whose sizes are no longer those of {path}; expected the"
-            " same model, or another `workdir`"
+            f"got model={settings.model or MODEL}, whose sizes are no longer those of {path};"
+            " expected the same model, or another `workdir`"
         )
     if load_json(path, "vocabulary").get("corpus_fingerprint") != corpus.fingerprint:
         raise UserError(

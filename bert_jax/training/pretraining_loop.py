@@ -20,6 +20,13 @@ from bert_jax.training.assembly import Pretrainer
 from bert_jax.training.audit_log import AuditUpdates
 from bert_jax.training.callbacks import Callback, ShowProgress
 from bert_jax.training.evaluation import Evaluation, evaluate
+from bert_jax.training.given_model import (
+    STARTED,
+    StartingModel,
+    copy_start,
+    read_start,
+    write_start,
+)
 from bert_jax.training.loop import EventSchedule, NotFiniteError, train
 from bert_jax.training.metrics import JsonLines, TensorBoard
 from bert_jax.training.objectives import OBJECTIVES
@@ -41,8 +48,11 @@ def train_to_the_end(
     heldout: HeldoutBatches,
     workdir: Path,
     callbacks: Sequence[Callback],
+    starting: StartingModel | None = None,
 ) -> dict[str, Any] | None:
     """Train from the newest checkpoint, or the start, to the end.
+
+    A run that starts from a model is measured before its first step, too.
 
     Returns:
         What came out, by name, with the held-out figures; None where told to stop.
@@ -55,8 +65,12 @@ def train_to_the_end(
     elif settings.branch_from:
         state = run.pad(load_state(settings.branch_from, run.saved_state))
         _say(f"branching off {settings.branch_from}")
+        if starting is not None and is_first():
+            copy_start(Path(settings.branch_from), workdir)
     else:
         state = run.initial_state()
+        if starting is not None:
+            _say(_said_of_start(starting))
     start = int(state.step)
     schedule = EventSchedule(
         settings.steps, settings.log_every, settings.eval_every, settings.checkpoint_every
@@ -68,6 +82,8 @@ def train_to_the_end(
         nonlocal evaluation
         evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh, objective)
         figures = evaluation.figures()
+        if step == 0 and starting is not None and is_first():
+            write_start(workdir, starting.origin(), figures)
         return {name: figures[name] for name in _WATCHED if name in figures}
 
     def save(state: TrainState, figures: dict[str, float] | None) -> None:
@@ -90,7 +106,8 @@ def train_to_the_end(
         try:
             state = train(
                 state, run.train_step, stream, run.mesh, schedule,
-                evaluate=measure, save=save, stop=stop, callbacks=told,
+                evaluate=measure, save=save, stop=stop,
+                evaluate_first=starting is not None and start == 0, callbacks=told,
             )  # fmt: skip
         except NotFiniteError as error:
             good = checkpoints.latest_step()
@@ -103,6 +120,7 @@ def train_to_the_end(
             return None
         if evaluation is None:  # the run was complete before it was continued
             evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh, objective)
+    began = read_start(workdir) if starting is not None else {}
     return {
         "steps": steps,
         "resumed_from": resumed_from,
@@ -110,6 +128,7 @@ def train_to_the_end(
         "objective": settings.objective,
         **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
         "checkpoint": str(checkpoints.path(steps)),
+        **{name: began.get(name) for name in STARTED},
     }
 
 
@@ -132,6 +151,23 @@ def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
         return stack.enter_context(StopRequest()).__bool__
     steps = itertools.count(start + 1)
     return lambda: stop_together(next(steps))
+
+
+def _said_of_start(starting: StartingModel) -> str:
+    """`starting from base: bert/embeddings, bert/encoder taken; mlm, nsp drawn`."""
+    origin = starting.origin()
+    said = [
+        f"{', '.join(origin[name])} {word}"
+        for name, word in (("taken", "taken"), ("drawn", "drawn"), ("left_out", "left out"))
+        if origin[name]
+    ]
+    if (moved := origin.get("vocabulary")) is not None:
+        said.append(
+            f"moved from {moved['before']:,} to {moved['after']:,} pieces ({moved['copied']:,}"
+            f" copied, {moved['composed']:,} composed, {moved['not_spelled']:,} not spelled)"
+        )
+    notes = "".join(f"\nnote: {note}" for note in starting.given.notes)
+    return f"starting from {origin['checkpoint']}: {'; '.join(said)}{notes}"
 
 
 def _note(metrics: Mapping[str, float]) -> str:

@@ -21,6 +21,9 @@ from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.schedules import SCHEDULES, Course, create_schedule, whole_steps
 
+# What is made where nothing else is asked for, and no model is given to start from.
+MODEL, VOCAB_SIZE = "tiny", 8192
+
 # What the run computes does not depend on these: they may differ when it is continued.
 MAY_CHANGE = frozenset(
     {
@@ -29,6 +32,15 @@ MAY_CHANGE = frozenset(
         "words",  # which older runs wrote down
     }
 )  # fmt: skip
+
+# By these a model to start from is compared with a preset, which says no more; and with a whole
+# configuration. The rows of its vocabulary may become others.
+_SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+_ALL_BUT_ROWS = tuple(
+    field.name
+    for field in dataclasses.fields(BertConfig)
+    if field.name not in ("vocab_size", "pad_token_id")
+)
 
 # By these alone a run that is continued may get another length (`lengthening.py`).
 LENGTH = frozenset({"steps", "schedule", "warmup", "decay", "decay_power"})
@@ -42,12 +54,27 @@ class PretrainingSettings:
         UserError: a value that cannot be, or two that do not go together.
     """
 
-    vocab: str | None = setting(None, "A vocab.txt; by default a vocabulary is learned.")
-    vocab_size: int = setting(8192, "Pieces of a learned vocabulary.", least=1)
+    vocab: str | None = setting(
+        None, "A vocab.txt; by default that of what the run starts from, or one is learned."
+    )
+    vocab_size: int | None = setting(
+        None, f"Pieces of a learned vocabulary; by default {VOCAB_SIZE}.", least=1
+    )
+    add_tokens: str | None = setting(
+        None, "A text file of pieces, one a line, to add to the vocabulary of init_checkpoint."
+    )
     lowercase: bool | None = setting(
-        None, "Whether the vocabulary is uncased; by default yes, or as that of given tables."
+        None,
+        "Whether the vocabulary is uncased; by default yes, or as that of what the run starts"
+        " from.",
     )
     heldout_fraction: float = setting(0.05, "Share of the documents to measure with.")
+    init_checkpoint: str | None = setting(
+        None,
+        "A model to start from, with its vocabulary and sizes: a checkpoint or workdir, a Hugging"
+        " Face directory, a name on the hub (name@revision), a Google checkpoint. With vocab,"
+        " vocab_size or add_tokens it is moved to that vocabulary.",
+    )
     init_embeddings: str | None = setting(
         None,
         "Embedding tables to start from: a checkpoint or workdir, a Hugging Face directory, a"
@@ -60,8 +87,9 @@ class PretrainingSettings:
     freeze: tuple[str, ...] | None = setting(
         None, "Which of token,segment,position stay as they are; by default none."
     )
-    model: str | BertConfig = setting(
-        "tiny", "tiny, mini, small, medium, base, large, or a config.json."
+    model: str | BertConfig | None = setting(
+        None,
+        f"{', '.join(PRESETS)}, or a config.json; by default {MODEL}, or that of init_checkpoint.",
     )
     untied: bool = setting(False, "Give the masked-LM head a table of its own.")
     steps: int = setting(450, "Updates in the whole run.", least=1)
@@ -140,23 +168,71 @@ class PretrainingSettings:
                 f"got heldout_fraction={self.heldout_fraction}; expected a share above 0 and below"
                 " 1, since the run is measured on held-out documents"
             )
-        self.config()  # a typo is said before anything is made
+        self._check_start()
+        if self.init_checkpoint is None or self.model is not None:
+            self.config()  # a typo is said before anything is made
         self.rows()
         self.rate()
 
-    def config(self, vocab_size: int | None = None) -> BertConfig:
-        """The model's sizes, with a vocabulary of so many pieces; by default `self.vocab_size`."""
-        vocab_size = vocab_size or self.vocab_size
-        if isinstance(self.model, BertConfig):
-            config = self.model.replace(vocab_size=vocab_size)
-        elif self.model in PRESETS:
-            config = getattr(BertConfig, self.model)(vocab_size=vocab_size)
-        elif self.model.endswith(".json"):
-            config = BertConfig.from_json(self.model).replace(vocab_size=vocab_size)
-        else:
+    def _check_start(self) -> None:
+        """Refuse two starts at once, and two vocabularies at once for the model to start from."""
+        vocabulary = {name: getattr(self, name) for name in ("vocab", "vocab_size", "add_tokens")}
+        said = [f"{name}={value}" for name, value in vocabulary.items() if value is not None]
+        if self.init_checkpoint is None:
+            if self.add_tokens is not None:
+                raise UserError(
+                    f"got add_tokens={self.add_tokens} alone; expected init_checkpoint=MODEL beside"
+                    " it, to whose vocabulary they are added"
+                )
+            return
+        if self.init_embeddings is not None or self.init_parts is not None:
+            name = "init_parts" if self.init_embeddings is None else "init_embeddings"
             raise UserError(
-                f"got model={self.model}; expected a config.json or one of {', '.join(PRESETS)}"
+                f"got init_checkpoint={self.init_checkpoint} and `{name}`; expected one of them:"
+                " the model has embedding tables of its own"
             )
+        if len(said) > 1:
+            raise UserError(
+                f"got {' and '.join(said)} beside `init_checkpoint`; expected one of them at most,"
+                " the vocabulary to move it to"
+            )
+
+    def config(self, vocab_size: int | None = None) -> BertConfig:
+        """The sizes of a model that is made, with a vocabulary of so many pieces."""
+        return self._with_choices(
+            self._named_config().replace(vocab_size=vocab_size or self.vocab_size or VOCAB_SIZE)
+        )
+
+    def config_from(self, given: BertConfig) -> BertConfig:
+        """The same of a run that starts from a model with the configuration `given`.
+
+        Raises:
+            UserError: `model` says something else, or the rows are too long for it.
+        """
+        if self.model is not None:
+            named = self._named_config()
+            compared = _SIZES if self.model in PRESETS else _ALL_BUT_ROWS
+            for name in compared:
+                if getattr(named, name) != getattr(given, name):
+                    called = "BertConfig" if named is self.model else self.model
+                    raise UserError(
+                        f"got model={called} with {name}={getattr(named, name)}, but {name}="
+                        f"{getattr(given, name)} in init_checkpoint={self.init_checkpoint};"
+                        " expected the same, or no `model`"
+                    )
+        return self._with_choices(given)
+
+    def _named_config(self) -> BertConfig:
+        model = self.model or MODEL
+        if isinstance(model, BertConfig):
+            return model
+        if model in PRESETS:
+            return getattr(BertConfig, model)()
+        if model.endswith(".json"):
+            return BertConfig.from_json(model)
+        raise UserError(f"got model={model}; expected a config.json or one of {', '.join(PRESETS)}")
+
+    def _with_choices(self, config: BertConfig) -> BertConfig:
         if self.untied:
             config = config.replace(tie_word_embeddings=False)
         if self.attention_dropout is not None:
@@ -165,7 +241,14 @@ class PretrainingSettings:
         if longest > config.max_position_embeddings:
             raise UserError(
                 f"got phases={self.phases}, rows of {longest} tokens; expected at most the model's"
-                f" {config.max_position_embeddings} positions"
+                f" {config.max_position_embeddings} positions, or a model with more: a config.json,"
+                " or experiments.edit_embeddings with `positions` for one that is trained"
+            )
+        if OBJECTIVES[self.objective].segments > config.type_vocab_size:
+            raise UserError(
+                f"got objective={self.objective}, whose rows have"
+                f" {OBJECTIVES[self.objective].segments} kinds of segment, for a model of"
+                f" {config.type_vocab_size}; expected objective=mlm, or a model with more"
             )
         return config
 
@@ -223,7 +306,10 @@ class PretrainingSettings:
         if isinstance(self.model, BertConfig):
             values["model"] = self.model.to_dict()
         values["mask_rate"] = str(self.mask_rate)
-        values["lowercase"] = self.lowercase is not False
+        if self.init_checkpoint is None:
+            values["model"] = values["model"] or MODEL
+            values["vocab_size"] = self.vocab_size or VOCAB_SIZE
+            values["lowercase"] = self.lowercase is not False
         values["freeze"] = ",".join(chosen_parts("freeze", self.freeze)) or None
         parts = chosen_parts("init_parts", self.init_parts) or PARTS
         values["init_parts"] = ",".join(parts) if self.init_embeddings else None

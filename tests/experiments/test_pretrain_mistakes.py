@@ -1,13 +1,19 @@
 """Every flag of pretrain, wrong on purpose: one line, status 2, nothing left behind."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from bert_jax.convert.ours import save_ours
+from bert_jax.data.corpus import build_corpus
+from bert_jax.data.sources import open_source
 from bert_jax.tables.storage import save_tables
+from tests.convert.models import pretrained, tokenizer
 from tests.faults.runs import REPOSITORY, write_text
 from tests.tables.examples import tables_of, vocabulary
 
@@ -87,6 +93,26 @@ CASES = {
     "--init_embeddings=short.npz --init_parts=position": "got a position table of 64 rows",
     "--init_parts=token": "got --init_parts=token alone; expected --init_embeddings=PATH",
     "--freeze=token,positions": "got --freeze=token,positions; expected some of token, segment,",
+    "--init_checkpoint=nowhere/at/all": "got 'nowhere/at/all', where there is nothing; expected",
+    "--init_checkpoint=text": "got text, which is no checkpoint; expected a workdir or checkpoint",
+    "--init_checkpoint=nameless": "got --init_checkpoint=nameless, which has no vocabulary (",
+    "--init_checkpoint=nameless --vocab=other.txt": "got --vocab=other.txt of 7 pieces for --init_",
+    "--init_checkpoint=broken": "got --init_checkpoint=broken with NaN or infinite values in mlm/b",
+    "--init_checkpoint=whole --model=tiny": "got --model=tiny with hidden_size=128, but hidden_siz",
+    "--init_checkpoint=whole --phases=64:1.0": "at most the model's 32 positions, or a model with",
+    "--init_checkpoint=whole --corpus=built": "got the corpus in built, which was built with anoth",
+    "--init_checkpoint=whole --corpus=built --vocab_size=64": "expected --vocab=built/vocab.txt",
+    "--init_checkpoint=whole --vocab=other.txt --vocab_size=9": "got --vocab=other.txt and --vocab",
+    "--init_checkpoint=whole --vocab_size=7": "got vocabulary size 7; expected at least",
+    "--init_checkpoint=whole --lowercase=false": "got --lowercase=False, but the vocabulary of --i",
+    "--init_checkpoint=whole --add_tokens=nowhere.txt": "got --add_tokens=nowhere.txt, which canno",
+    "--init_checkpoint=whole --add_tokens=blank.txt": "got --add_tokens=blank.txt with a blank lin",
+    "--init_checkpoint=whole --add_tokens=empty.txt": "got --add_tokens=empty.txt with nothing in ",
+    "--init_checkpoint=whole --add_tokens=there.txt": "got the piece 'read', which is there alread",
+    "--init_checkpoint=whole --init_embeddings=fits.npz": "and --init_embeddings; expected one of ",
+    "--init_checkpoint=whole --init_parts=token": "and --init_parts; expected one of them",
+    "--init_checkpoint=whole --branch_from=nowhere": "got --branch_from=nowhere, which is no check",
+    "--add_tokens=there.txt": "got --add_tokens=there.txt alone; expected --init_checkpoint=MODEL",
     "--mesh=data:3": "got mesh data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
     "--mesh=rows:8": "got mesh axis 'rows'; expected data, fsdp, tensor",
     "--mesh=8": "got mesh '8'; expected axis:size pairs",
@@ -123,6 +149,21 @@ def write_tables(folder):
     save_tables(tables_of(tokenizer, width=128, positions=64), folder / "short.npz")
 
 
+def write_models(folder):
+    """A model to start from, and some that nothing can start from; a corpus in other pieces."""
+    sizes = {"max_position_embeddings": 32}
+    whole = pretrained("BertForPreTraining", tokenizer(), **sizes)
+    save_ours(whole, folder / "whole")
+    save_ours(pretrained("BertForPreTraining", **sizes), folder / "nameless")
+    head = {**whole.params["mlm"], "bias": np.full(11, np.nan, np.float32)}
+    params = {**whole.params, "mlm": head}
+    save_ours(dataclasses.replace(whole, params=params), folder / "broken")
+    (folder / "blank.txt").write_text("fox\n \n")
+    (folder / "empty.txt").write_text("")
+    (folder / "there.txt").write_text("fox\nread\n")
+    build_corpus(open_source([str(folder / "text")]), vocabulary(["fox"]), folder / "built", 0.3)
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """What each case printed, and what it left behind."""
@@ -133,6 +174,7 @@ def outcomes(tmp_path_factory):
     (folder / "one.txt").write_text("One document. It has a few sentences. No more than that.")
     (folder / "broken.json").write_text('{"hidden_size": "wide"}')
     write_tables(folder)
+    write_models(folder)
     usual = {
         "corpus": "text", "steps": 4, "batch_size": 8, "phases": "32:1.0", "vocab_size": 64,
         "heldout_fraction": 0.3,
@@ -141,6 +183,8 @@ def outcomes(tmp_path_factory):
     for number, wrong in enumerate(CASES):
         names = [flag.removeprefix("--").split("=")[0] for flag in wrong.split()]
         given = {"workdir": f"run{number}", **usual}
+        if "init_checkpoint" in names:  # whose vocabulary it would be moved from
+            del given["vocab_size"]
         usual_flags = [f"--{k}={v}" for k, v in given.items() if k not in names]
         lines.append(usual_flags + wrong.split())
     done = subprocess.run(

@@ -39,14 +39,14 @@ def write_model(folder: Path) -> str:
 
 
 def command(workdir: Path, corpus: str, model: str, **changes: object) -> list[str]:
-    """The command line of a run of `STEPS` steps that checkpoints every 80."""
+    """The command line of a run of `STEPS` steps that checkpoints every 80; None says nothing."""
     options = {
         "workdir": workdir, "corpus": corpus, "model": model, "steps": STEPS, "vocab_size": 64,
         "heldout_fraction": 0.3, "phases": "32:1.0", "batch_size": 8, "log_every": 1,
         "eval_every": 80, "checkpoint_every": 80, "mesh": "data:1", "learning_rate": 0.01,
     } | changes  # fmt: skip
     return [sys.executable, "-m", "experiments.pretrain"] + [
-        f"--{name}={value}" for name, value in options.items()
+        f"--{name}={value}" for name, value in options.items() if value is not None
     ]
 
 
