@@ -14,9 +14,10 @@ suffix of `--output` says what is written:
     .txt                the vocabulary alone
     no suffix           the whole edited model, its MLM bias and decoder too, as --format says
 
-Pieces of `--vocab` that the old vocabulary has keep their rows; a new one gets the mean of the
-rows of the pieces that spelled it. `OUTPUT.json` says what became of every piece.
-docs/embedding_tables.md has what this is worth, measured.
+Pieces of `--vocab` that the old vocabulary has keep their rows; a new one gets the row that those
+of the pieces spelled most like it make likely, and with `--text` those that are used like it too;
+or (`--rows=mean`) the mean of the rows of the pieces that spelled it. `OUTPUT.json` says what
+became of every piece. docs/embedding_tables.md has what this is worth, measured.
 """
 
 import dataclasses
@@ -32,9 +33,12 @@ from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
+from bert_jax.tables.context_vectors import context_vectors
 from bert_jax.tables.editing import Edit
 from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.row_rules import RowRule, SpelledMean, SpellingRegression
 from bert_jax.tables.row_surgery import PositionRule
 from bert_jax.tables.storage import load_tables, save_tables, table_format
 from bert_jax.tables.vocabulary_surgery import (
@@ -62,8 +66,18 @@ _ADD_TOKENS = flags.DEFINE_list("add_tokens", [], "Pieces to add, as in covid,##
 _VOCAB_SIZE = flags.DEFINE_integer(
     "vocab_size", None, "Rows: pieces are cut off at the end, or [unused…] ones added.", 1
 )
+_ROWS = flags.DEFINE_enum(
+    "rows",
+    None,
+    ["learned", "mean"],
+    "The row of a new piece: learned of pieces spelled alike, or the mean of those that spelled it;"
+    " by default learned, or mean beside --weights.",
+)
+_TEXT = flags.DEFINE_list(
+    "text", [], "Files or folders of text, as for build_corpus, to learn new rows from as well."
+)
 _WEIGHTS = flags.DEFINE_enum(
-    "weights", "equal", ["equal", "length"], "What weighs the rows a new one is the mean of."
+    "weights", None, ["equal", "length"], "What weighs the rows of --rows=mean; equal by default."
 )
 _FALLBACK = flags.DEFINE_enum(
     "fallback", "mean", ["mean", "draw"], "The row of a piece that cannot be spelled."
@@ -117,9 +131,10 @@ def _edit_model(source: str, output: str) -> tuple[dict[str, str], dict[str, Any
 
 
 def _edit(old: Tokenizer | None) -> Edit:
+    new = _new_vocabulary(old)
     return Edit(
-        _new_vocabulary(old),
-        _new_rows(old),
+        new,
+        _new_rows(old, new),
         _POSITIONS.value,
         cast(PositionRule, _POSITION_RULE.value),
         _SEGMENTS.value,
@@ -162,9 +177,30 @@ def _new_vocabulary(old: Tokenizer | None) -> Tokenizer | None:
     return None if new is old else new
 
 
-def _new_rows(old: Tokenizer | None) -> NewRows:
-    weights = length_weights(old) if _WEIGHTS.value == "length" and old is not None else None
-    return NewRows(weights, cast(Fallback, _FALLBACK.value), _SEED.value or 0)
+def _new_rows(old: Tokenizer | None, new: Tokenizer | None) -> NewRows:
+    return NewRows(_rule(old, new), cast(Fallback, _FALLBACK.value), _SEED.value or 0)
+
+
+def _rule(old: Tokenizer | None, new: Tokenizer | None) -> RowRule:
+    wish = _ROWS.value or ("mean" if _WEIGHTS.value else "learned")
+    if wish == "learned" and _WEIGHTS.value:
+        raise UserError(
+            f"got --weights={_WEIGHTS.value} beside --rows=learned; expected --rows=mean, which"
+            " they weigh, or no --weights"
+        )
+    if _TEXT.value and (wish == "mean" or new is None):
+        beside = "--rows=mean" if wish == "mean" else "the vocabulary as it was"
+        raise UserError(
+            f"got --text beside {beside}; expected new pieces with --rows=learned, which it is for"
+        )
+    if wish == "mean":
+        if _WEIGHTS.value == "length" and old is not None:
+            return SpelledMean(length_weights(old))
+        return SpelledMean()
+    if not _TEXT.value or new is None:
+        return SpellingRegression()
+    texts = (document.whole_text for document in open_source(_TEXT.value))
+    return SpellingRegression(context_vectors(new, map(new.piece_ids, texts)))
 
 
 def _said(

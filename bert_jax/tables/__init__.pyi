@@ -1,11 +1,15 @@
+from .context_vectors import context_vectors as context_vectors
 from .editing import Edit as Edit
 from .embedding_tables import EmbeddingTables as EmbeddingTables
 from .model_surgery import move_model_vocabulary as move_model_vocabulary
 from .model_surgery import resize_model_positions as resize_model_positions
 from .model_surgery import resize_model_segments as resize_model_segments
 from .part_tables import tables_of as tables_of
+from .row_rules import SpelledMean as SpelledMean
+from .row_rules import SpellingRegression as SpellingRegression
 from .row_surgery import resize_positions as resize_positions
 from .row_surgery import resize_segments as resize_segments
 from .storage import load_tables as load_tables
 from .storage import save_tables as save_tables
+from .vocabulary_surgery import NewRows as NewRows
 from .vocabulary_surgery import move_vocabulary as move_vocabulary

@@ -26,8 +26,8 @@ class Edit:
 
     Attributes:
         vocabulary: to move to.
-        new_rows: how pieces that the old vocabulary lacks begin; None: as the mean of the pieces
-            that spelled them.
+        new_rows: how pieces that the old vocabulary lacks begin; None: as those spelled alike make
+            likely (`SpellingRegression`).
         positions: rows of the position table.
         position_rule: how it gets longer.
         segments: rows of the segment table.

@@ -1,12 +1,13 @@
 """Move embedding tables to another vocabulary: add pieces, resize, or a new one altogether.
 
-Pieces in both vocabularies keep their rows, bit for bit. The row of a new piece is the mean of the
-rows of the pieces that spelled it before:
+Pieces in both vocabularies keep their rows, bit for bit. The row of a new piece is a blend of old
+ones, as a rule says (`row_rules.py`): by default of those that are spelled like it, or else of
+those that spelled it before:
 
     old  nd ##ar ##ray    ->    new  ndarray    row = (row[nd] + row[##ar] + row[##ray]) / 3
 
-which is what the model has read so far where the new piece will stand. A piece the old vocabulary
-cannot spell gets the mean row, or a draw. What happened to which piece is in the report.
+A piece the old vocabulary cannot spell gets the mean row, or a draw. What happened to which piece
+is in the report.
 
 A plan is made once and applied to everything that has a row for each piece: the token table, the
 bias of the MLM head, the decoder of an untied one (`model_surgery.py`).
@@ -16,18 +17,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse
 
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
+from bert_jax.tables.row_rules import Blend, RowRule, SpellingRegression
 from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.spelling import Speller
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 
 Fallback = Literal["mean", "draw"]
+_SHOWN = 4  # pieces of a blend in an example of it
+_NAMED = 16  # old pieces of a blend that the report names
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,14 +40,13 @@ class NewRows:
     """How rows are made for pieces the old vocabulary lacks.
 
     Attributes:
-        weights: [V] of the old pieces, at least 0; a composed row is the mean weighted by them
-            (equally, where they are all 0). None weighs equally; `length_weights` by length.
+        rule: which old rows a new one is blended of, where the old vocabulary can spell it.
         fallback: for pieces that cannot be spelled: "mean", the mean row, or "draw", a normal draw
             with the mean and deviation of each column. Special pieces are left out of both.
         seed: of the draws. A piece's draw depends on the seed and the piece alone.
     """
 
-    weights: np.ndarray | None = None
+    rule: RowRule = dataclasses.field(default_factory=SpellingRegression)
     fallback: Fallback = "mean"
     seed: int = 0
 
@@ -53,11 +57,13 @@ class VocabularyReport:
 
     Attributes:
         copied: in both vocabularies.
-        composed: new ones, and the old pieces that spelled them.
+        composed: new ones, and the old pieces their rows are blended of: those that spelled them
+            in order, or the sixteen that count most.
         unspellable: new ones that got the fallback.
         dropped: old ones that are no more.
         nameless: rows after the old vocabulary's last piece; dropped too.
-        fallback: "mean" or "draw".
+        fallback: "mean row" or "draw".
+        by: how rows were composed.
     """
 
     copied: tuple[str, ...]
@@ -66,12 +72,13 @@ class VocabularyReport:
     dropped: tuple[str, ...]
     nameless: int
     fallback: str
+    by: str
 
     def rows(self) -> dict[str, str]:
         """What to show a person, name by name, with a few examples of each."""
         before = len(self.copied) + len(self.dropped)
         after = len(self.copied) + len(self.composed) + len(self.unspellable)
-        spelled = [f"{new} ← {' '.join(old)}" for new, old in self.composed.items()]
+        made = [f"{new} ← {' '.join(old[:_SHOWN])}" for new, old in self.composed.items()]
 
         def share(these: Iterable[str], examples: list[str], mark: str = ", ") -> str:
             count = len(list(these))
@@ -81,12 +88,14 @@ class VocabularyReport:
         shown = {
             "pieces": f"{before:,} → {after:,}",
             "copied": share(self.copied, []),
-            "composed": share(self.composed, spelled, "; "),
+            "composed": share(self.composed, made, "; "),
             f"not spelled, got the {self.fallback}": share(
                 self.unspellable, list(self.unspellable)
             ),
             "dropped": f"{len(self.dropped):,}",
         }
+        if self.composed:
+            shown["composed by"] = self.by
         if self.nameless:
             shown["rows without a piece, dropped"] = f"{self.nameless:,}"
         return shown
@@ -110,14 +119,17 @@ class VocabularyPlan:
 
     Attributes:
         old, new: the two vocabularies.
-        sources: [V'], for each new piece the ids of old ones; none where it cannot be spelled.
-        how: how rows are made from several old ones, or from none.
+        sources: [V'], for each new piece the id of the old one whose row it keeps, or a blend of
+            several; None where it cannot be spelled.
+        how: how rows are made.
+        by: how blends were made, for people.
     """
 
     old: Tokenizer
     new: Tokenizer
-    sources: tuple[tuple[int, ...], ...]
+    sources: tuple[int | Blend | None, ...]
     how: NewRows
+    by: str
 
     def apply(self, rows: np.ndarray, name: str) -> np.ndarray:
         """Make the new rows.
@@ -130,16 +142,17 @@ class VocabularyPlan:
             [V', …] float32.
         """
         rows = np.asarray(rows)
-        new = np.empty((len(self.sources), *rows.shape[1:]), np.float32)
-        single = [i for i, ids in enumerate(self.sources) if len(ids) == 1]
-        new[single] = rows[[self.sources[i][0] for i in single]]
-        lost = self._fallback(rows, name)
-        for i, ids in enumerate(self.sources):
-            if len(ids) > 1:
-                new[i] = np.tensordot(self._weights(ids), rows[list(ids)].astype(np.float64), 1)
-            elif not ids:
-                new[i] = lost(self.new.pieces[i])
-        return new
+        flat = rows.reshape(len(rows), -1)
+        new = np.empty((len(self.sources), flat.shape[1]), np.float32)
+        kept = {i: source for i, source in enumerate(self.sources) if isinstance(source, int)}
+        new[list(kept)] = flat[list(kept.values())]
+        mean, deviation = self._moments(flat)
+        blends = {i: source for i, source in enumerate(self.sources) if isinstance(source, Blend)}
+        new[list(blends)] = _blended(list(blends.values()), flat, mean)
+        for i, source in enumerate(self.sources):
+            if source is None:
+                new[i] = self._lost(self.new.pieces[i], name, mean, deviation)
+        return new.reshape(-1, *rows.shape[1:])
 
     def report(self, rows_before: int) -> VocabularyReport:
         """Say what becomes of every piece.
@@ -148,64 +161,73 @@ class VocabularyPlan:
             rows_before: of the old table, padding counted.
         """
         old, new, kept = set(self.old.pieces), self.new.pieces, set(self.new.pieces)
+        made_of = {
+            piece: (source,) if isinstance(source, int) else source.ids[:_NAMED]
+            for piece, source in zip(new, self.sources, strict=True)
+            if source is not None and piece not in old
+        }
         return VocabularyReport(
             copied=tuple(p for p in new if p in old),
-            composed={
-                p: tuple(self.old.pieces[i] for i in ids)
-                for p, ids in zip(new, self.sources, strict=True)
-                if ids and p not in old
-            },
-            unspellable=tuple(p for p, ids in zip(new, self.sources, strict=True) if not ids),
+            composed={p: tuple(self.old.pieces[i] for i in ids) for p, ids in made_of.items()},
+            unspellable=tuple(p for p in new if p not in old and p not in made_of),
             dropped=tuple(p for p in self.old.pieces if p not in kept),
             nameless=rows_before - self.old.vocab_size,
             fallback="mean row" if self.how.fallback == "mean" else "draw",
+            by=self.by,
         )
 
-    def _weights(self, ids: tuple[int, ...]) -> np.ndarray:
-        if self.how.weights is None or not self.how.weights[list(ids)].any():
-            return np.full(len(ids), 1 / len(ids))
-        weights = self.how.weights[list(ids)].astype(np.float64)
-        return weights / weights.sum()
-
-    def _fallback(self, rows: np.ndarray, name: str) -> Any:
-        """A function from a piece to the row it gets if it cannot be spelled."""
+    def _moments(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each column, special pieces left out."""
         # Sorted by piece, so that the order of the vocabulary does not even change the rounding.
         by_piece = sorted((piece, i) for i, piece in enumerate(self.old.pieces))
         plain = [i for piece, i in by_piece if piece not in SPECIAL_PIECES]
         known = rows[plain or list(range(self.old.vocab_size))].astype(np.float64)
-        mean, deviation = known.mean(axis=0), known.std(axis=0)
+        return known.mean(axis=0), known.std(axis=0)
 
-        def row(piece: str) -> np.ndarray:
-            if self.how.fallback == "mean":
-                return mean
-            key = hashlib.sha256(f"{self.how.seed}\0{name}\0{piece}".encode()).digest()
-            draw = np.random.default_rng(int.from_bytes(key[:16], "little"))
-            return draw.normal(mean, deviation)
+    def _lost(self, piece: str, name: str, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """The row of a piece that cannot be spelled."""
+        if self.how.fallback == "mean":
+            return mean
+        key = hashlib.sha256(f"{self.how.seed}\0{name}\0{piece}".encode()).digest()
+        draw = np.random.default_rng(int.from_bytes(key[:16], "little"))
+        return draw.normal(mean, deviation)
 
-        return row
+
+def _blended(blends: Sequence[Blend], rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """[N, D] float64: each the sum of its rows, in the order of its ids, and its rest of mean."""
+    ids = [i for blend in blends for i in blend.ids]
+    weights = np.concatenate([np.empty(0), *(blend.weights for blend in blends)])
+    ends = np.cumsum([0, *(len(blend.ids) for blend in blends)])
+    parts = scipy.sparse.csr_array((weights, ids, ends), (len(blends), len(rows)))
+    return parts @ rows.astype(np.float64) + np.outer([blend.rest for blend in blends], mean)
 
 
 def plan_vocabulary_move(
     old: Tokenizer, new: Tokenizer, how: NewRows | None = None
 ) -> VocabularyPlan:
-    """Find out how `old` spells every piece of `new`.
+    """Find out how `old` spells every piece of `new`, and what the rule makes of it.
+
+    30,522 old pieces and 2,000 new ones: 5 s on one core.
 
     Raises:
-        UserError: weights that are not one number of at least 0 for each old piece.
+        UserError: what the rule was given does not fit the old vocabulary.
     """
     how = how or NewRows()
-    if how.weights is not None:
-        weights = np.asarray(how.weights)
-        if weights.shape != (old.vocab_size,) or not (np.isfinite(weights) & (weights >= 0)).all():
-            raise UserError(
-                f"got weights of shape {list(weights.shape)}; expected a number of at least 0 for"
-                f" each of the {old.vocab_size} old pieces"
-            )
-        how = dataclasses.replace(how, weights=weights)
     ids = {piece: i for i, piece in enumerate(old.pieces)}
     speller = Speller(old)
-    sources = tuple((ids[p],) if p in ids else speller.spell(p) for p in new.pieces)
-    return VocabularyPlan(old, new, sources, how)
+    spelled = {piece: speller.spell(piece) for piece in new.pieces if piece not in ids}
+    recipe = how.rule.recipe(
+        old, {piece: parts for piece, parts in spelled.items() if len(parts) > 1}
+    )
+
+    def source(piece: str) -> int | Blend | None:
+        if piece in ids:
+            return ids[piece]
+        if piece in recipe.blends:
+            return recipe.blends[piece]
+        return spelled[piece][0] if spelled[piece] else None
+
+    return VocabularyPlan(old, new, tuple(map(source, new.pieces)), how, recipe.by)
 
 
 def move_vocabulary(tables: EmbeddingTables, new: Tokenizer, how: NewRows | None = None) -> Moved:

@@ -16,7 +16,7 @@ import re
 
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 
 _LONGEST_WORD = 100  # characters; the tokenizer cuts no longer ones either
 _NO_TEXT = re.compile(r"\[[^\[\]\s]+\]")  # [MASK], [unused7]: they stand for no text
@@ -39,7 +39,7 @@ class Speller:
         """
         if not self._tokenizer.splitting.has_words:
             return self._text(piece)
-        if _NO_TEXT.fullmatch(piece):
+        if not self.is_text(piece):
             return ()
         if not (piece.startswith("##") and len(piece) > 2):
             return self._text(piece)
@@ -50,6 +50,12 @@ class Speller:
         if (len(first) > 1 and not parts[0]) or not all(parts[1:]):
             return ()
         return tuple(i for part in parts for i in part)
+
+    def is_text(self, piece: str) -> bool:
+        """Whether a piece is cut out of text: neither [MASK] nor, among words, [unused7] is."""
+        if not self._tokenizer.splitting.has_words:
+            return piece not in SPECIAL_PIECES
+        return not _NO_TEXT.fullmatch(piece)
 
     def _text(self, text: str) -> tuple[int, ...]:
         ids = tuple(self._tokenizer.piece_ids(text).tolist())

@@ -32,6 +32,7 @@ from bert_jax.analysis.nearest import directions
 from bert_jax.analysis.token_rows import TokenRows
 from bert_jax.cli import command
 from bert_jax.errors import UserError
+from bert_jax.tables.row_rules import SpelledMean
 from bert_jax.tables.storage import load_tables
 from bert_jax.tables.vocabulary_surgery import NewRows, length_weights, move_vocabulary
 from bert_jax.text.spelling import Speller
@@ -70,7 +71,7 @@ def main() -> None:
         smaller = move_vocabulary(tables, less).tables
         rows = {}
         for name, weights in {"equal": None, "length": length_weights(less)}.items():
-            moved = move_vocabulary(smaller, tokenizer, NewRows(weights))
+            moved = move_vocabulary(smaller, tokenizer, NewRows(SpelledMean(weights)))
             rows[name] = moved.tables.token[hidden]
         rows["chance"] = np.roll(rows["equal"], 1, axis=0)
         for name, composed in rows.items():

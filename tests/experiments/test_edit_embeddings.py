@@ -38,6 +38,9 @@ print(json.dumps(outcomes))
 """
 OLD = vocabulary(["un", "##able", "read", "##ing", "é", "x", "##x"])
 NEW = vocabulary(["reading", "read", "ж"])
+WORDS = vocabulary(
+    [*map(str, range(300)), "walk", "##ing", "walked", "talking", "on", "he", "they"]
+)
 RIGHT = {
     "npz": "--input=old.npz --output=o.npz --vocab=new.txt --fallback=draw --seed=3",
     "vec": "--input=old.npz --output=o.vec --add_tokens=readable,##xing,[ENT] --weights=length",
@@ -49,6 +52,9 @@ RIGHT = {
     "model": "--input=hf --output=model --vocab=new.txt --positions=24",
     "ours": "--input=hf --output=ours --format=ours --segments=3",
     "marked": "--input=hf --output=marked --add_tokens=[ENT]",
+    "learned": "--input=words.npz --output=learned.npz --add_tokens=walking",
+    "text": "--input=words.npz --output=text.npz --add_tokens=walking --text=text.txt",
+    "mean": "--input=words.npz --output=mean.npz --add_tokens=walking --rows=mean",
     "twice": "--input=model --output=model_tables.npz",
 }  # fmt: skip
 WRONG = {
@@ -72,6 +78,13 @@ WRONG = {
     "--input=old.npz --output=w.npz --vocab_size=4": "got a size of 4 pieces, which cuts off",
     "--input=old.npz --output=w.npz --vocab_size=0": "flag --vocab_size=0",
     "--input=old.npz --output=w.npz --weights=heavy": "flag --weights=heavy: value should be one",
+    "--input=old.npz --output=w.npz --rows=best": "flag --rows=best: value should be one of",
+    "--input=old.npz --output=w.npz --vocab=new.txt --rows=learned --weights=length": "got"
+    " --weights=length beside --rows=learned; expected --rows=mean",
+    "--input=old.npz --output=w.npz --vocab=new.txt --rows=mean --text=new.txt": "got --text beside"
+    " --rows=mean; expected new pieces with --rows=learned",
+    "--input=old.npz --output=w.npz --text=new.txt": "got --text beside the vocabulary as it was",
+    "--input=old.npz --output=w.npz --vocab=new.txt --text=nowhere": "nowhere",
     "--input=old.npz --output=w.npz --fallback=zero": "flag --fallback=zero: value should be one",
     "--input=old.npz --output=w.npz --seed=-1": "flag --seed=-1",
     "--input=old.npz --output=w.npz --positions=0": "flag --positions=0",
@@ -94,6 +107,8 @@ def ran(tmp_path_factory):
     OLD.save(folder / "old.txt")
     NEW.save(folder / "new.txt")
     vocabulary(map(str, range(30))).save(folder / "long.txt")
+    save_tables(tables_of(WORDS), folder / "words.npz")
+    (folder / "text.txt").write_text("he was walking home and they walked on\n" * 30)
     for name in ("hf", "hf2"):
         whole = pretrained("BertForPreTraining", vocabulary(OLD.pieces[5:]), vocab_size=12)
         save_huggingface(whole, folder / name)
@@ -144,6 +159,23 @@ def test_tables_are_moved_and_written_in_every_form(ran):
     assert (named.tokenizer.vocab_size, named.tokenizer.lowercase) == (20, False)
     np.testing.assert_array_equal(named.position[::2], old.position)
     assert (folder / "o.txt").read_text() == (folder / "old.txt").read_text()
+
+
+def test_a_new_row_is_learned_of_pieces_spelled_or_used_alike_or_is_a_mean(ran):
+    folder, outcomes = ran
+    made_of = {}
+    for name in ("learned", "text", "mean"):
+        record = json.loads((folder / f"{name}.npz.json").read_text())["vocabulary"]
+        made_of[name] = record["composed"]["walking"], record["by"]
+        assert record["by"] in outcomes[name][1]
+    assert made_of["mean"] == (["walk", "##ing"], "the mean of the pieces that spell it")
+    assert made_of["learned"][1] == "regression on spellings"
+    assert made_of["text"][1] == "regression on spellings and contexts"
+    assert {"walk", "talking", "walked", "##ing"} == set(made_of["learned"][0][:4])
+    assert {"he", "they", "on"} & set(made_of["text"][0])
+    rows = [load_tables(folder / f"{name}.npz").token for name in made_of]
+    np.testing.assert_array_equal(rows[0][:-1], rows[1][:-1])
+    assert len({row[-1].tobytes() for row in rows}) == 3
 
 
 def test_a_whole_model_is_edited_and_read_again(ran):

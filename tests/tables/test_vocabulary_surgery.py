@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
+from bert_jax.tables.row_rules import SpelledMean
 from bert_jax.tables.vocabulary_surgery import (
     NewRows,
     length_weights,
@@ -46,6 +47,7 @@ def test_rows_are_copied_composed_or_fall_back():
         "composed": "2 (22.2%): ndarray ← nd ##ar ##ray; ##array ← ##ar ##ray …",
         "not spelled, got the mean row": "1 (11.1%): ж …",
         "dropped": "4",
+        "composed by": "the mean of the pieces that spell it; 5 old pieces are too few for more",
     }
     for name in ("segment", "position", "norm_scale", "norm_bias"):
         assert getattr(moved, name) is getattr(tables, name)
@@ -59,7 +61,7 @@ def test_weights():
     assert length_weights(old).tolist() == [5, 5, 5, 5, 6, 2, 5]
 
     def composed(weights):
-        return move_vocabulary(tables, new, NewRows(weights)).tables.token[7].tolist()
+        return move_vocabulary(tables, new, NewRows(SpelledMean(weights))).tables.token[7].tolist()
 
     assert composed(length_weights(old)) == [2, 10, 0, 5]
     assert composed(np.array([0, 0, 0, 0, 0, 1, 0])) == [7, 0, 0, 0]
