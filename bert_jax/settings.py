@@ -44,6 +44,15 @@ def setting(
     return dataclasses.field(default=default, metadata={"words": words, **limits})
 
 
+def names_in(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of a setting that takes several: a sequence, or one string with commas between.
+
+    >>> names_in("token,position"), names_in(["token"]), names_in(None)
+    (('token', 'position'), ('token',), ())
+    """
+    return tuple(value.split(",") if isinstance(value, str) else value or ())
+
+
 def described_fields(settings: Any) -> list[dataclasses.Field[Any]]:
     """The fields of a dataclass, or of a value of one, that `setting` made."""
     return [field for field in dataclasses.fields(settings) if "words" in field.metadata]

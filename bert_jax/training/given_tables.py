@@ -11,6 +11,7 @@ from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
 from bert_jax.pretrained_paths import find_ours
+from bert_jax.settings import names_in
 from bert_jax.tables.embedding_tables import PARTS, EmbeddingTables
 from bert_jax.tables.starting import check_fits, with_tables
 from bert_jax.tables.storage import load_tables
@@ -38,7 +39,7 @@ class GivenTables:
 
 def given_tables(
     init_embeddings: str | None,
-    init_parts: Sequence[str] | None,
+    init_parts: str | Sequence[str] | None,
     *,
     workdir: Path,
     built: Corpus | None,
@@ -61,7 +62,7 @@ def given_tables(
     Raises:
         UserError: something does not fit, or parts are asked of no tables.
     """
-    parts = chosen_parts("init_parts", init_parts) or PARTS
+    parts = chosen_parts(init_parts) or PARTS
     if init_embeddings is None:
         if init_parts:
             raise UserError(
@@ -105,16 +106,16 @@ def _own_vocabulary(tables: EmbeddingTables, source: str, lowercase: bool | None
     return tables.tokenizer
 
 
-def chosen_parts(argument: str, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The parts an argument names, in the order of `PARTS`.
+def chosen_parts(init_parts: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The parts that are named, in the order of `PARTS`.
 
     Raises:
         UserError: a name that is none of them.
     """
-    for name in names or ():
-        if name not in PARTS:
-            raise UserError(
-                f"got {argument}={','.join(names or ())}; expected some of {', '.join(PARTS)}, with"
-                " commas between"
-            )
-    return tuple(part for part in PARTS if part in (names or ()))
+    names = names_in(init_parts)
+    if not set(names) <= set(PARTS):
+        raise UserError(
+            f"got init_parts={','.join(names)}; expected some of {', '.join(PARTS)}, with commas"
+            " between"
+        )
+    return tuple(part for part in PARTS if part in names)

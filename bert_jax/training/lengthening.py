@@ -65,7 +65,8 @@ def take_length(workdir: Path, settings: PretrainingSettings, done: int, *, writ
         raise UserError(
             f"got {_said(settings, changed)}, but the run in {workdir} was started with"
             f" {_said(before, changed)} and has done {done} steps, of which only the first {shared}"
-            " would be the same; expected the same (to continue it), or another `workdir` with a"
+            " would be the same; expected the same (to continue it), or another `workdir`: with"
+            f" init_checkpoint={workdir}, to go on from its model with another warm-up; or with a"
             " schedule that can be lengthened (constant, or wsd before its decay)"
         )
     if write:

@@ -47,8 +47,9 @@ from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.callbacks import Callback
 from bert_jax.training.cpu_memory import keep_freed_memory
+from bert_jax.training.freezing import Frozen
 from bert_jax.training.given_model import given_model
-from bert_jax.training.given_tables import chosen_parts, given_tables
+from bert_jax.training.given_tables import given_tables
 from bert_jax.training.lengthening import check_branch, take_length
 from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import create_optimizer, is_row_lazy
@@ -284,7 +285,6 @@ def _pretrainer(
 ) -> Pretrainer:
     rate = settings.rate()
     backend, scan = jax.default_backend(), settings.scan_layers
-    frozen = chosen_parts("freeze", settings.freeze)
     return assemble_pretrainer(
         config,
         mesh,
@@ -301,7 +301,7 @@ def _pretrainer(
         ),
         parts=parts,
         accumulate=settings.accumulate,
-        frozen=[f"bert/embeddings/{part}" for part in frozen],
+        frozen=Frozen.named(settings.freeze).paths(config),
         start=start,
         row_lazy=is_row_lazy(settings.optimizer),
         audit_mask_id=corpus.tokenizer.mask_id if settings.audit_every else None,

@@ -16,6 +16,7 @@ from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
 from bert_jax.settings import check_settings, setting
 from bert_jax.tables.embedding_tables import PARTS
 from bert_jax.training.attention_choice import ATTENTIONS
+from bert_jax.training.freezing import Frozen
 from bert_jax.training.given_tables import chosen_parts
 from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.optimizers import OPTIMIZERS
@@ -81,11 +82,13 @@ class PretrainingSettings:
         " Google checkpoint, a .npz or .safetensors. Without a vocab the run takes their"
         " vocabulary.",
     )
-    init_parts: tuple[str, ...] | None = setting(
+    init_parts: tuple[str, ...] | str | None = setting(
         None, "Which of token,segment,position are taken from there; by default all."
     )
-    freeze: tuple[str, ...] | None = setting(
-        None, "Which of token,segment,position stay as they are; by default none."
+    freeze: tuple[str, ...] | str | None = setting(
+        None,
+        "What stays as it is: some of token,segment,position; embeddings, which are these and"
+        " their LayerNorm; layers:N, the first N layers. By default nothing.",
     )
     model: str | BertConfig | None = setting(
         None,
@@ -173,6 +176,7 @@ class PretrainingSettings:
             self.config()  # a typo is said before anything is made
         self.rows()
         self.rate()
+        Frozen.named(self.freeze)
 
     def _check_start(self) -> None:
         """Refuse two starts at once, and two vocabularies at once for the model to start from."""
@@ -244,6 +248,7 @@ class PretrainingSettings:
                 f" {config.max_position_embeddings} positions, or a model with more: a config.json,"
                 " or experiments.edit_embeddings with `positions` for one that is trained"
             )
+        Frozen.named(self.freeze).paths(config)
         if OBJECTIVES[self.objective].segments > config.type_vocab_size:
             raise UserError(
                 f"got objective={self.objective}, whose rows have"
@@ -310,7 +315,7 @@ class PretrainingSettings:
             values["model"] = values["model"] or MODEL
             values["vocab_size"] = self.vocab_size or VOCAB_SIZE
             values["lowercase"] = self.lowercase is not False
-        values["freeze"] = ",".join(chosen_parts("freeze", self.freeze)) or None
-        parts = chosen_parts("init_parts", self.init_parts) or PARTS
+        values["freeze"] = str(Frozen.named(self.freeze)) or None
+        parts = chosen_parts(self.init_parts) or PARTS
         values["init_parts"] = ",".join(parts) if self.init_embeddings else None
         return {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in values.items()}

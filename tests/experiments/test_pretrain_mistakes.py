@@ -93,6 +93,8 @@ CASES = {
     "--init_embeddings=short.npz --init_parts=position": "got a position table of 64 rows",
     "--init_parts=token": "got --init_parts=token alone; expected --init_embeddings=PATH",
     "--freeze=token,positions": "got --freeze=token,positions; expected some of token, segment,",
+    "--freeze=layers:some": "got --freeze=layers:some; expected some of token, segment, position,",
+    "--freeze=layers:3": "got --freeze=layers:3 for a model of 2 layers; expected at most layers:2",
     "--init_checkpoint=nowhere/at/all": "got 'nowhere/at/all', where there is nothing; expected",
     "--init_checkpoint=text": "got text, which is no checkpoint; expected a workdir or checkpoint",
     "--init_checkpoint=nameless": "got --init_checkpoint=nameless, which has no vocabulary (",

@@ -6,10 +6,11 @@ from flax.traverse_util import flatten_dict
 
 from bert_jax.checkpoints import Checkpoints
 from bert_jax.errors import UserError
+from bert_jax.kernels.compute import Compute
 from bert_jax.tables.embedding_tables import PARTS, EmbeddingTables
 from bert_jax.tables.starting import with_tables
 from bert_jax.training.assembly import assemble_pretrainer
-from bert_jax.training.freezing import join_frozen, split_frozen
+from bert_jax.training.freezing import Frozen, join_frozen, split_frozen
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer
 from bert_jax.training.sharding import create_mesh, path_name, put_batch
 from tests.training.examples import batches, tiny_config
@@ -56,6 +57,42 @@ def test_frozen_tables_stay_bit_for_bit_and_all_else_moves(optimizer):
     # The key's bias shifts all scores of a query alike, so its gradient is 0 but for rounding.
     idle = {name for name in before if name.endswith("key/bias")}
     assert changed(before, after) | idle == (set(before) - still) | idle
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_frozen_layers_stay_bit_for_bit_in_a_scan_too(optimizer, scan):
+    row_lazy = optimizer == "row_lazy_adamw"
+    named = "segment,position,layers:1" if row_lazy else "embeddings,layers:1"
+    config = tiny_config(num_hidden_layers=3, tie_word_embeddings=not row_lazy)
+    frozen = Frozen.named(named).paths(config)
+    compute = Compute(scan_layers=scan)
+    run = pretrainer(frozen, optimizer, config=config, compute=compute, row_lazy=row_lazy)
+    state = run.initial_state()
+    before = bits(state.params)
+    kept = [path_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(state.opt_state)]
+    assert not any("layers/0/" in name for name in kept)
+    moved = changed(before, bits(trained(run, state, 0, 2).params))
+    assert not [name for name in moved if name.startswith("bert/encoder/layers/0/")]
+    assert not [name for name in moved if name.startswith(frozen)]
+    for layer in ("1", "2"):
+        names = {n for n in before if n.startswith(f"bert/encoder/layers/{layer}/")}
+        assert {n for n in names - moved if not n.endswith("key/bias")} == set()
+
+
+def test_what_is_named_to_freeze():
+    config = tiny_config(num_hidden_layers=3)
+    tables = tuple(f"{EMBEDDINGS}/{part}" for part in PARTS)
+    first_two = ("bert/encoder/layers/0", "bert/encoder/layers/1")
+    for named, paths in {
+        None: (),
+        ("position", "token"): (tables[0], tables[2]),
+        "position,token": (tables[0], tables[2]),
+        "layers:2": first_two,
+        "embeddings,layers:2": (*tables, f"{EMBEDDINGS}/norm", *first_two),
+    }.items():
+        assert Frozen.named(named).paths(config) == paths
+        split_frozen(pretrainer(config=config).abstract_state.params, paths)  # such paths exist
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -173,6 +173,15 @@ def test_an_audit_names_what_does_not_fit(run):
         ({"model": "huge"}, "got model=huge; expected a config.json or one of tiny"),
         ({"phases": "128"}, "got phases=128; expected length:share pairs"),
         ({"freeze": ("tokens",)}, "got freeze=tokens; expected some of token, segment"),
+        ({"freeze": "all"}, "got freeze=all; expected some of token, segment, position, embedd"),
+        ({"freeze": "layers:0"}, "got freeze=layers:0; expected some of token, segment"),
+        ({"freeze": "layers:1,layers:2"}, "got freeze=layers:1,layers:2; expected some of"),
+        ({"freeze": "layers:3"}, "got freeze=layers:3 for a model of 2 layers; expected at most"),
+        ({"freeze": ""}, "got freeze=; expected some of token, segment"),
+        (
+            {"init_parts": "words", "init_embeddings": "t.npz"},
+            "got init_parts=words; expected some",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(wrong, message, tmp_path):
@@ -206,6 +215,10 @@ def test_a_record_of_settings_is_json():
     ).record()
     assert json.loads(json.dumps(record)) == record
     assert record["freeze"] == "token,position" and record["lowercase"] is True
+    for freeze in ("position,token", ["token", "position"]):
+        assert PretrainingSettings(freeze=freeze).record()["freeze"] == "token,position"
+    both = PretrainingSettings(freeze="layers:2,token,embeddings").record()
+    assert both["freeze"] == "embeddings,layers:2"
     assert {field.name for field in dataclasses.fields(PretrainingSettings)} == record.keys()
 
 
