@@ -222,10 +222,11 @@ def _vocabulary(
             )
         return None
     if settings.vocab is not None:
-        accents = own.strip_accents if lowercase == own.lowercase else None
-        wanted = Tokenizer.from_file(settings.vocab, lowercase, accents, own.split_chinese)
+        wanted = Tokenizer.from_file(settings.vocab, lowercase)
         if built is not None and built.vocab_hash == wanted.vocab_hash:
             return built.tokenizer
+        if lowercase == own.lowercase:
+            wanted = own.with_pieces(wanted.pieces)
     else:
         if lowercase != own.lowercase:
             raise UserError(
@@ -238,7 +239,7 @@ def _vocabulary(
             wanted = with_added_pieces(own, _pieces_in(settings.add_tokens))
     if built is None:
         return wanted
-    same = built.vocab_hash == wanted.vocab_hash
+    same = (built.vocab_hash, built.tokenizer.added) == (wanted.vocab_hash, wanted.added)
     if not same or normalisation(built.tokenizer) != normalisation(wanted):
         raise UserError(
             f"got the corpus in {built.data_dir}, which was built with another vocabulary than"
