@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from bert_jax.arguments import known_names, path_like
 from bert_jax.errors import UserError
 from bert_jax.whole_file import write_json
 
@@ -216,6 +217,7 @@ class BertConfig:
         Raises:
             UserError: the file is missing, is no JSON object, or is refused by `from_dict`.
         """
+        path_like("path", path, "a config.json")
         path = Path(path)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -270,7 +272,4 @@ def _require(holds: bool, name: str, got: Any, expected: str) -> None:
 
 
 def _refuse_unknown(changes: Mapping[str, Any]) -> None:
-    known = [field.name for field in dataclasses.fields(BertConfig)]
-    for name in changes:
-        if name not in known:
-            raise UserError(f"got {name!r}, which BertConfig lacks; expected {', '.join(known)}")
+    known_names(changes, [field.name for field in dataclasses.fields(BertConfig)], "BertConfig")

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
+from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
 
 _HUB_NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?(?:@[\w./-]+)?", re.ASCII)
@@ -39,6 +40,7 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
     Raises:
         UserError: there is nothing; says which path nearby there is.
     """
+    path_like("source", source, "the path of a checkpoint, or a name on the Hugging Face hub")
     path = Path(source).expanduser()
     if path.exists() or find_google(path) is not None:
         return path

@@ -16,12 +16,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import os
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
 
+from bert_jax.arguments import known_names
 from bert_jax.errors import UserError
+
+T = TypeVar("T")
 
 
 def setting(
@@ -58,6 +62,17 @@ def described_fields(settings: Any) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(settings) if "words" in field.metadata]
 
 
+def settings_of(settings: type[T], given: Mapping[str, Any]) -> T:
+    """Make a dataclass of settings of what a caller gave by name.
+
+    Raises:
+        UserError: there is no such setting, or one is beyond its limits.
+    """
+    names = [field.name for field in dataclasses.fields(cast(Any, settings))]
+    known_names(given, names, settings.__name__)
+    return settings(**given)
+
+
 def types_of(settings: type) -> dict[str, set[Any]]:
     """The types that each field may have, those of a union one by one: {"warmup": {float}}."""
     unions = (typing.Union, types.UnionType)
@@ -88,6 +103,8 @@ def check_settings(settings: Any) -> None:
             raise UserError(f"{got} a whole number")
         if kinds <= {int, float} and not (isinstance(value, numbers.Real) and math.isfinite(value)):
             raise UserError(f"{got} a finite number")
+        if kinds <= {str, os.PathLike} and not isinstance(value, str | os.PathLike):
+            raise UserError(f"{got} {'a text' if kinds == {str} else 'a path'}")
         if limits["choices"] and value not in limits["choices"]:
             raise UserError(f"{got} one of {', '.join(limits['choices'])}")
         if limits["least"] is not None and not value >= limits["least"]:

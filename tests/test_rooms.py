@@ -13,6 +13,7 @@ _TOPS = ("bert_jax", "experiments", "launch")
 
 # Each room may import those before it, and itself. Modules beside the packages are the base.
 _BASE = {
+    "arguments",
     "extras",
     "memory",
     "errors",

@@ -11,6 +11,7 @@ import numpy as np
 
 from bert_jax.analysis.geometry import mean_cosine, positions_of, segments_of, spectrum_of
 from bert_jax.analysis.nearest import nearest_rows
+from bert_jax.arguments import expect
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,8 @@ def compare_tables(a: np.ndarray, b: np.ndarray, sampled: np.ndarray, k: int = 1
         sampled: [m] rows whose neighbours are compared; all n where that is affordable.
         k: how many neighbours count.
     """
+    for name, table in (("a", a), ("b", b)):
+        expect(name, table, np.ndarray, "a table, an array [V, D]")
     if a.shape[1] == b.shape[1]:
         cosines = _row_cosines(a, b)
         distance, turned = procrustes(a, b)

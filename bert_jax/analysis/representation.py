@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.arguments import expect
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.encoding import Encoding
@@ -58,6 +59,9 @@ def represent(
         UserError: the text is longer than the position table, or a pair where there is only one
             segment.
     """
+    expect("encoding", encoding, Encoding, "an encoded text, as tokenizer.encode gives it")
+    wanted_tables = "embedding tables, as load_tables gives them"
+    expect("embeddings", embeddings, (EmbeddingTables, Mapping), wanted_tables)
     if isinstance(embeddings, EmbeddingTables):
         embeddings = embeddings.to_params()
     tables = [np.asarray(embeddings[name]["table"], np.float32) for name in PART_NAMES]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
 
 
@@ -63,6 +64,7 @@ def read_scored_pairs(path: str | Path) -> ScoredPairs:
     Raises:
         UserError: no such file, or a line that is not of this form; names the line.
     """
+    path_like("path", path, "a file of pairs with their scores")
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_jax.analysis.nearest import mean_row
+from bert_jax.arguments import expect
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
@@ -34,6 +35,10 @@ class TokenRows:
     """
 
     tables: EmbeddingTables
+
+    def __post_init__(self) -> None:
+        wanted = "embedding tables, as load_tables gives them"
+        expect("tables", self.tables, EmbeddingTables, wanted)
 
     @property
     def table(self) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from bert_jax.analysis.nearest import Neighbours, directions, mean_row, nearest_to
 from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement, read_scored_pairs
 from bert_jax.analysis.token_rows import TokenRows
+from bert_jax.arguments import expect, strings, whole_number
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.tokenizer import Tokenizer
@@ -91,7 +92,7 @@ class Neighbour(NamedTuple):
 
 def neighbours(
     tables: EmbeddingTables,
-    words: Sequence[str],
+    words: str | Sequence[str],
     k: int = 10,
     candidates: np.ndarray | None = None,
 ) -> dict[str, list[Neighbour]]:
@@ -102,7 +103,7 @@ def neighbours(
 
     Args:
         tables: with their vocabulary.
-        words: text; a word of several pieces is the mean of their rows.
+        words: one, or a list of them; a word of several pieces is the mean of their rows.
         k: how many.
         candidates: row numbers that may be neighbours, such as `TokenRows.words(counts, 100)`;
             None for those of all pieces but the special and the unused ones.
@@ -111,6 +112,7 @@ def neighbours(
         UserError: a word that the vocabulary cannot write, or tables without a vocabulary.
     """
     rows = TokenRows(tables)
+    words, k = strings("words", words, "words"), whole_number("k", k)
     split = split_words(rows.tokenizer, words)
     if unknown := [word for word, known in zip(words, split.known, strict=True) if not known]:
         raise UserError(
@@ -213,6 +215,7 @@ def find_outlier(vectors: np.ndarray, centre: np.ndarray | float = 0.0) -> Outli
     Raises:
         UserError: fewer than three.
     """
+    expect("vectors", vectors, np.ndarray, "an array [n, D], such as the rows of words")
     if len(vectors) < 3:
         raise UserError(f"got {len(vectors)} words; expected at least 3 to find an outlier among")
     units = directions(vectors, centre)

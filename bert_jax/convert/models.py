@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from bert_jax.arguments import known_names
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
@@ -77,6 +79,7 @@ def model_from(
     fields = {field.name for field in dataclasses.fields(BertConfig)}
     changes = {name: options.pop(name) for name in list(options) if name in fields}
     config = pretrained.config.replace(**changes)
+    known_names(options, [*fields, *_arguments(cls)], cls.__name__)
     fitted = fit(pretrained, cls, config, seed=seed, **options)
     if fitted.drawn:
         _log.warning("drawn, since the checkpoint has none: %s", ", ".join(fitted.drawn))
@@ -85,6 +88,14 @@ def model_from(
     params = stack_layers(fitted.params) if fitted.stacked else fitted.params
     own = jax.device_put if take_over else jnp.array
     return merge_model(fitted.definition, jax.tree.map(own, params))
+
+
+def _arguments(cls: type[Any]) -> set[str]:
+    """What a model class takes by name, itself or through those it inherits from."""
+    own = [vars(each)["__init__"] for each in cls.__mro__ if "__init__" in vars(each)]
+    found = {name: p for init in own for name, p in inspect.signature(init).parameters.items()}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name for name, p in found.items() if p.kind in named} - {"self", "config", "rngs"}
 
 
 def fit(

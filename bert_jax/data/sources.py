@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from bert_jax.arguments import strings
 from bert_jax.data.document import Document
 from bert_jax.data.found_files import find_files, remark_on
 from bert_jax.data.python_docs import python_docs_identity, python_docs_size, read_python_docs
@@ -65,7 +66,9 @@ def open_source(
     """
     if text_format not in FORMATS:
         raise UserError(f"got format {text_format!r}; expected one of {', '.join(FORMATS)}")
-    inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+    if isinstance(inputs, os.PathLike):
+        inputs = os.fspath(inputs)
+    inputs = strings("inputs", inputs, "names of files and data sets")
     if not inputs or not all(inputs):
         raise UserError(f"got inputs {inputs}; expected python_docs, tfds:NAME, or paths")
     return _joined([_open_one(name, text_format, text_column) for name in inputs])
@@ -74,17 +77,14 @@ def open_source(
 def texts_in_memory(texts: Sequence[str]) -> Source:
     """Documents that are there already, one a string: running text, blank lines part paragraphs.
 
+    A string is a document however short it is, never the name of a file.
+
     Raises:
-        UserError: something that is no string, or looks like the name of a file.
+        UserError: something that is no string.
     """
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
             raise UserError(f"got {type(text).__name__} as text {number}; expected strings")
-        if len(text.split()) == 1 or os.path.exists(text):
-            raise UserError(
-                f"got {text!r} among texts, which looks like a name; expected documents"
-                " themselves, one name, or for several names what open_source gives"
-            )
     size, digest = 0, hashlib.sha256()
     for text in texts:
         data = text.encode(errors="surrogatepass")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.arguments import expect, strings, whole_number
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained
@@ -75,6 +76,8 @@ class FeatureExtractor:
                 f"got a checkpoint without a vocabulary ({'; '.join(pretrained.notes)}); expected "
                 "one with a vocab.txt or tokenizer.json"
             )
+        for layer in expect("layers", layers, Sequence, "a list of layer numbers"):
+            expect("layers", layer, (int, np.integer), "a list of layer numbers")
         self.layers = _numbered(layers, config.num_hidden_layers)
         has_pooler = "pooler" in pretrained.params["bert"]
         if pooling == "pooler" and not (has_pooler and self.layers == (config.num_hidden_layers,)):
@@ -86,13 +89,14 @@ class FeatureExtractor:
                 "tokens, cls or mean"
             )
         self._longest = config.max_position_embeddings if max_length is None else max_length
+        whole_number("max_length", self._longest, 0)
         if not 2 <= self._longest <= config.max_position_embeddings:
             raise UserError(
                 f"got max_length={max_length}; expected 2 to {config.max_position_embeddings}, the "
                 "model's positions"
             )
         self.tokenizer = pretrained.tokenizer
-        self._batch_size, self._pooling = batch_size, pooling
+        self._batch_size, self._pooling = whole_number("batch_size", batch_size), pooling
         self._lengths = row_lengths(config.max_position_embeddings)
         fitted = fit(
             pretrained, Bert, config, seed=0, compute=Compute(dtype=dtype), pooler=has_pooler
@@ -117,9 +121,11 @@ class FeatureExtractor:
 
     def extract(self, texts: Iterable[str]) -> Iterator[Features]:
         """The vectors of each text; streams, in order, in constant memory."""
+        expect("texts", texts, Iterable, "a list of texts")
         return in_windows(texts, self._batch_size, self._extract_window)
 
     def _extract_window(self, texts: list[str]) -> Sequence[Features]:
+        strings("texts", texts)
         encodings = self.tokenizer.encode_batch(texts, max_length=self._longest)
         found: list[dict[int, np.ndarray]] = [{} for _ in texts]
         sequences = sequences_of(encodings)

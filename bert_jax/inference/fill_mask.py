@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.arguments import expect, strings, whole_number
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained
@@ -71,8 +72,8 @@ class MaskFiller:
             )
         self._tokenizer = pretrained.tokenizer
         self._longest = pretrained.config.max_position_embeddings
-        self._k = min(k, self._tokenizer.vocab_size)
-        self._batch_size = batch_size
+        self._k = min(whole_number("k", k), self._tokenizer.vocab_size)
+        self._batch_size = whole_number("batch_size", batch_size)
         fitted = fit(
             pretrained, BertForMaskedLM, pretrained.config, seed=0, compute=Compute(dtype=dtype)
         )
@@ -108,6 +109,7 @@ class MaskFiller:
         Raises:
             UserError: such a text; says which, counted from 1. Texts before it have been given.
         """
+        expect("texts", texts, Iterable, "a text, or a list of them")
         filled = in_windows(texts, self._batch_size, self._fill_window)
         for number, fills in enumerate(filled, 1):
             if fills.error and on_error == "stop":
@@ -115,6 +117,7 @@ class MaskFiller:
             yield fills
 
     def _fill_window(self, given: list[str]) -> Sequence[Fills]:
+        strings("texts", given)
         every = [self._tokenizer.encode(text, special_pieces_in_text=True) for text in given]
         errors = [self._error(text, each) for text, each in zip(given, every, strict=True)]
         texts = [text for text, error in zip(given, errors, strict=True) if not error]

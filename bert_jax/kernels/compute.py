@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax.errors import UserError
 from bert_jax.kernels.accelerator_products import ACCELERATOR
 from bert_jax.kernels.cpu_products import CPU
 from bert_jax.kernels.products import Products
@@ -59,7 +60,10 @@ class Compute:
     products: Products = dataclasses.field(default_factory=default_products)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
+        try:
+            object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
+        except TypeError:
+            raise UserError(f"got dtype={self.dtype!r}; expected float32 or bfloat16") from None
 
     def replace(self, **changes: Any) -> "Compute":
         """Return a copy with some fields changed."""

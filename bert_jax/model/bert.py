@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bert_jax.arguments import expect
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.kernels.activations import ACTIVATIONS
@@ -83,6 +84,7 @@ class Bert(nnx.Module, Pretrainable):
         *,
         pooler: bool = True,
     ):
+        expect("config", config, BertConfig, "a BertConfig, such as BertConfig.base()")
         compute = compute or Compute()
         self.embeddings = Embeddings(config, rngs, compute, parts)
         self.encoder = Encoder(config, rngs, compute)

@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from bert_jax.arguments import path_like
+from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 
 if TYPE_CHECKING:
@@ -80,4 +82,7 @@ class Pretrainable:
         from bert_jax.convert.huggingface import save_huggingface
         from bert_jax.convert.models import pretrained_from
 
+        path_like("directory", directory)
+        if tokenizer is not None and not hasattr(tokenizer, "vocab_size"):
+            raise UserError(f"got tokenizer={tokenizer!r}; expected a Tokenizer")
         save_huggingface(pretrained_from(self, tokenizer, labels), directory, overwrite=overwrite)

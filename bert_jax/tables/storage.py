@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bert_jax.arguments import expect, path_like
 from bert_jax.convert.pretrained import MODEL_FILES, load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.pretrained_paths import find_ours, locate
@@ -33,7 +34,7 @@ def load_tables(source: str | Path) -> EmbeddingTables:
     Raises:
         UserError: there is nothing, or nothing that has embedding tables.
     """
-    path = Path(source)
+    path = Path(path_like("source", source, "the path of tables or of a checkpoint"))
     if path.suffix == ".npz":
         return load_npz(path)
     if path.suffix == ".safetensors":
@@ -58,6 +59,8 @@ def save_tables(tables: EmbeddingTables, path: str | Path) -> None:
     Raises:
         UserError: a suffix that is none of `FORMATS`, or `path` cannot be written.
     """
+    path_like("path", path)
+    expect("tables", tables, EmbeddingTables, "embedding tables, as load_tables gives them")
     FORMATS[table_format(path)](tables, path)
 
 

@@ -17,11 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax.arguments import expect
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, scans_layers
-from bert_jax.settings import check_settings, setting
+from bert_jax.settings import check_settings, setting, settings_of
 from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
@@ -30,7 +31,7 @@ from bert_jax.tasks.seed_run import PreparedParts, SeedSettings, predictions_fil
 from bert_jax.tasks.task import Task
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import text_settings
-from bert_jax.training.callbacks import Callback
+from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.workdir import prepared_workdir
@@ -86,6 +87,14 @@ class FinetuningSettings(DataSettings):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        wanted = "the path of a file, tfds:NAME:SPLIT, or a list of examples"
+        for name in ("train", "dev", "test"):
+            if getattr(self, name) is not None:
+                expect(name, getattr(self, name), (str, Path, Sequence), wanted)
+        wanted = "a path, a name on the Hugging Face hub, or what load_pretrained gives"
+        if self.checkpoint is not None:
+            expect("checkpoint", self.checkpoint, (str, os.PathLike, Pretrained), wanted)
+        expect("seeds", self.seeds, Sequence, "a list of whole numbers")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(
                 f"got seeds={list(self.seeds)}; expected whole numbers of at least 0, each once"
@@ -180,7 +189,9 @@ def finetune(
         UserError: a setting or an example that is not as it should be.
         DivergedError: loss or gradient is NaN or infinite.
     """
-    return run_finetuning(FinetuningSettings(task=task, **settings), callbacks, stop)
+    check_callbacks(callbacks)
+    asked = settings_of(FinetuningSettings, {"task": task, **settings})
+    return run_finetuning(asked, callbacks, stop)
 
 
 def run_finetuning(

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import jax
 
+from bert_jax.arguments import expect, whole_number
 from bert_jax.checkpoints import has_item, load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
@@ -62,7 +63,8 @@ class Predictor:
             )
         self.task = task or task_of(pretrained, None)
         self._tokenizer, self.columns = pretrained.tokenizer, columns
-        self._chunk, self._batch_rows = chunk, batch_rows
+        self._chunk = whole_number("chunk", chunk)
+        self._batch_rows = whole_number("batch_rows", batch_rows)
         self._positions = pretrained.config.max_position_embeddings
         head = self.task.head
         fitted = fit(
@@ -124,6 +126,7 @@ class Predictor:
         Raises:
             UserError: see above; what was asked before has been answered.
         """
+        expect("examples", examples, Iterable, "a list of texts, pairs or dicts")
         numbered = enumerate(examples, 1)
         while chunk := list(islice(numbered, self._chunk)):
             found = [self._example(number, item) for number, item in chunk]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bert_jax.arguments import expect, whole_number
 from bert_jax.errors import UserError
 from bert_jax.memory import peak_rss_bytes
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
@@ -80,6 +81,8 @@ def learn_vocabulary(
     Raises:
         UserError: no words, a vocabulary smaller than its characters, or a setting out of range.
     """
+    whole_number("vocab_size", vocab_size)
+    expect("source", source, (WordCounts, Iterable), "texts, or what count_words gives")
     if criterion not in ("likelihood", "frequency"):
         raise UserError(f"got criterion {criterion!r}; expected likelihood or frequency")
     if not min_gain >= 0:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax.arguments import path_like
 from bert_jax.config import BertConfig
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
@@ -161,7 +162,8 @@ def audit_updates(
     """
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
+    if not isinstance(corpus, Corpus):
+        corpus = Corpus.open(Path(path_like("corpus", corpus, "a corpus, or its folder")))
     tokenizer = corpus.tokenizer
     pretrained = None if checkpoint is None else _pretrained(checkpoint, corpus)
     config = (pretrained.config if pretrained else config) or BertConfig.tiny()

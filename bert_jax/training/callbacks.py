@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from bert_jax.arguments import expect
 from bert_jax.progress import ProgressBar
 from bert_jax.training.state import TrainState
 
@@ -75,3 +77,14 @@ class LastMetrics(Callback):
     def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keep them."""
         self.metrics = metrics
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Make sure that a list of callbacks is one.
+
+    Raises:
+        UserError: it is something else, such as a function.
+    """
+    wanted = "a list of objects of Callback's subclasses"
+    for callback in expect("callbacks", callbacks, Sequence, wanted):
+        expect("callbacks", callback, Callback, wanted)

@@ -22,13 +22,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from bert_jax.arguments import expect, path_like
 from bert_jax.checkpoints import Checkpoints, load_json
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
@@ -41,11 +42,12 @@ from bert_jax.kernels.rematerialisation import rematerialisation
 from bert_jax.memory import peak_rss_bytes
 from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.parameters import Parameters
+from bert_jax.settings import settings_of
 from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
 from bert_jax.training.attention_choice import with_attention
-from bert_jax.training.callbacks import Callback
+from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.freezing import Frozen
 from bert_jax.training.given_model import given_model
@@ -71,7 +73,7 @@ from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.workdir import prepared_workdir
 from bert_jax.whole_file import write_json
 
-Text = str | os.PathLike[str] | Source | Sequence[str]
+Text = str | os.PathLike[str] | Source | Iterable[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +168,9 @@ def pretrain(
         UserError: something that was asked for cannot be; a new workdir then leaves no trace.
         NotFiniteError: loss or gradient is NaN or infinite; the last good checkpoint stays.
     """
-    asked = PretrainingSettings(**settings)
+    asked = settings_of(PretrainingSettings, settings)
+    path_like("workdir", workdir)
+    check_callbacks(callbacks)
     with fail_together():
         return _pretrain(_inputs(corpus), Path(workdir), asked, callbacks, parts)
 
@@ -176,7 +180,8 @@ def _inputs(corpus: Text) -> Source | Sequence[str]:
         return corpus
     if isinstance(corpus, str | os.PathLike):
         return [os.fspath(corpus)]
-    return texts_in_memory(corpus)
+    wanted = "the name of files or a data set, what open_source gives, or a list of texts"
+    return texts_in_memory(list(expect("corpus", corpus, Iterable, wanted)))
 
 
 def _pretrain(

@@ -151,7 +151,7 @@ def test_pickled_weights_are_refused_with_the_command_that_mends_it(tmp_path):
 def test_what_is_neither_path_nor_hub_name_is_said(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name == "":
-        with pytest.raises(UserError, match="which is no checkpoint"):
+        with pytest.raises(UserError, match="an empty name; expected the path"):
             load_pretrained(name)
         return
     with pytest.raises(

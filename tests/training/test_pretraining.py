@@ -192,11 +192,10 @@ def test_a_setting_that_cannot_be_is_named(wrong, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_names_are_no_texts(tmp_path):
+def test_a_list_of_strings_is_documents_however_short(tmp_path):
     (tmp_path / "a book.txt").write_text("Text.")
-    for name in ("python_docs", "books/*.txt", str(tmp_path / "a book.txt")):
-        with pytest.raises(UserError, match="looks like a name; expected documents"):
-            texts_in_memory(["A document.", name])
+    names = ["python_docs", "Hello.", str(tmp_path / "a book.txt")]
+    assert [document.text for document in texts_in_memory(names)] == names
     source = texts_in_memory(["A document.", "", "And \ud83d another."])
     assert [document.text for document in source] == ["A document.", "", "And \ufffd another."]
     assert source.identity != texts_in_memory(["A document."]).identity

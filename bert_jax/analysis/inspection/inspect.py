@@ -17,6 +17,7 @@ from bert_jax.analysis.report.page import plotly_script, render_page
 from bert_jax.analysis.representation import PART_NAMES
 from bert_jax.analysis.similarity import ScoredPairs
 from bert_jax.analysis.token_rows import KINDS
+from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
 from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.progress import ProgressBar
@@ -135,6 +136,7 @@ def inspect_embeddings(
     """
     plotly_script()
     asked = questions or Questions()
+    path_like("checkpoint", checkpoint, "a checkpoint, or tables")
     inspected = open_inspected(checkpoint, vocab, corpus, whole_model=bool(asked.sts), parts=parts)
     layers = 0 if inspected.model is None else inspected.model.config.num_hidden_layers
     if not -layers - 1 <= asked.layer <= layers:
