@@ -58,6 +58,42 @@ class Pretrainer:
         return resize(state, self.abstract_state)
 
 
+def check_assembly(
+    config: BertConfig,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    accumulate: int = 1,
+    frozen: Sequence[str] = (),
+    row_lazy: bool = False,
+) -> None:
+    """Refuse what cannot be put together, which is known before there is text or vocabulary.
+
+    Args:
+        config: sizes, whatever the vocabulary.
+        mesh, batch_size, accumulate, frozen, row_lazy: see `assemble_pretrainer`.
+
+    Raises:
+        UserError: see `assemble_pretrainer`.
+    """
+    if row_lazy and config.tie_word_embeddings:
+        raise UserError(
+            "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
+            " token table; expected an untied decoder (`untied`), or another optimiser"
+        )
+    if row_lazy and any(f"{_TOKEN_TABLE}/".startswith(f"{path}/") for path in frozen):
+        raise UserError(
+            "got a row-lazy optimiser and a frozen token table, of which it has nothing to update;"
+            " expected one of the two"
+        )
+    pieces = accumulate * batch_ways(mesh)
+    if accumulate < 1 or batch_size % pieces:
+        raise UserError(
+            f"got batch_size={batch_size}; expected a multiple of {pieces}, which is"
+            f" accumulate={accumulate} times the {batch_ways(mesh)} ways the mesh cuts a batch"
+        )
+
+
 def assemble_pretrainer(
     config: BertConfig,
     mesh: Mesh,
@@ -98,23 +134,9 @@ def assemble_pretrainer(
         UserError: the batch cannot be cut over microbatches and devices, or `row_lazy` with a tied
             decoder, a frozen token table or none, or an audit of no token table.
     """
-    if row_lazy and config.tie_word_embeddings:
-        raise UserError(
-            "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
-            " token table; expected an untied decoder (`untied`), or another optimiser"
-        )
-    if row_lazy and any(f"{_TOKEN_TABLE}/".startswith(f"{path}/") for path in frozen):
-        raise UserError(
-            "got a row-lazy optimiser and a frozen token table, of which it has nothing to update;"
-            " expected one of the two"
-        )
-    pieces = accumulate * batch_ways(mesh)
-    if accumulate < 1 or batch_size % pieces:
-        raise UserError(
-            f"got batch_size={batch_size}; expected a multiple of {pieces}, which is"
-            f" accumulate={accumulate} times the {batch_ways(mesh)} ways the mesh cuts a batch"
-        )
-
+    check_assembly(
+        config, mesh, batch_size=batch_size, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy
+    )
     compute = compute or Compute()
     unrolled = compute.replace(scan_layers=False)
 

@@ -45,7 +45,7 @@ from bert_jax.parameters import Parameters
 from bert_jax.settings import settings_of
 from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
-from bert_jax.training.assembly import Pretrainer, assemble_pretrainer
+from bert_jax.training.assembly import Pretrainer, assemble_pretrainer, check_assembly
 from bert_jax.training.attention_choice import with_attention
 from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.cpu_memory import keep_freed_memory
@@ -217,6 +217,16 @@ def _pretrain(
         lowercase=settings.lowercase,
         config_of=settings.config,
     )
+    sizes = settings.config() if model is None else model.config
+    _compute(settings, sizes, mesh)
+    check_assembly(
+        sizes,
+        mesh,
+        batch_size=settings.batch_size,
+        accumulate=settings.accumulate,
+        frozen=Frozen.named(settings.freeze).paths(sizes),
+        row_lazy=is_row_lazy(settings.optimizer),
+    )
     own = given.tokenizer if model is None else model.vocabulary
     lowercase = settings.lowercase
     if model is not None and lowercase is None:
@@ -289,7 +299,6 @@ def _pretrainer(
     parts: Parts,
 ) -> Pretrainer:
     rate = settings.rate()
-    backend, scan = jax.default_backend(), settings.scan_layers
     return assemble_pretrainer(
         config,
         mesh,
@@ -298,18 +307,23 @@ def _pretrainer(
         seed=settings.seed,
         batch_size=settings.batch_size,
         objective=OBJECTIVES[settings.objective],
-        compute=Compute(
-            dtype=settings.dtype,
-            scan_layers=scans_layers(backend) if scan is None else scan,
-            rematerialise=rematerialisation(settings.remat),
-            products=with_attention(default_products(), settings.attention, config, mesh, backend),
-        ),
+        compute=_compute(settings, config, mesh),
         parts=parts,
         accumulate=settings.accumulate,
         frozen=Frozen.named(settings.freeze).paths(config),
         start=start,
         row_lazy=is_row_lazy(settings.optimizer),
         audit_mask_id=corpus.tokenizer.mask_id if settings.audit_every else None,
+    )
+
+
+def _compute(settings: PretrainingSettings, config: BertConfig, mesh: Mesh) -> Compute:
+    backend, scan = jax.default_backend(), settings.scan_layers
+    return Compute(
+        dtype=settings.dtype,
+        scan_layers=scans_layers(backend) if scan is None else scan,
+        rematerialise=rematerialisation(settings.remat),
+        products=with_attention(default_products(), settings.attention, config, mesh, backend),
     )
 
 

@@ -192,6 +192,32 @@ def test_a_setting_that_cannot_be_is_named(wrong, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"optimizer": "row_lazy_adamw"}, "got a row-lazy optimiser with a tied decoder"),
+        (
+            {"optimizer": "row_lazy_adamw", "untied": True, "freeze": ("token",)},
+            "got a row-lazy optimiser and a frozen token table",
+        ),
+        ({"batch_size": 8, "accumulate": 3}, "got batch_size=8; expected a multiple of"),
+        ({"freeze": ("layers:9",)}, "got freeze=layers:9 for a model of 2 layers"),
+        ({"attention": "fused"}, "got attention=fused for a model with attention_probs_dropout"),
+    ],
+)
+def test_what_the_settings_alone_refuse_is_said_before_any_work(
+    wrong, message, tmp_path, monkeypatch
+):
+    def prepare(*_, **__):
+        raise AssertionError("the corpus is being prepared")
+
+    monkeypatch.setattr("bert_jax.training.pretraining.prepare_corpus", prepare)
+    with pytest.raises(UserError) as caught:
+        pretrain(texts(), tmp_path / "run", **wrong)
+    assert str(caught.value).startswith(message)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_list_of_strings_is_documents_however_short(tmp_path):
     (tmp_path / "a book.txt").write_text("Text.")
     names = ["python_docs", "Hello.", str(tmp_path / "a book.txt")]
