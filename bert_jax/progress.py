@@ -6,9 +6,12 @@ import sys
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 _NOTEBOOK_SECONDS = 0.5
+# Sooner, how long the rest takes is a guess: the first steps compile, the first files are opened.
+_LEAST_SECONDS = 5.0
+_LEAST_SHARE, _SECONDS_ENOUGH = 0.02, 60.0  # a share of what is to do, or so long
 
 
 class ProgressBar:
@@ -47,13 +50,12 @@ class ProgressBar:
                 TextColumn("{task.percentage:>3.0f} %" if self._total else ""),
                 TextColumn("{task.fields[note]}"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
                 console=self._console,
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                self._description, total=self._total, completed=int(self._start), note=""
+                self._description, total=self._total, completed=int(self._start), note="", left=""
             )
         return self
 
@@ -71,7 +73,8 @@ class ProgressBar:
         """Say that `done` of the total is behind us; `note` is what a person wants to know now."""
         self._done, self._note = done, note
         if self._bar:
-            self._bar.update(self._task, completed=done, note=note)
+            left = self._left(time.monotonic())
+            self._bar.update(self._task, completed=done, note=note, left=left)
             return
         now = time.monotonic()
         if self._console.is_jupyter:
@@ -92,10 +95,17 @@ class ProgressBar:
     def _line(self, now: float, note: str) -> str:
         seconds, share, left = now - self._began, "", ""
         if self._total:
-            share = f"{self._done / self._total:.0%}"
-            done_here = max(self._done - self._start, 1e-9)
-            left = f"{_clock(seconds / done_here * (self._total - self._done))} left"
+            share, left = f"{self._done / self._total:.0%}", self._left(now)
         return f"{self._description} {share}  {note}  {_clock(seconds)} elapsed  {left}"
+
+    def _left(self, now: float) -> str:
+        """How long the rest takes at the speed so far; nothing while that is a guess."""
+        seconds, here = now - self._began, self._done - self._start
+        to_do = (self._total or 0.0) - self._start
+        known = here >= _LEAST_SHARE * to_do or seconds >= _SECONDS_ENOUGH
+        if here <= 0 or seconds < _LEAST_SECONDS or not known:
+            return ""
+        return f"{_clock(seconds / here * (to_do - here))} left"
 
 
 def _clock(seconds: float) -> str:

@@ -7,6 +7,7 @@ from bert_jax.progress import ProgressBar
 def test_a_notebook_shows_one_line_with_the_time_left(monkeypatch, capsys):
     monkeypatch.setattr(console, "_is_jupyter", lambda: True)
     monkeypatch.setattr(progress, "_NOTEBOOK_SECONDS", 0)
+    monkeypatch.setattr(progress, "_LEAST_SECONDS", 0)
     with ProgressBar("training", 4) as bar:
         bar.update(1, "loss 9")
         bar.update(2, "loss 8.5")
@@ -22,3 +23,15 @@ def test_a_log_file_gets_nothing_of_what_is_soon_done(capsys):
     with ProgressBar("training", 2) as bar:
         bar.update(2, "loss 8")
     assert capsys.readouterr().err == ""
+
+
+def test_the_time_left_is_said_once_it_is_more_than_a_guess(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(console, "_is_jupyter", lambda: True)
+    moments = [(4, 300), (6, 10), (7, 30), (61, 10), (100, 500), (200, 1000)]
+    with ProgressBar("tokenising", 1000) as bar:
+        for now[0], done in moments:
+            bar.update(done)
+    shown = [line.partition("elapsed")[2].strip() for line in capsys.readouterr().err.split("\r")]
+    assert shown[1:7] == ["", "", "3:46 left", "1:40:39 left", "1:40 left", "0:00 left"]
