@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -49,6 +50,31 @@ class AuditLog:
         drift = np.linalg.norm(now - self._initial, axis=1)
         with whole_file(self._arrays) as partial:
             np.savez(partial, drift=drift, **dataclasses.asdict(fetched))
+
+
+def initial_table(
+    step: int, begin: Callable[[], np.ndarray], workdir: Path, before: Sequence[Path] = ()
+) -> np.ndarray:
+    """The token table before the first step, kept in `workdir/audit_start.npy`.
+
+    A run that goes on cannot make it again: what it started from may be gone.
+
+    Args:
+        step: where the run is.
+        begin: makes the table anew.
+        workdir: of the run.
+        before: workdirs of the runs it branched off.
+    """
+    kept = [place / "audit_start.npy" for place in (workdir, *before)]
+    if step > 0:
+        for file in kept:
+            if file.is_file():
+                return np.load(file)
+    table = begin()
+    if step == 0:
+        with whole_file(kept[0]) as partial:
+            np.save(partial, table)
+    return table
 
 
 class AuditUpdates(Callback):

@@ -14,7 +14,7 @@ bit, whenever and however it was killed. In the workdir:
 With `init_checkpoint`, also `start.json`, what the run began with, and, where the model is moved to
 another vocabulary, `vocabulary_move.json`: what became of every piece (`given_model.py`). With
 `audit_every`, also `audit.jsonl` and `audit.npz`: which rows of the token table the steps changed,
-and which of them their batches held (`update_audit.py`).
+and which of them their batches held (`update_audit.py`); `audit_start.npy` is the table before.
 """
 
 from __future__ import annotations

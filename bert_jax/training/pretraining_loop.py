@@ -17,7 +17,7 @@ from bert_jax.checkpoints import Checkpoints, load_state
 from bert_jax.data.loader import Batches, HeldoutBatches
 from bert_jax.parameters import token_table
 from bert_jax.training.assembly import Pretrainer
-from bert_jax.training.audit_log import AuditUpdates
+from bert_jax.training.audit_log import AuditUpdates, initial_table
 from bert_jax.training.callbacks import Callback, ShowProgress
 from bert_jax.training.evaluation import Evaluation, evaluate
 from bert_jax.training.given_model import (
@@ -97,7 +97,12 @@ def train_to_the_end(
         speed = _Speed()
         told: list[Callback] = [speed]
         if settings.audit_every:
-            initial = np.asarray(token_table(run.cut(run.initial_state()).params))
+            initial = initial_table(
+                start,
+                lambda: np.asarray(token_table(run.cut(run.initial_state()).params)),
+                workdir,
+                [Path(settings.branch_from).parent.parent] if settings.branch_from else [],
+            )
             told.append(AuditUpdates(run, initial, workdir, schedule, settings.audit_every))
         if is_first():
             told += [JsonLines(workdir), TensorBoard(workdir / "tensorboard")]

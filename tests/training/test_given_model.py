@@ -10,7 +10,15 @@ import pytest
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from bert_jax import Bert, BertConfig, BertForMaskedLM, BertForPreTraining, UserError, pretrain
+from bert_jax import (
+    Bert,
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    Callback,
+    UserError,
+    pretrain,
+)
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
@@ -256,6 +264,25 @@ def test_it_goes_on_without_its_source_and_says_the_same_of_the_start(source, tm
     assert again.resumed_from == 2
     for name in ("initialised_from", "heldout_start_mlm_loss", "heldout_mlm_loss"):
         assert getattr(again, name) == getattr(first, name)
+
+
+def test_an_audit_goes_on_from_the_table_it_began_with(source, tmp_path):
+    class Stop(Callback):
+        def on_step(self, step, metrics):
+            if step == 3:
+                raise InterruptedError
+
+    audited = USUAL | {
+        "init_checkpoint": str(source[0]), "audit_every": 1, "checkpoint_every": 1, "steps": 4,
+    }  # fmt: skip
+    pretrain(texts(), tmp_path / "run", **audited)
+    with pytest.raises(InterruptedError):
+        pretrain(texts(), tmp_path / "stopped", callbacks=[Stop()], **audited)
+    pretrain(texts(), tmp_path / "stopped", **audited)
+    whole, stopped = (np.load(tmp_path / run / "audit.npz") for run in ("run", "stopped"))
+    for name in whole.files:
+        np.testing.assert_array_equal(stopped[name], whole[name], err_msg=name)
+    assert 0 < whole["drift"].max() < 1  # of a table that the run began with, not of a drawn one
 
 
 def test_a_branch_says_what_the_run_began_with(source, tmp_path):
