@@ -1,10 +1,12 @@
 r"""How good are composed rows? Hide trained pieces, compose their rows, and compare.
 
     python -m experiments.benchmarks.vocabulary_surgery --input=MODEL
+    python -m experiments.benchmarks.vocabulary_surgery --input=MODEL --text=FOLDER --rivals
 
 From the vocabulary of a trained model some pieces are taken away; then the tables are moved back
 to the full vocabulary, so that every hidden piece gets a row composed of the pieces that spell it
-without it. Its true row is known. For each way of composing:
+without it. Its true row is known. For each way of composing, those of `row_rules` and with
+`--rivals` those of `row_rivals.py` too (`--text` adds the ways that need text):
 
     median rank   of the true row among all rows, nearest to the composed one first (cosine
                   about the mean of all rows but special and unused ones, as everywhere; the rows
@@ -14,14 +16,17 @@ without it. Its true row is known. For each way of composing:
     neighbours    share of the true row's ten nearest that are among the composed row's ten nearest
     length        of the composed row in parts of the true one's: a mean is shorter than its terms
 
-The third line compares each true row with the composed row of another piece: chance. Whole words
-and pieces inside words are hidden in runs of their own. 30,522 x 384: 18 s of processor time.
+    seconds       to make the rows, those to read the text left out
+
+Chance compares each true row with the composed row of another piece. Whole words and pieces inside
+words are hidden in runs of their own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from absl import flags
@@ -31,16 +36,23 @@ from rich.table import Table
 from bert_jax.analysis.nearest import directions
 from bert_jax.analysis.token_rows import TokenRows
 from bert_jax.cli import command
+from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
-from bert_jax.tables.row_rules import SpelledMean
+from bert_jax.tables.context_vectors import context_vectors
+from bert_jax.tables.row_rules import RowRule, SpelledMean, SpellingRegression
 from bert_jax.tables.storage import load_tables
 from bert_jax.tables.vocabulary_surgery import NewRows, length_weights, move_vocabulary
 from bert_jax.text.spelling import Speller
 from bert_jax.text.tokenizer import Tokenizer
 
+from . import row_rivals
+from .row_rivals import Puzzle
+
 _INPUT = flags.DEFINE_string("input", None, "A trained model or its tables.", required=True)
 _HIDDEN = flags.DEFINE_integer("hidden", 2000, "Pieces to hide.", lower_bound=10)
 _SHORTEST = flags.DEFINE_integer("shortest", 4, "Letters of a hidden piece.", lower_bound=1)
+_TEXT = flags.DEFINE_list("text", [], "Files or folders of text, for the ways that need some.")
+_RIVALS = flags.DEFINE_bool("rivals", False, "The ways that were not chosen, too.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the choice.", lower_bound=0)
 
 
@@ -62,26 +74,54 @@ def main() -> None:
     tokenizer = tables.tokenizer
     if tokenizer is None:
         raise UserError(f"got {_INPUT.value} without a vocabulary; expected a model that has one")
-    shown = Table(title=f"Composed rows of {_INPUT.value}", title_justify="left")
-    for heading in ("hidden", "by", "rank", "top 10", "top 100", "cosine", "near", "length"):
+    contexts, count = None, None
+    if _TEXT.value:
+        texts = [tokenizer.piece_ids(text.whole_text) for text in open_source(_TEXT.value)]
+        contexts = context_vectors(tokenizer, texts)
+        count = np.bincount(np.concatenate(texts), minlength=tokenizer.vocab_size)
+    title = f"Composed rows of {_INPUT.value}, seed {_SEED.value}"
+    shown = Table(title=title, title_justify="left")
+    for heading in ("hidden", "by", "rank", "top 10", "top 100", "cosine", "near", "length", "s"):
         shown.add_column(heading)
     for inside in (False, True):
         less, made_of = _hide(tokenizer, inside)
-        hidden = np.array(list(made_of))
-        smaller = move_vocabulary(tables, less).tables
-        rows = {}
-        for name, weights in {"equal": None, "length": length_weights(less)}.items():
-            moved = move_vocabulary(smaller, tokenizer, NewRows(SpelledMean(weights)))
-            rows[name] = moved.tables.token[hidden]
-        rows["chance"] = np.roll(rows["equal"], 1, axis=0)
-        for name, composed in rows.items():
+        hidden = tuple(tokenizer.pieces[i] for i in made_of)
+        puzzle = Puzzle(move_vocabulary(tables, less).tables, tokenizer, hidden, contexts, count)
+        for name, way in _ways(puzzle).items():
+            start = time.perf_counter()
+            composed = way(puzzle)
+            seconds = time.perf_counter() - start
             found = likeness(TokenRows(tables), made_of, composed)
             shown.add_row(
                 f"{len(hidden):,} {'inside' if inside else 'words'}", name,
                 f"{found.median_rank:,.0f}", f"{found.top_10:.1%}", f"{found.top_100:.1%}",
                 f"{found.cosine:.2f}", f"{found.neighbours:.1%}", f"{found.length:.2f}",
+                f"{seconds:.0f}",
             )  # fmt: skip
     Console().print(shown)
+
+
+def _ways(puzzle: Puzzle) -> dict[str, Callable[[Puzzle], np.ndarray]]:
+    """Ways to compose, by name: all that can be with what there is."""
+    by_length = SpelledMean(length_weights(puzzle.less))
+    ways = {"mean": _by(SpelledMean()), "mean by length": _by(by_length)}
+    ways["chance"] = lambda puzzle: np.roll(ways["mean"](puzzle), 1, axis=0)
+    if _RIVALS.value:
+        ways["ridge: strings"] = row_rivals.ridge_of_strings
+        ways["ridge: strings, parts"] = row_rivals.ridge_of_spellings
+    ways["regression"] = _by(SpellingRegression())
+    if puzzle.contexts is not None:
+        if _RIVALS.value:
+            ways["mean by length, rarity"] = row_rivals.mean_by_rarity
+            ways["FOCUS"] = row_rivals.focus
+            ways["ridge: contexts"] = row_rivals.ridge_of_contexts
+            ways["ridge: all of these"] = row_rivals.ridge_of_everything
+        ways["regression, contexts"] = _by(SpellingRegression(puzzle.contexts))
+    return ways
+
+
+def _by(rule: RowRule) -> Callable[[Puzzle], np.ndarray]:
+    return lambda puzzle: puzzle.moved(NewRows(rule))
 
 
 def likeness(
@@ -129,10 +169,7 @@ def _hide(tokenizer: Tokenizer, inside: bool) -> tuple[Tokenizer, dict[int, tupl
     draw = np.random.default_rng(_SEED.value)
     size = min(_HIDDEN.value or 0, len(able) // 2)
     gone = set(draw.choice(able, size=size, replace=False).tolist())
-    less = Tokenizer(
-        [piece for i, piece in enumerate(tokenizer.pieces) if i not in gone],
-        tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_chinese,
-    )  # fmt: skip
+    less = tokenizer.with_pieces([p for i, p in enumerate(tokenizer.pieces) if i not in gone])
     speller, made_of = Speller(less), {}
     for i in sorted(gone):
         parts = speller.spell(tokenizer.pieces[i])
