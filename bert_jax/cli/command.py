@@ -1,8 +1,7 @@
 """What every experiment's command line does: one-line errors, saved results, a table at the end."""
 
-import os
+import math
 import re
-import select
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from absl import flags, logging
 from rich.console import Console
 from rich.table import Table
 
+from bert_jax.cli.pipes import until_reader_goes
 from bert_jax.errors import UserError
 from bert_jax.extras import named_extra
 
@@ -37,13 +37,8 @@ def run(main: Callable[..., None], takes: str = "", flag_of: Mapping[str, str] =
     `UserError`), 130 after Ctrl-C, 141 where who read what is printed has gone (`… | head`). Any
     other exception is a bug and keeps its traceback.
     """
-    try:
+    with until_reader_goes():
         _run(main, takes, flag_of)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        if not _reader_has_gone():
-            raise
-        sys.exit(141)
 
 
 def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> None:
@@ -54,8 +49,9 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
         rest = flags.FLAGS(sys.argv)[1:]
         if rest and not takes:
             raise UserError(f"got {rest[0]!r} beside the flags; expected --name=value only")
+        _check_finite()
     except (flags.Error, UserError) as error:
-        _fail(str(error))
+        _fail(_no_number(str(error)) or str(error))
     logging.set_verbosity(logging.WARNING)
     try:
         main(rest) if takes else main()
@@ -71,14 +67,27 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
         sys.exit(130)
 
 
-def _reader_has_gone() -> bool:
-    """Whether standard output is a pipe that nobody reads; what it still holds is then dropped."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # errors are always reported
-    if not any(event & select.POLLERR for _, event in poll.poll(0)):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+def _check_finite() -> None:
+    """Refuse infinite and NaN flags, which no command has a use for."""
+    for names in _flags_by_module().values():
+        for name in names:
+            given = flags.FLAGS[name].value
+            for value in given if isinstance(given, list) else [given]:
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise UserError(f"got --{name}={value}; expected a finite number")
+
+
+def _no_number(message: str) -> str | None:
+    """What to say of a flag's text that is no number; None of any other mistake.
+
+    >>> _no_number("flag --steps=ten: invalid literal for int() with base 10: 'ten'")
+    'got --steps=ten; expected a whole number'
+    """
+    found = re.match(r"flag (--\w+=.*?): (invalid literal for int|could not convert)", message)
+    if found is None:
+        return None
+    kind = "a whole number" if "int" in found[2] else "a number"
+    return f"got {found[1]}; expected {kind}"
 
 
 def _help() -> str:

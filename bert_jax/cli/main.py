@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bert_jax.cli.pipes import until_reader_goes
+
 _FOLDERS = ("experiments", "launch")
 
 
@@ -37,7 +39,8 @@ def main() -> None:
     jobs = find_jobs()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print(_listed(jobs))
+        with until_reader_goes():
+            print(_listed(jobs))
         return
     if name not in jobs:
         near = difflib.get_close_matches(name, jobs, n=1, cutoff=0.0)

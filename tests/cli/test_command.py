@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from bert_jax.cli.command import with_flags
 from tests.experiments.runs import REPOSITORY
 
@@ -33,6 +35,44 @@ def test_printing_to_a_reader_who_has_gone_ends_without_a_traceback():
         assert (done.returncode, done.stderr) == (141, "")
     done = without_reader(_PRINTS.format(length=1), "--help")
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_list_of_jobs_ends_quietly_where_nobody_reads_it():
+    listing = "import sys; sys.argv = ['bert-jax']; from bert_jax.cli.main import main; main()"
+    done = without_reader(listing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+_NUMBERS = """
+import sys
+from absl import flags
+from bert_jax.cli import command
+flags.DEFINE_integer("steps", 1, "")
+flags.DEFINE_float("rate", 1.0, "")
+flags.DEFINE_multi_integer("size", [1], "")
+sys.argv = ["experiments/x.py", sys.argv[1]]
+command.run(lambda: print("done"))
+"""
+
+
+@pytest.mark.parametrize(
+    "flag, expected",
+    [
+        ("--steps=nan", "a whole number"), ("--steps=1.5", "a whole number"),
+        ("--steps=", "a whole number"), ("--size=big", "a whole number"),
+        ("--rate=fast", "a number"), ("--rate=nan", "a finite number"),
+        ("--rate=inf", "a finite number"), ("--rate=-inf", "a finite number"),
+        ("--rate=1e999", "a finite number"),
+    ],
+)  # fmt: skip
+def test_a_flag_that_is_no_number_is_said_in_our_words(flag, expected):
+    done = subprocess.run(
+        [sys.executable, "-c", _NUMBERS, flag], cwd=REPOSITORY, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    said = flag.replace("1e999", "inf")
+    assert done.stderr == f"experiments.x: got {said}; expected {expected}\n"
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_another_broken_pipe_keeps_its_traceback():

@@ -36,7 +36,7 @@ FINETUNE = {
     "--test_fraction=-1": "got --test_fraction=-1.0; expected a share",
     "--split_seed=-1": "flag --split_seed=-1",
     "--epochs=0": "flag --epochs=0: 0 is not a positive integer",
-    "--learning_rate=fast": "flag --learning_rate=fast: could not convert string to float",
+    "--learning_rate=fast": "got --learning_rate=fast; expected a number",
     "--batch_size=3": "got batches of 3 rows; expected a multiple of 8",
     "--max_length=4": "flag --max_length=4",
     "--max_length=65": "got --max_length=65; expected at most the model's 64 positions",

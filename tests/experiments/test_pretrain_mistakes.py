@@ -69,7 +69,7 @@ CASES = {
     "--optimizer=sgdd": "flag --optimizer=sgdd: value should be one of <adamw|bert_adam|",
     "--optimizer=row_lazy_adamw": "got a row-lazy optimiser with a tied decoder, whose gradient",
     "--untied=perhaps": "Non-boolean argument to boolean flag",
-    "--learning_rate=fast": "flag --learning_rate=fast: could not convert string to float",
+    "--learning_rate=fast": "got --learning_rate=fast; expected a number",
     "--schedule=step": "flag --schedule=step: value should be one of <linear|polynomial|cosine|",
     "--schedule=linear --decay_power=2": "got a linear schedule with a decay of power 2.0;",
     "--schedule=wsd --decay=9": "got a decay of 9 steps in a run of 4; expected 0 to 4",
