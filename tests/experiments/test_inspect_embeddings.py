@@ -57,7 +57,7 @@ CASES = {
     "--min_count=100000": "got --min_count=100000, which leaves 0 pieces; expected a floor that",
     "--layer=3": "got --layer=3; expected 0, the input representation, to 2, the last",
     "--sts=pairs.tsv --checkpoint=tables.npz": "got --sts with --checkpoint=tables.npz, which is",
-    "--layer=last": "flag --layer=last",
+    "--layer=last": "got --layer=last; expected a whole number",
     "--occurrences=0": "flag --occurrences=0",
     "--text=" + "cat " * 40: "got a text that needs row 41 of the position table",
     "--projector=perhaps": "flag --projector=perhaps",
