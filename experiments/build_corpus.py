@@ -8,6 +8,9 @@ cores; a share of the documents is held out. Without --vocab a vocabulary is lea
 corpus doctor prints what it saw, and stores it as `data_dir/result.json`. The same command again
 finds the corpus there and does nothing.
 
+Text that is cut already (molecules, proteins, code) is split by `--splitting=spaces` or by a
+regular expression; a line is then a sentence (docs/tokenizer.md).
+
 `--beam_runner=DirectRunner` (FlinkRunner, SparkRunner, DataflowRunner, …) does the work on Apache
 Beam's workers and makes the same bytes; `--beam_options=--NAME=VALUE`, given any number of times,
 are the runner's own (docs/corpus_at_scale.md).
@@ -68,9 +71,19 @@ _DROP_DUPLICATES = flags.DEFINE_bool("drop_duplicates", False, "Leave out repeat
 _DROP_DUPLICATE_LINES = flags.DEFINE_bool(
     "drop_duplicate_lines", False, "Leave out lines (paragraphs) that came before anywhere."
 )
-_LOWERCASE = flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is uncased.")
+_SPLITTING = flags.DEFINE_string(
+    "splitting",
+    "words",
+    "How text is split: words, spaces (text that is cut already), or a regular expression, of which"
+    " every match is a piece.",
+)
+_LOWERCASE = flags.DEFINE_bool(
+    "lowercase", None, "Whether the vocabulary is uncased; of words, by default."
+)
 _STRIP_ACCENTS = flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
-_SPLIT_CHINESE = flags.DEFINE_bool("split_chinese", True, "Chinese characters are words.")
+_SPLIT_CHINESE = flags.DEFINE_bool(
+    "split_chinese", None, "Chinese characters are words; of words, by default."
+)
 
 
 def main() -> None:
@@ -112,15 +125,19 @@ def _build(
 
 def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenizer:
     """The vocabulary that was given, that of the corpus that is there, or one that is learned."""
-    how = _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
+    settings = WordSettings.asked(
+        _SPLITTING.value, _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
+    )
+    how = settings.lowercase, settings.strip_accents, settings.split_chinese, settings.splitting
     given = None if _VOCAB.value is None else Tokenizer.from_file(_VOCAB.value, *how)
     if given is None and is_corpus(data_dir):
-        return Tokenizer(Corpus.open(data_dir).tokenizer.pieces, *how)
+        built = Corpus.open(data_dir).tokenizer
+        return Tokenizer(built.pieces, *how, added=built.added)
     if not is_corpus(data_dir):
-        say_first_remarks(source, given, _HELDOUT_FRACTION.value or 0.0)
+        say_first_remarks(source, given, _HELDOUT_FRACTION.value or 0.0, settings.splitting)
     if given is not None:
         return given
-    learned = learn_from(source, _VOCAB_SIZE.value, WordSettings(*how), beam, data_dir)
+    learned = learn_from(source, _VOCAB_SIZE.value, settings, beam, data_dir)
     return Tokenizer(learned.pieces, *how)
 
 

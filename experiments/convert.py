@@ -30,11 +30,17 @@ from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
+from bert_jax.text.tokenizer import Tokenizer
 
 _FROM = flags.DEFINE_string("from", None, "The checkpoint to read: a path, or a name on the hub.")
 _TO = flags.DEFINE_string("to", None, "The directory to write.")
 _FORMAT = flags.DEFINE_enum(
     "format", "huggingface", ["huggingface", "google", "ours"], "What to write."
+)
+_SPLITTING = flags.DEFINE_string(
+    "splitting",
+    None,
+    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
 )
 define_overwrite()
 
@@ -49,7 +55,7 @@ def main() -> None:
     """Read, write, and say what was converted and what was not."""
     if not _FROM.value or not _TO.value:
         raise UserError("got no --from or no --to; expected --from=CHECKPOINT --to=DIRECTORY")
-    pretrained = load_pretrained(_FROM.value)
+    pretrained = load_pretrained(_FROM.value, splitting=_SPLITTING.value)
     save = _SAVERS[str(_FORMAT.value)]
     notes = save(pretrained, _TO.value, overwrite=overwrites())
     command.print_table("Converted", {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)})
@@ -65,11 +71,16 @@ def _shown(pretrained: Pretrained) -> dict[str, str]:
         f"{config.hidden_size}",
         "parameters": f"{size:,}",
         "token table": f"{config.vocab_size:,} rows",
-        "vocabulary": "none"
-        if tokenizer is None
-        else f"{tokenizer.vocab_size:,} pieces, {'uncased' if tokenizer.lowercase else 'cased'}",
+        "vocabulary": "none" if tokenizer is None else _described(tokenizer),
         "class names": ", ".join(pretrained.labels) or "-",
     }
+
+
+def _described(tokenizer: Tokenizer) -> str:
+    casing = "uncased" if tokenizer.lowercase else "cased"
+    name = tokenizer.splitting.name
+    how = casing if tokenizer.splitting.has_words else f"text split by {name}"
+    return f"{tokenizer.vocab_size:,} pieces, {how}"
 
 
 if __name__ == "__main__":

@@ -37,6 +37,11 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a n
 _INPUT = flags.DEFINE_string("input", None, "A UTF-8 text file; - for standard input.")
 _OUTPUT = flags.DEFINE_string("output", None, "The file to write, .npz or .parquet.")
 define_overwrite()
+_SPLITTING = flags.DEFINE_string(
+    "splitting",
+    None,
+    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
+)
 _LAYERS = flags.DEFINE_list("layers", ["-1"], "Layers, as in 0,6,-1.")
 _POOLING = flags.DEFINE_enum("pooling", "tokens", POOLINGS, "What a row is.")
 _MAX_LENGTH = flags.DEFINE_integer(
@@ -58,7 +63,7 @@ def main() -> None:
     check_new("output", output)
     with _opened(_INPUT.value) as file:
         extractor = FeatureExtractor(
-            load_pretrained(_CHECKPOINT.value),
+            load_pretrained(_CHECKPOINT.value, splitting=_SPLITTING.value),
             _numbers(_LAYERS.value or []),
             cast(Pooling, _POOLING.value),
             max_length=_MAX_LENGTH.value,

@@ -30,6 +30,11 @@ from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import Fills, MaskFiller
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
+_SPLITTING = flags.DEFINE_string(
+    "splitting",
+    None,
+    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
+)
 _BEST = flags.DEFINE_integer("best", 5, "How many pieces to show for each mask.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Texts a batch.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")
@@ -45,7 +50,7 @@ def main(texts: Sequence[str]) -> None:
     if not _CHECKPOINT.value:
         raise UserError("got no --checkpoint; expected the path of one, or a name on the hub")
     filler = MaskFiller(
-        load_pretrained(_CHECKPOINT.value),
+        load_pretrained(_CHECKPOINT.value, splitting=_SPLITTING.value),
         int(_BEST.value or 0),
         int(_BATCH_SIZE.value or 0),
         jnp.dtype(_DTYPE.value),

@@ -18,6 +18,9 @@ Counting the words takes longest; `--save_word_counts=FILE` keeps them and `--wo
 starts from them. 63 MB of text, 30,522 rows, 2 cores: 5 s, 0.3 GB (the first run compiles, 11 s
 more). docs/vocabulary.md has speed, memory and quality, measured.
 
+Text that is cut already (molecules, proteins, code) is split by `--splitting=spaces`, or by a
+regular expression; its parts are then the pieces, the most frequent first (docs/tokenizer.md).
+
 `--beam_runner=NAME` counts on Apache Beam's workers and finds the same; its own options are given
 by `--beam_options=--NAME=VALUE` (docs/corpus_at_scale.md).
 """
@@ -67,9 +70,22 @@ _WORD_COUNTS = flags.DEFINE_string("word_counts", None, "Word counts to start fr
 _SAVE_WORD_COUNTS = flags.DEFINE_string("save_word_counts", None, "Where to keep the word counts.")
 _FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
 _TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
-_LOWERCASE = flags.DEFINE_bool("lowercase", True, "Whether the vocabulary is uncased.")
+_MIN_COUNT = flags.DEFINE_integer(
+    "min_count", 1, "Of text that is cut already: how often a piece must occur.", lower_bound=1
+)
+_SPLITTING = flags.DEFINE_string(
+    "splitting",
+    "words",
+    "How text is split: words, spaces (text that is cut already), or a regular expression, of which"
+    " every match is a piece.",
+)
+_LOWERCASE = flags.DEFINE_bool(
+    "lowercase", None, "Whether the vocabulary is uncased; of words, by default."
+)
 _STRIP_ACCENTS = flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
-_SPLIT_CHINESE = flags.DEFINE_bool("split_chinese", True, "Chinese characters are words.")
+_SPLIT_CHINESE = flags.DEFINE_bool(
+    "split_chinese", None, "Chinese characters are words; of words, by default."
+)
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.")
 _BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Count on the workers of this runner.")
 _BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
@@ -97,6 +113,7 @@ def main() -> None:
             drop_unused=bool(_DROP_UNUSED.value),
             coverage=_COVERAGE.value or 0.0,
             unused_rows=_UNUSED_ROWS.value or 0,
+            min_count=_MIN_COUNT.value or 1,
             progress=lambda done, _: bar.update(done, f"{done:,}"),
         )
     learned.record["seconds_counting"] = seconds_counting
@@ -113,8 +130,8 @@ def _counted(beam: BeamRun | None) -> WordCounts:
                 "the input they were made from"
             )
         return WordCounts.load(_WORD_COUNTS.value)
-    settings = WordSettings(
-        bool(_LOWERCASE.value), _STRIP_ACCENTS.value, bool(_SPLIT_CHINESE.value)
+    settings = WordSettings.asked(
+        _SPLITTING.value, _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
     )
     files = _plain_files(_INPUT.value)
     if beam is not None:
@@ -164,6 +181,9 @@ def _check_writable(output: Path) -> None:
 def _write(learned: LearnedVocabulary, output: Path) -> None:
     unit = "nats" if _CRITERION.value == "likelihood" else "occurrences"
     record = learned.record
+    if "gains" not in record:
+        learned.save(output)
+        return
     gains = Lines(
         {"gains": list(zip(record["sizes"], record["gains"], strict=True))},
         f"{output.name}: {record['words']:,} words, {record['types']:,} types",

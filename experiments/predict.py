@@ -35,6 +35,11 @@ from bert_jax.whole_file import whole_file
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
+flags.DEFINE_string(
+    "splitting",
+    None,
+    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
+)
 flags.DEFINE_string("input", "-", "A file; - is standard input, with an example a line.")
 flags.DEFINE_string("output", "-", "JSON lines; - is standard output.")
 define_overwrite()
@@ -70,6 +75,7 @@ def main() -> None:
     predictor = Predictor.from_pretrained(
         FLAGS.checkpoint,
         columns=_columns(),
+        splitting=FLAGS.splitting,
         chunk=FLAGS.chunk,
         batch_rows=FLAGS.batch_rows,
         compute=Compute(dtype=FLAGS.dtype),

@@ -20,6 +20,9 @@ With --init_checkpoint, also `start.json`, what the run began with, and, with an
 `vocabulary_move.json`, what became of every piece. With --audit_every, also `audit.jsonl` and
 `audit.npz`: which rows of the token table the steps changed, and which of them their batches held
 (`bert_jax.training.update_audit`).
+
+Text that is not made of words says so: `--splitting=spaces`, or a regular expression of which every
+match is a piece (docs/tokenizer.md).
 """
 
 import sys

@@ -66,8 +66,10 @@ class TensorFlowFile:
         )
 
 
-def load_google(prefix: Path, embeddings_only: bool = False) -> Pretrained:
-    """Read a checkpoint, with or without the optimiser's slots.
+def load_google(
+    prefix: Path, embeddings_only: bool = False, splitting: str | None = None
+) -> Pretrained:
+    """Read a checkpoint, with or without the optimiser's slots; see `load_pretrained`.
 
     Raises:
         UserError: no TensorFlow, no bert_config.json beside it, or weights that do not fit.
@@ -75,7 +77,7 @@ def load_google(prefix: Path, embeddings_only: bool = False) -> Pretrained:
     config = BertConfig.from_json(prefix.with_name(CONFIG))
     file = TensorFlowFile(prefix)
     params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
-    tokenizer, more = read_tokenizer(prefix.parent)
+    tokenizer, more = read_tokenizer(prefix.parent, splitting)
     return Pretrained(
         config=config,
         params=params,

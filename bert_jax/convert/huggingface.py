@@ -26,8 +26,10 @@ def is_huggingface(directory: Path) -> bool:
     return (directory / "config.json").is_file()
 
 
-def load_huggingface(directory: Path, embeddings_only: bool = False) -> Pretrained:
-    """Read a Hugging Face directory.
+def load_huggingface(
+    directory: Path, embeddings_only: bool = False, splitting: str | None = None
+) -> Pretrained:
+    """Read a Hugging Face directory; see `load_pretrained`.
 
     Raises:
         UserError: no weights, only pickled ones, or weights that do not fit the configuration.
@@ -37,7 +39,7 @@ def load_huggingface(directory: Path, embeddings_only: bool = False) -> Pretrain
     params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
     content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     stated = next(iter(content.get("architectures") or ()), None)
-    tokenizer, more = read_tokenizer(directory)
+    tokenizer, more = read_tokenizer(directory, splitting)
     architecture = architecture_of(params, stated)
     return Pretrained(
         config=config,

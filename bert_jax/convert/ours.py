@@ -16,12 +16,15 @@ from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.tokenizer_files import split_as
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.whole_file import whole_folder
 
 
-def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:
-    """Read one checkpoint, see `pretrained_paths.find_ours`."""
+def load_ours(
+    checkpoint: Path, embeddings_only: bool = False, splitting: str | None = None
+) -> Pretrained:
+    """Read one checkpoint, see `pretrained_paths.find_ours` and `load_pretrained`."""
     params = (
         {"bert": {"embeddings": load_embeddings(checkpoint)}}
         if embeddings_only
@@ -29,6 +32,8 @@ def load_ours(checkpoint: Path, embeddings_only: bool = False) -> Pretrained:
     )
     head = load_json(checkpoint, "head") if has_item(checkpoint, "head") else {}
     tokenizer, notes = _tokenizer(checkpoint)
+    if tokenizer is not None:
+        tokenizer = split_as(splitting, tokenizer, str(checkpoint))
     return Pretrained(
         config=BertConfig.from_dict(load_json(checkpoint, "config"), str(checkpoint)),
         params=params,

@@ -19,7 +19,9 @@ MODEL_FILES = ("config.json", WEIGHTS, INDEX, "model-*.safetensors", *FILES)
 """What is fetched of a model on the hub."""
 
 
-def load_pretrained(source: str | os.PathLike[str], *, embeddings_only: bool = False) -> Pretrained:
+def load_pretrained(
+    source: str | os.PathLike[str], *, embeddings_only: bool = False, splitting: str | None = None
+) -> Pretrained:
     """Read a checkpoint of any kind into memory.
 
     Args:
@@ -29,17 +31,20 @@ def load_pretrained(source: str | os.PathLike[str], *, embeddings_only: bool = F
             network: see `bert_jax.pretrained_paths`.
         embeddings_only: read the three tables and their LayerNorm alone; `params` then holds
             nothing else, and the rest of the file is not read.
+        splitting: how text is split, where the checkpoint does not say: `words`, `spaces`, or a
+            regular expression (`bert_jax.text.splitting`).
 
     Raises:
-        UserError: there is no such thing, or it cannot be read; says what is wrong.
+        UserError: there is no such thing, or it cannot be read; says what is wrong. Or it says that
+            text is split in another way.
     """
     path = locate(source, MODEL_FILES)
     if (ours := find_ours(path)) is not None:
-        return load_ours(ours, embeddings_only)
+        return load_ours(ours, embeddings_only, splitting)
     if is_huggingface(path):
-        return load_huggingface(path, embeddings_only)
+        return load_huggingface(path, embeddings_only, splitting)
     if (google := find_google(path)) is not None:
-        return load_google(google, embeddings_only)
+        return load_google(google, embeddings_only, splitting)
     raise UserError(
         f"got {source}, which is no checkpoint; expected a workdir or checkpoint of bert_jax, a "
         "Hugging Face directory with a config.json, or a Google checkpoint with a "

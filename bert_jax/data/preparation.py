@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from bert_jax.data.beam_run import BeamRun
@@ -16,6 +15,7 @@ from bert_jax.data.remarks import first_look
 from bert_jax.data.sources import Source, open_source
 from bert_jax.errors import UserError
 from bert_jax.progress import ProgressBar
+from bert_jax.text.splitting import WORDS, Splitting, splitting_of
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
 from bert_jax.text.wordpiece_learner import LearnedVocabulary, learn_vocabulary
@@ -37,6 +37,7 @@ def prepare_corpus(
     vocab: str | None = None,
     vocab_size: int,
     lowercase: bool = True,
+    splitting: str | None = None,
     heldout_fraction: float = 0.05,
     workdir: Path,
     tokenizer: Tokenizer | None = None,
@@ -48,13 +49,15 @@ def prepare_corpus(
         vocab: a vocab.txt; None learns one of `vocab_size` pieces from the text.
         vocab_size: V of a learned vocabulary.
         lowercase: whether the vocabulary is uncased.
+        splitting: how text is split (`bert_jax.text.splitting`); None for words, or as the corpus
+            that is there says.
         heldout_fraction: about this share of the documents is held out.
         workdir: where vocabulary and corpus are put.
-        tokenizer: to use instead of `vocab`, `vocab_size` and `lowercase`.
+        tokenizer: to use instead of `vocab`, `vocab_size`, `lowercase` and `splitting`.
 
     Raises:
-        UserError: text that cannot be read or is too little, or another vocabulary than that of
-            the corpus that is there.
+        UserError: text that cannot be read or is too little, or another vocabulary or splitting
+            than that of the corpus that is there.
     """
     corpus = built_corpus(inputs)
     if corpus is not None:
@@ -63,22 +66,31 @@ def prepare_corpus(
                 f"got vocab={vocab}, but the corpus in {corpus.data_dir} was made with another"
                 " vocabulary; expected the same, or no `vocab` at all"
             )
+        own = corpus.tokenizer.splitting
+        if splitting is not None and splitting_of(splitting) != own:
+            raise UserError(
+                f"got splitting={splitting!r}, but the corpus in {corpus.data_dir} was made with"
+                f" {own.name!r}; expected the same, or no `splitting` at all"
+            )
         return corpus
+    how = splitting_of(splitting or WORDS)
     source = inputs if isinstance(inputs, Source) else open_source(inputs)
-    given = tokenizer or (Tokenizer.from_file(vocab, lowercase) if vocab else None)
+    given = tokenizer
+    if given is None and vocab:
+        given = Tokenizer.from_file(vocab, lowercase, splitting=how)
     if not is_corpus(workdir / "corpus"):
-        say_first_remarks(source, given, heldout_fraction)
+        say_first_remarks(source, given, heldout_fraction, how)
     if tokenizer is not None:
         tokenizer.save(workdir / "vocab.txt")
     else:
         if vocab is None:
             vocab = str(workdir / LEARNED[0])
-            settings = WordSettings(lowercase=lowercase)
+            settings = WordSettings(lowercase=lowercase, splitting=how)
             if not _is_learned(workdir, source, vocab_size, settings):
                 learned = learn_from(source, vocab_size, settings)
                 learned.record["input"] = source.identity
                 learned.save(vocab)
-        tokenizer = Tokenizer.from_file(vocab, lowercase)
+        tokenizer = Tokenizer.from_file(vocab, lowercase, splitting=how)
     with ProgressBar("tokenising", source.total_bytes) as bar:
         build_corpus(
             source,
@@ -97,17 +109,23 @@ def _is_learned(workdir: Path, source: Source, vocab_size: int, settings: WordSe
     if not (vocab.exists() and record.exists()) or is_corpus(workdir / "corpus"):
         return vocab.exists()
     found = json.loads(record.read_text())
-    same = {"vocab_size": vocab_size, **asdict(settings)}.items() <= found["settings"].items()
+    same = {"vocab_size": vocab_size, **settings.to_dict()}.items() <= found["settings"].items()
+    same = same and WordSettings.from_dict(found["settings"]) == settings
     return same and found.get("input") == source.identity
 
 
-def say_first_remarks(source: Source, tokenizer: Tokenizer | None, heldout_fraction: float) -> None:
+def say_first_remarks(
+    source: Source,
+    tokenizer: Tokenizer | None,
+    heldout_fraction: float,
+    splitting: Splitting = WORDS,
+) -> None:
     """Look at the first documents, and print to stderr what deserves a remark, a line each.
 
     Raises:
         UserError: they cannot become a corpus (`remarks.first_look`).
     """
-    for remark in first_look(source, tokenizer, heldout_fraction):
+    for remark in first_look(source, tokenizer, heldout_fraction, splitting):
         print(f"warning: {remark}", file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ from bert_jax.data.selection import Selection, select_documents
 from bert_jax.data.sources import Source
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
+from bert_jax.text.splitting import WORDS, Splitting
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 
 # What a first look reads of a source: enough to see what it is, soon enough to cost nothing.
@@ -81,7 +82,10 @@ def _remarks_on_vocabulary(report: CorpusReport, tokenizer: Tokenizer) -> list[s
 
 
 def first_look(
-    source: Source, tokenizer: Tokenizer | None, heldout_fraction: float
+    source: Source,
+    tokenizer: Tokenizer | None,
+    heldout_fraction: float,
+    splitting: Splitting = WORDS,
 ) -> tuple[str, ...]:
     """Look at the first documents of a source, before hours are spent on all of them.
 
@@ -89,6 +93,7 @@ def first_look(
         source: what is to become a corpus.
         tokenizer: what will cut it into pieces; None where a vocabulary is still to be learned.
         heldout_fraction: what share of it is to be held out.
+        splitting: how its text is split, where there is no tokenizer to say so.
 
     Returns:
         The remarks on them, and on files that were left out.
@@ -106,7 +111,7 @@ def first_look(
         characters += len(document.whole_text)
     doctor = Doctor()
     # Without a vocabulary every word is a piece, [UNK].
-    pieces = tokenise_all(documents, tokenizer or Tokenizer(SPECIAL_PIECES))
+    pieces = tokenise_all(documents, tokenizer or Tokenizer(SPECIAL_PIECES, splitting=splitting))
     kept = list(select_documents(pieces, Selection(heldout_fraction), doctor))
     report = doctor.report(0, 0.0)
     if tokenizer is not None and report.unk_rate > 0.5:

@@ -32,11 +32,18 @@ _BATCH_DOCUMENTS = 1024
 
 
 def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
-    """Find the lines and sentences of a document and cut them into pieces."""
-    if isinstance(document.text, str):
-        lines: Iterable[str] = paragraphs(document.text)
+    """Find the lines and sentences of a document and cut them into pieces.
+
+    A line of text that is cut already (`bert_jax.text.splitting`) is a sentence.
+    """
+    if not tokenizer.splitting.has_words:
+        text = document.text
+        lines: Iterable[str] = text.split("\n") if isinstance(text, str) else text
+        split: Callable[[str], list[str]] = lambda line: [line]  # noqa: E731
+    elif isinstance(document.text, str):
+        lines = paragraphs(document.text)
         lowered = document.text.islower()
-        split: Callable[[str], list[str]] = partial(split_paragraph, lowered=lowered)
+        split = partial(split_paragraph, lowered=lowered)
     else:
         lines = document.text
         split = _whole

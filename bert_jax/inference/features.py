@@ -110,10 +110,12 @@ class FeatureExtractor:
         source: str | os.PathLike[str],
         layers: Sequence[int] = (-1,),
         pooling: Pooling = "tokens",
+        *,
+        splitting: str | None = None,
         **options: Any,
     ) -> Self:
         """Make one from a run's workdir, or whatever `load_pretrained` takes."""
-        return cls(load_pretrained(source), layers, pooling, **options)
+        return cls(load_pretrained(source, splitting=splitting), layers, pooling, **options)
 
     def __call__(self, texts: Sequence[str]) -> list[Features]:
         """The vectors of each text, in order; a single string is a list of one."""

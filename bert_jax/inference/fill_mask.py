@@ -81,9 +81,16 @@ class MaskFiller:
         self._best = jax.jit(partial(_best, fitted.definition, self._k, self._tokenizer.vocab_size))
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], k: int = 5, **options: Any) -> Self:
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        k: int = 5,
+        *,
+        splitting: str | None = None,
+        **options: Any,
+    ) -> Self:
         """Make one from a run's workdir, or whatever `load_pretrained` takes."""
-        return cls(load_pretrained(source), k, **options)
+        return cls(load_pretrained(source, splitting=splitting), k, **options)
 
     @overload
     def __call__(self, texts: str) -> Fills: ...

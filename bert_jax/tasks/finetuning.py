@@ -58,6 +58,11 @@ class FinetuningSettings(DataSettings):
     checkpoint: str | os.PathLike[str] | Pretrained | None = setting(
         None, "Ours, Hugging Face's or Google's, or a name on the hub; in Python, also in memory."
     )
+    splitting: str | None = setting(
+        None,
+        "How text is split, where the checkpoint does not say: words, spaces, or a regular"
+        " expression.",
+    )
     workdir: str | os.PathLike[str] = setting("runs/finetune", "Holds everything the run makes.")
     seeds: Sequence[int] = (0,)
     """Of head, order and dropout."""
@@ -303,7 +308,10 @@ def _pretrained(settings: FinetuningSettings) -> Pretrained:
             raise UserError(f"got no `{name}`; expected one")
     source = settings.checkpoint
     assert source is not None
-    pretrained = source if isinstance(source, Pretrained) else load_pretrained(source)
+    if isinstance(source, Pretrained):
+        pretrained = source
+    else:
+        pretrained = load_pretrained(source, splitting=settings.splitting)
     if pretrained.tokenizer is None:
         raise UserError(
             f"got checkpoint={source} without a vocabulary; expected a vocab.txt or a"

@@ -80,6 +80,7 @@ class Predictor:
         source: str | os.PathLike[str],
         *,
         columns: Mapping[str, Any] | None = None,
+        splitting: str | None = None,
         **options: Any,
     ) -> Self:
         """Read a workdir of `finetune`, or any fine-tuned checkpoint.
@@ -88,9 +89,10 @@ class Predictor:
             source: see `load_pretrained`.
             columns: fields of `Columns` that differ from those of training, which a checkpoint of
                 `finetune` remembers.
+            splitting: see `load_pretrained`.
             **options: see `Predictor`.
         """
-        pretrained, head = load_pretrained(source), _head(source)
+        pretrained, head = load_pretrained(source, splitting=splitting), _head(source)
         known = head.get("columns")
         if columns or known:
             trained = {"text_pair_column": "pair"} if known is None else known

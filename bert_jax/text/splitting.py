@@ -63,6 +63,19 @@ class Splitting(ABC):
     has_words: bool = False
 
     @abstractmethod
+    def normalisation(
+        self,
+        lowercase: bool | None = None,
+        strip_accents: bool | None = None,
+        split_chinese: bool | None = None,
+    ) -> Normalisation:
+        """What is done to text before it is split, where None is what nobody asked for.
+
+        Raises:
+            UserError: text that stays as it is written is to be changed.
+        """
+
+    @abstractmethod
     def library(
         self, ids: Mapping[str, int], normalisation: Normalisation, hidden: Iterable[str] = ()
     ) -> tokenizers.Tokenizer:
@@ -85,6 +98,15 @@ class Words(Splitting):
 
     name: str = "words"
     has_words = True
+
+    def normalisation(
+        self,
+        lowercase: bool | None = None,
+        strip_accents: bool | None = None,
+        split_chinese: bool | None = None,
+    ) -> Normalisation:
+        """See `Splitting`; as the uncased BERT was published."""
+        return Normalisation(lowercase is not False, strip_accents, split_chinese is not False)
 
     def library(
         self, ids: Mapping[str, int], normalisation: Normalisation, hidden: Iterable[str] = ()
@@ -113,6 +135,23 @@ class CutText(Splitting):
     def decoder(self) -> Decoder | None:
         """Make what joins pieces; None joins them by blanks."""
         return None
+
+    def normalisation(
+        self,
+        lowercase: bool | None = None,
+        strip_accents: bool | None = None,
+        split_chinese: bool | None = None,
+    ) -> Normalisation:
+        """See `Splitting`; none."""
+        asked = {
+            "lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese
+        }  # fmt: skip
+        if wrong := [name for name, value in asked.items() if value]:
+            raise UserError(
+                f"got {wrong[0]}=True beside splitting={self.name!r}, by which text stays as it is"
+                " written; expected one of them"
+            )
+        return AS_WRITTEN
 
     def library(
         self, ids: Mapping[str, int], normalisation: Normalisation, hidden: Iterable[str] = ()

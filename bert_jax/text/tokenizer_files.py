@@ -26,8 +26,11 @@ FILES = (
     "added_tokens.json",
 )  # fmt: skip
 _EITHER = ("vocab.txt", "tokenizer.json")
-# In transformers 4 and 5: does what tokenizer.json says.
-_LIBRARY_CLASS = "PreTrainedTokenizerFast"
+# In transformers 4 and 5 this class does what tokenizer.json says.
+_AS_THE_LIBRARY = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+}
 
 
 def load_tokenizer(
@@ -56,12 +59,17 @@ def read_tokenizer(
         directory: what `huggingface_files` describes; a lone `vocab.txt` with capital letters is
             taken for a cased one.
         splitting: how text is split, where the files do not say; None for words.
+
+    Raises:
+        UserError: the splitting is none, or not that of the files.
     """
     if not any((directory / name).is_file() for name in _EITHER):
         return None, (f"no tokenizer: there is no {' or '.join(_EITHER)}",)
     try:
         tokenizer, notes = tokenizer_of(files_of(directory), splitting)
     except UserError as error:
+        if splitting is not None:
+            raise
         return None, (f"no tokenizer: {error}",)
     return tokenizer, tuple(notes)
 
@@ -115,7 +123,7 @@ def write_tokenizer(tokenizer: Tokenizer, directory: Path, max_length: int | Non
         "tokenize_chinese_chars": tokenizer.split_chinese,
     }
     settings: dict[str, Any] = {
-        **(words if tokenizer.splitting.has_words else {"tokenizer_class": _LIBRARY_CLASS}),
+        **(words if tokenizer.splitting.has_words else _AS_THE_LIBRARY),
         **({"added_tokens_decoder": _added_tokens(tokenizer)} if tokenizer.added else {}),
         **({} if max_length is None else {"model_max_length": max_length}),
         **specials,

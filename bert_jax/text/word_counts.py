@@ -4,6 +4,8 @@ A word is what BERT's basic tokenisation makes of a text: cleaned, lower-cased a
 unless told otherwise, split at white space, at punctuation, and around every Chinese character.
 Tokenising comes last: distinct chunks between white space are counted first, and there are some
 thirty times fewer of those than of running words.
+
+In text that is cut already a word is one of its parts, as it is written (`splitting.py`).
 """
 
 import hashlib
@@ -11,14 +13,13 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import UserError
@@ -29,20 +30,60 @@ from bert_jax.text.chunk_counts import (
     empty_table,
     split_chunks,
 )
+from bert_jax.text.splitting import (
+    AS_WRITTEN,
+    LONGEST_WORD,
+    WORDS,
+    CutText,
+    Normalisation,
+    Splitting,
+    splitting_of,
+)
 from bert_jax.text.text_blocks import Block, blocks_of_files, blocks_of_texts
 from bert_jax.whole_file import whole_file
 
-LONGEST_WORD = 100  # characters; BERT encodes a longer one as [UNK] whatever the vocabulary
 _FORMAT = "bert_jax word counts 1"
 
 
 @dataclass(frozen=True)
-class WordSettings:
-    """What basic tokenisation does to a text; the names and meaning of the Rust BertNormalizer."""
+class WordSettings(Normalisation):
+    """How a text becomes words: what is done to it, which is nothing if it is cut already."""
 
-    lowercase: bool = True
-    strip_accents: bool | None = None  # None: where lower-cased
-    split_chinese: bool = True
+    splitting: Splitting = WORDS
+
+    def __post_init__(self) -> None:
+        """Leave text that is cut already as it is."""
+        if not self.splitting.has_words:
+            for name, value in asdict(AS_WRITTEN).items():
+                object.__setattr__(self, name, value)
+
+    @classmethod
+    def asked(
+        cls,
+        splitting: str | Splitting | None = None,
+        lowercase: bool | None = None,
+        strip_accents: bool | None = None,
+        split_chinese: bool | None = None,
+    ) -> "WordSettings":
+        """The settings that were asked for, where None is what nobody said.
+
+        Raises:
+            UserError: no splitting, or text that stays as it is written is to be changed.
+        """
+        how = splitting_of(splitting or WORDS)
+        normalisation = how.normalisation(lowercase, strip_accents, split_chinese)
+        return cls(**asdict(normalisation), splitting=how)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; the splitting only where it is not into words."""
+        content = {name: getattr(self, name) for name in asdict(AS_WRITTEN)}
+        return content if self.splitting == WORDS else content | {"splitting": self.splitting.name}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "WordSettings":
+        """Read what `to_dict` made; other keys are ignored."""
+        how = {name: content[name] for name in asdict(AS_WRITTEN)}
+        return cls(**how, splitting=splitting_of(content.get("splitting", WORDS)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +117,7 @@ class WordCounts:
     def save(self, path: str | Path) -> None:
         """Write a text file, whole or not at all: a JSON line, then "word<tab>count" lines."""
         header: dict[str, Any] = {"format": _FORMAT, "types": len(self.words)}
-        header |= asdict(self.settings) | {
+        header |= self.settings.to_dict() | {
             "source_bytes": self.source_bytes,
             "invalid_sequences": self.invalid_sequences,
             "too_long": self.too_long,
@@ -94,15 +135,13 @@ class WordCounts:
             header = json.loads(first)
             if header["format"] != _FORMAT:
                 raise KeyError("format")
-            pairs = [line.split("\t") for line in rest.split("\n")[:-1]]
+            pairs = [line.rsplit("\t", 1) for line in rest.split("\n")[:-1]]
             if len(pairs) != header["types"]:
                 raise ValueError("cut off")
             return cls(
                 words=tuple(word for word, _ in pairs),
                 counts=np.array([int(count) for _, count in pairs], np.int64),
-                settings=WordSettings(
-                    header["lowercase"], header["strip_accents"], header["split_chinese"]
-                ),
+                settings=WordSettings.from_dict(header),
                 source_bytes=header["source_bytes"],
                 invalid_sequences=header["invalid_sequences"],
                 too_long=header["too_long"],
@@ -164,6 +203,8 @@ def count_words_in_blocks(
 ) -> WordCounts:
     """Count the words of blocks. The arguments are those of `count_words`."""
     settings = settings or WordSettings()
+    if isinstance(settings.splitting, CutText):
+        return _count_parts(blocks, settings.splitting, progress)
     lock = threading.Lock()
     source_bytes, invalid = 0, 0
 
@@ -198,16 +239,35 @@ def count_words_in_blocks(
     )
 
 
+def _count_parts(
+    blocks: Iterator[Block], splitting: CutText, progress: Callable[[int], None] | None
+) -> WordCounts:
+    """Count the parts of text that is cut already, a line at a time."""
+    counts: Counter[str] = Counter()
+    source_bytes, invalid = 0, 0
+    splitter = splitting.pre_tokenizer()
+    for block in blocks:
+        for line in block.content.decode().split("\n"):
+            counts.update(part for part, _ in splitter.pre_tokenize_str(line))
+        source_bytes += block.source_bytes
+        invalid += block.invalid
+        if progress is not None:
+            progress(source_bytes)
+    parts = sorted(counts)
+    return WordCounts(
+        words=tuple(parts),
+        counts=np.array([counts[part] for part in parts], np.int64),
+        settings=WordSettings(splitting=splitting),
+        source_bytes=source_bytes,
+        invalid_sequences=invalid,
+    )
+
+
 def words_of_chunks(chunks: StringTable, settings: WordSettings) -> Counter[str]:
     """Return the words of counted chunks: ASCII ones compiled, the others by the Rust library."""
     ascii_words, others = split_chunks(chunks)
     words = Counter({word.decode("ascii"): count for word, count in ascii_words.items()})
-    normalizer = BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=settings.split_chinese,
-        strip_accents=settings.strip_accents,
-        lowercase=settings.lowercase,
-    )
+    normalizer = settings.normalizer()
     splitter = BertPreTokenizer()
     for other in others.tolist():
         start, length = int(chunks.starts[other]), int(chunks.lengths[other])

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ def learn_vocabulary(
     drop_unused: bool = False,
     coverage: float = 0.99999,
     unused_rows: int = 0,
+    min_count: int = 1,
     settings: WordSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LearnedVocabulary:
@@ -75,6 +76,8 @@ def learn_vocabulary(
             from the literature that improves both likelihood and length.
         coverage: share of running characters that the character inventory must cover.
         unused_rows: rows [unused0] … to leave free.
+        min_count: of text that is cut already, whose parts are the pieces, the most frequent first:
+            how often one must occur. What makes pieces of words has no meaning there.
         settings: how texts become words; ignored for counted words, which have their own.
         progress: called now and then with (pieces so far, pieces wanted).
 
@@ -91,10 +94,25 @@ def learn_vocabulary(
         raise UserError(f"got coverage {coverage}; expected a share above 0 and at most 1")
     if unused_rows < 0:
         raise UserError(f"got unused_rows {unused_rows}; expected 0 or more")
+    if min_count < 1:
+        raise UserError(f"got min_count {min_count}; expected 1 or more")
     started = time.perf_counter()
     counts = source if isinstance(source, WordCounts) else count_words(source, settings)
     counted = time.perf_counter()
     reserved = SPECIAL_PIECES + tuple(f"[unused{row}]" for row in range(unused_rows))
+    if not counts.settings.splitting.has_words:
+        if (criterion, min_gain, drop_unused) != ("likelihood", 0.0, False):
+            raise UserError(
+                f"got criterion={criterion}, min_gain={min_gain}, drop_unused={drop_unused} for"
+                f" splitting={counts.settings.splitting.name!r}, whose parts are the pieces;"
+                " expected none of the three"
+            )
+        return _most_frequent(counts, vocab_size, reserved, min_count, counted - started)
+    if min_count > 1:
+        raise UserError(
+            f"got min_count={min_count} for splitting='words'; expected min_gain, which says when"
+            " to stop, or another splitting"
+        )
     words = _characters(counts, coverage, vocab_size, len(reserved))
     wanted = vocab_size - len(reserved)
     by_frequency = criterion == "frequency"
@@ -130,7 +148,7 @@ def learn_vocabulary(
             "drop_unused": drop_unused,
             "coverage": coverage,
             "unused_rows": unused_rows,
-            **asdict(counts.settings),
+            **counts.settings.to_dict(),
         },
         "characters": len(words.characters),
         "characters_left_out": words.dropped_characters,
@@ -141,6 +159,52 @@ def learn_vocabulary(
         # Merge by merge: the gain it was chosen by, and the rows in the vocabulary after it.
         "gains": merges.gain.tolist(),
         "sizes": (merges.sizes + len(reserved)).tolist(),
+    }
+    return LearnedVocabulary(rows, record)
+
+
+def _most_frequent(
+    counts: WordCounts,
+    vocab_size: int,
+    reserved: tuple[str, ...],
+    min_count: int,
+    seconds_counting: float,
+) -> LearnedVocabulary:
+    """The parts of text that is cut already: the most frequent, then by their spelling."""
+    if not counts.words:
+        raise UserError(
+            f"got a corpus in which splitting={counts.settings.splitting.name!r} finds nothing;"
+            " expected text to learn a vocabulary from"
+        )
+    if vocab_size <= len(reserved):
+        raise UserError(
+            f"got vocabulary size {vocab_size}; expected more than {len(reserved)}, the special and"
+            " unused rows"
+        )
+    by_count = sorted(zip((-counts.counts).tolist(), counts.words, strict=True))
+    known = [(part, -n) for n, part in by_count if part not in reserved]
+    frequent = [(part, n) for part, n in known if n >= min_count]
+    chosen = frequent[: vocab_size - len(reserved)]
+    rows = reserved + tuple(part for part, _ in chosen)
+    left_out = len(frequent) > len(chosen)
+    record = {
+        "size": len(rows),
+        "types": len(counts.words),
+        "words": int(counts.counts.sum()),
+        "pieces": int(counts.counts.sum()),
+        "unknown": int(counts.counts.sum()) - sum(n for _, n in chosen),
+        "seconds_counting": seconds_counting,
+        "corpus_hash": counts.hash,
+        "vocab_hash": hashlib.sha256("\n".join(rows).encode()).hexdigest(),
+        "stopped_by": "size" if left_out else "min_count" if len(frequent) < len(known) else "all",
+        "settings": {
+            "vocab_size": vocab_size,
+            "min_count": min_count,
+            "unused_rows": len(reserved) - len(SPECIAL_PIECES),
+            **counts.settings.to_dict(),
+        },
+        "source_bytes": counts.source_bytes,
+        "invalid_sequences": counts.invalid_sequences,
     }
     return LearnedVocabulary(rows, record)
 

@@ -36,6 +36,7 @@ from bert_jax.pretrained_paths import find_ours
 from bert_jax.tables.embedding_tables import normalisation
 from bert_jax.tables.model_surgery import ModelParts, move_model_vocabulary
 from bert_jax.tables.vocabulary_surgery import VocabularyReport, with_added_pieces
+from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import tokenizer_from_record
 from bert_jax.training.objectives import OBJECTIVES
@@ -160,7 +161,7 @@ def given_model(
         config = BertConfig.from_dict(load_json(own, "config"), str(own))
         tokenizer = tokenizer_from_record(load_json(own, "vocabulary"), str(own))
         return GivenModel(source, settings.config_from(config), None, tokenizer, tokenizer)
-    model = load_pretrained(source)
+    model = load_pretrained(source, splitting=settings.splitting)
     place = find_ours(Path(source).expanduser())
     config = settings.config_from(model.config)
     _check_finite(source, model.params)
@@ -198,7 +199,9 @@ def _own_vocabulary(source: str, model: Pretrained, settings: PretrainingSetting
             f" ({'; '.join(note for note in model.notes if 'tokenizer' in note)}); expected"
             " vocab=FILE beside it, the one it was trained with"
         )
-    tokenizer = Tokenizer.from_file(settings.vocab, settings.lowercase is not False)
+    tokenizer = Tokenizer.from_file(
+        settings.vocab, settings.lowercase is not False, splitting=settings.splitting or WORDS
+    )
     if tokenizer.vocab_size != model.config.vocab_size:
         raise UserError(
             f"got vocab={settings.vocab} of {tokenizer.vocab_size} pieces for"
@@ -222,7 +225,7 @@ def _vocabulary(
             )
         return None
     if settings.vocab is not None:
-        wanted = Tokenizer.from_file(settings.vocab, lowercase)
+        wanted = Tokenizer.from_file(settings.vocab, lowercase, splitting=own.splitting)
         if built is not None and built.vocab_hash == wanted.vocab_hash:
             return built.tokenizer
         if lowercase == own.lowercase:

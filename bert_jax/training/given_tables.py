@@ -15,7 +15,9 @@ from bert_jax.settings import names_in
 from bert_jax.tables.embedding_tables import PARTS, EmbeddingTables
 from bert_jax.tables.starting import check_fits, with_tables
 from bert_jax.tables.storage import load_tables
+from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.tokenizer_files import split_as
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,7 @@ def given_tables(
     built: Corpus | None,
     vocab: str | None,
     lowercase: bool | None,
+    splitting: str | None = None,
     config_of: Callable[[int | None], BertConfig],
 ) -> GivenTables:
     """Read the tables, and refuse those that do not belong to the run's vocabulary and model.
@@ -57,6 +60,7 @@ def given_tables(
         vocab: the path of a vocabulary; without it, and unless the corpus was built before, the
             run is given the vocabulary of the tables.
         lowercase: whether that is uncased; None where nobody said.
+        splitting: how text is split; None where nobody said.
         config_of: the model's configuration for a size of the vocabulary; None where not known.
 
     Raises:
@@ -78,11 +82,11 @@ def given_tables(
     if "token" not in parts:
         check_fits(tables, config_of(None), parts)
         return GivenTables(tables, parts, None)
-    tokenizer = _own_vocabulary(tables, init_embeddings, lowercase) if ours else None
+    tokenizer = _own_vocabulary(tables, init_embeddings, lowercase, splitting) if ours else None
     if tokenizer is not None:
         used = tokenizer
     elif vocab is not None:
-        used = Tokenizer.from_file(vocab, lowercase is not False)
+        used = Tokenizer.from_file(vocab, lowercase is not False, splitting=splitting or WORDS)
     else:
         assert built is not None  # or the vocabulary would be the tables' own
         used = built.tokenizer
@@ -91,7 +95,9 @@ def given_tables(
     return GivenTables(tables, parts, tokenizer)
 
 
-def _own_vocabulary(tables: EmbeddingTables, source: str, lowercase: bool | None) -> Tokenizer:
+def _own_vocabulary(
+    tables: EmbeddingTables, source: str, lowercase: bool | None, splitting: str | None
+) -> Tokenizer:
     if tables.tokenizer is None:
         raise UserError(
             f"got init_embeddings={source}, tables without a vocabulary; expected ones that say"
@@ -103,7 +109,7 @@ def _own_vocabulary(tables: EmbeddingTables, source: str, lowercase: bool | None
             f"got lowercase={lowercase}, but the vocabulary of {source} has"
             f" lowercase={tables.tokenizer.lowercase}; expected the same, or no `lowercase`"
         )
-    return tables.tokenizer
+    return split_as(splitting, tables.tokenizer, source)
 
 
 def chosen_parts(init_parts: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -215,6 +215,7 @@ def _pretrain(
         built=built,
         vocab=settings.vocab,
         lowercase=settings.lowercase,
+        splitting=settings.splitting,
         config_of=settings.config,
     )
     sizes = settings.config() if model is None else model.config
@@ -228,9 +229,10 @@ def _pretrain(
         row_lazy=is_row_lazy(settings.optimizer),
     )
     own = given.tokenizer if model is None else model.vocabulary
-    lowercase = settings.lowercase
-    if model is not None and lowercase is None:
-        lowercase = model.tokenizer.lowercase
+    lowercase, splitting = settings.lowercase, settings.splitting
+    if model is not None:
+        lowercase = model.tokenizer.lowercase if lowercase is None else lowercase
+        splitting = model.tokenizer.splitting.name
     with (
         first_before_others("prepared corpus") as prepared,
         prepared_workdir(
@@ -246,6 +248,7 @@ def _pretrain(
             vocab=settings.vocab,
             vocab_size=settings.vocab_size or VOCAB_SIZE,
             lowercase=lowercase is not False,
+            splitting=splitting,
             heldout_fraction=settings.heldout_fraction,
             workdir=workdir,
             tokenizer=own,

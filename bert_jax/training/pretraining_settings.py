@@ -15,6 +15,7 @@ from bert_jax.errors import UserError
 from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
 from bert_jax.settings import check_settings, setting
 from bert_jax.tables.embedding_tables import PARTS
+from bert_jax.text.splitting import WORDS, splitting_of
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.freezing import Frozen
 from bert_jax.training.given_tables import chosen_parts
@@ -68,6 +69,11 @@ class PretrainingSettings:
         None,
         "Whether the vocabulary is uncased; by default yes, or as that of what the run starts"
         " from.",
+    )
+    splitting: str | None = setting(
+        None,
+        "How text is split: words, spaces (text that is cut already), or a regular expression, of"
+        " which every match is a piece; by default words, or as the given vocabulary's text.",
     )
     heldout_fraction: float = setting(0.05, "Share of the documents to measure with.")
     init_checkpoint: str | None = setting(
@@ -171,6 +177,7 @@ class PretrainingSettings:
                 f"got heldout_fraction={self.heldout_fraction}; expected a share above 0 and below"
                 " 1, since the run is measured on held-out documents"
             )
+        splitting_of(self.splitting or WORDS).normalisation(self.lowercase)
         self._check_start()
         if self.init_checkpoint is None or self.model is not None:
             self.config()  # a typo is said before anything is made

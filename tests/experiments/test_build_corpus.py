@@ -108,6 +108,8 @@ def test_mistakes_about_beam_are_one_line_and_leave_nothing(here, experiment, fl
     [
         (["--input=nope"], "got input 'nope', where there is no file; expected python_docs"),
         (["--vocab=nope"], "got vocabulary 'nope', which cannot be read"),
+        (["--splitting=space"], "got --splitting='space'; expected words, spaces or a regular"),
+        (["--lowercase", "--splitting=spaces"], "got --lowercase=True beside --splitting='spaces'"),
         (["--workers=0"], "flag --workers=0: 0 is not a positive integer"),
     ],
 )

@@ -63,6 +63,7 @@ FINETUNE = {
     "--dropout=1": "flag --dropout=1",
     "--patience=-1": "flag --patience=-1",
     "--evals_per_epoch=0": "flag --evals_per_epoch=0",
+    "--splitting=space": "got --splitting='space'; expected words, spaces or a regular expression",
     "--dtype=float16": "flag --dtype=float16: value should be one of <float32|bfloat16>",
     "--mesh=data:3": "got mesh data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
     "--log_every=0": "flag --log_every=0",
@@ -72,6 +73,7 @@ FINETUNE = {
 PREDICT = {
     "--checkpoint=": "got no --checkpoint; expected one that was fine-tuned",
     "--checkpoint=model": "got a checkpoint of BertModel, which has no task",
+    "--splitting=(C": "got --splitting='(C', which is no regular expression",
     "--input=nowhere.txt": "got --input=nowhere.txt, which cannot be read (No such file",
     "--input=odd.jsonl": "odd.jsonl, line 1: got text = None; expected a text that is not empty",
     "--input=late.txt --chunk=1": "late.txt, line 3: got bytes that are no UTF-8 (at byte 1",

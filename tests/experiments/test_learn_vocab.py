@@ -78,6 +78,14 @@ def test_beam_learns_the_same_vocabulary(text, tmp_path):
     assert here == beam
 
 
+def test_of_text_that_is_cut_already_the_parts_are_the_pieces(text, tmp_path):
+    out = tmp_path / "vocab.txt"
+    ran = learn(f"--input={text}", "--splitting=o.|[A-Z]", "--min_count=100", f"--output={out}")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert out.read_text().split("\n")[5:] == ["og", "ox", ""]  # a hundred times each
+    assert {path.name for path in tmp_path.iterdir()} == {"text", "vocab.txt", "vocab.txt.json"}
+
+
 def test_mistakes_are_one_line_and_leave_nothing_behind(text, tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "image.txt").write_bytes(b"\x89PNG\0\0")
@@ -86,6 +94,9 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(text, tmp_path):
     cases = {
         (f"--input={tmp_path}/empty.txt",): "without a word",
         (f"--input={text}", "--vocab_size=7"): "got vocabulary size 7; expected at least",
+        (f"--input={text}", "--splitting=space"): "got --splitting='space'; expected words, spaces",
+        (f"--input={text}", "--min_count=0"): "flag --min_count=0",
+        (f"--input={text}", "--min_count=2"): "got --min_count=2 for --splitting='words'; expected",
         (f"--input={tmp_path}/image.txt",): "holds bytes of value 0",
         (f"--input={text}", f"--output={tmp_path}/absent/vocab.txt"): "cannot write",
     }

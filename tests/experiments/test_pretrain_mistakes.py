@@ -40,6 +40,8 @@ CASES = {
     "--corpus=one.txt": "got 1 document, all in one split; expected at least two different ones",
     "--corpus=binary.bin": "binary.bin",
     "--vocab=nowhere.txt": "got vocabulary 'nowhere.txt', which cannot be read",
+    "--splitting=space": "got --splitting='space'; expected words, spaces or a regular expression",
+    "--splitting=spaces --lowercase": "got --lowercase=True beside --splitting='spaces', by which",
     "--vocab_size=7": "got vocabulary size 7; expected at least",
     "--vocab_size=0": "flag --vocab_size=0: 0 is not a positive integer",
     "--heldout_fraction=1.5": "got --heldout_fraction=1.5; expected a share above 0 and below 1",

@@ -11,6 +11,8 @@ transformers = pytest.importorskip("transformers", reason="the peers suite needs
 
 from bert_jax import Tokenizer  # noqa: E402
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
+from bert_jax.text.added_tokens import AddedToken  # noqa: E402
+from bert_jax.text.tokenizer import SPECIAL_PIECES  # noqa: E402
 from bert_jax.text.tokenizer_files import read_tokenizer  # noqa: E402
 from tests.convert import models  # noqa: E402
 from tests.text.vocabulary import small_tokenizer  # noqa: E402
@@ -86,3 +88,22 @@ def test_the_oracle_s_ids_come_out_there(tmp_path, case):
     assert len(oracle) == 587
     for line in oracle:
         assert theirs(line["text"])["input_ids"] == line[case]
+
+
+@pytest.mark.parametrize("splitting", ["spaces", r"\[[^\]]+]|Br?|Cl?|[NOcn]|[()=#]"])
+def test_text_that_is_cut_already_is_cut_alike_there(tmp_path, splitting):
+    """Also with an added token, and with blanks of every kind between parts."""
+    pieces = [*["C", "Cl", "Br", "O", "N", "c", "(", ")", "=", "#", "[nH]"], "[E]"]
+    ours = Tokenizer([*SPECIAL_PIECES, *pieces], splitting=splitting, added=[AddedToken("[E]")])
+    theirs = exported(ours, tmp_path)
+    for text in ["CCl(=O)Br", "C Cl ( = O ) Br", "C\t[nH]\u2028c\x85O\x1cN", "", "xC[E]O x", "é"]:
+        assert theirs(text)["input_ids"] == ours.encode(text).ids
+        assert theirs(text, "C O")["token_type_ids"] == ours.encode(text, "C O").type_ids
+        masked = f"{text} [MASK] C"
+        special = ours.encode(masked, special_pieces_in_text=True)
+        assert theirs(masked)["input_ids"] == special.ids
+        assert theirs.decode(special.ids) == ours.decode(special.ids, skip_special_tokens=False)
+    assert Tokenizer.from_pretrained(tmp_path).__reduce__() == ours.__reduce__()
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = Tokenizer.from_pretrained(tmp_path / "theirs")
+    assert (again.splitting, again.pieces) == (ours.splitting, ours.pieces)
