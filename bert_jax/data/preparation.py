@@ -41,6 +41,7 @@ def prepare_corpus(
     heldout_fraction: float = 0.05,
     workdir: Path,
     tokenizer: Tokenizer | None = None,
+    words: WordSettings | None = None,
 ) -> Corpus:
     """Open the corpus that `inputs` name, after building it where there is none yet.
 
@@ -54,6 +55,7 @@ def prepare_corpus(
         heldout_fraction: about this share of the documents is held out.
         workdir: where vocabulary and corpus are put.
         tokenizer: to use instead of `vocab`, `vocab_size`, `lowercase` and `splitting`.
+        words: how a vocabulary that is learned treats text, instead of `lowercase` and `splitting`.
 
     Raises:
         UserError: text that cannot be read or is too little, or another vocabulary or splitting
@@ -73,7 +75,10 @@ def prepare_corpus(
                 f" {own.name!r}; expected the same, or no `splitting` at all"
             )
         return corpus
-    how = splitting_of(splitting or WORDS)
+    settings = words or WordSettings(
+        lowercase=lowercase, splitting=splitting_of(splitting or WORDS)
+    )
+    how = settings.splitting
     source = inputs if isinstance(inputs, Source) else open_source(inputs)
     given = tokenizer
     if given is None and vocab:
@@ -85,12 +90,13 @@ def prepare_corpus(
     else:
         if vocab is None:
             vocab = str(workdir / LEARNED[0])
-            settings = WordSettings(lowercase=lowercase, splitting=how)
             if not _is_learned(workdir, source, vocab_size, settings):
                 learned = learn_from(source, vocab_size, settings)
                 learned.record["input"] = source.identity
                 learned.save(vocab)
-        tokenizer = Tokenizer.from_file(vocab, lowercase, splitting=how)
+        tokenizer = Tokenizer.from_file(
+            vocab, settings.lowercase, settings.strip_accents, settings.split_chinese, how
+        )
     with ProgressBar("tokenising", source.total_bytes) as bar:
         build_corpus(
             source,

@@ -39,6 +39,7 @@ from bert_jax.tables.vocabulary_surgery import VocabularyReport, with_added_piec
 from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import tokenizer_from_record
+from bert_jax.text.word_counts import WordSettings
 from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.pretraining_settings import PretrainingSettings
 from bert_jax.whole_file import write_json
@@ -71,6 +72,13 @@ class GivenModel:
     drawn: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def words(self, lowercase: bool | None) -> WordSettings:
+        """How a learned vocabulary treats text: as the model's own does, but for what is said."""
+        own = self.tokenizer.normalisation
+        if lowercase not in (None, own.lowercase):
+            own = dataclasses.replace(own, lowercase=lowercase, strip_accents=None)
+        return WordSettings(**vars(own), splitting=self.tokenizer.splitting)
 
     def with_vocabulary(self, tokenizer: Tokenizer) -> StartingModel:
         """The model with the vocabulary that the run has; as it is where that is its own."""

@@ -229,10 +229,6 @@ def _pretrain(
         row_lazy=is_row_lazy(settings.optimizer),
     )
     own = given.tokenizer if model is None else model.vocabulary
-    lowercase, splitting = settings.lowercase, settings.splitting
-    if model is not None:
-        lowercase = model.tokenizer.lowercase if lowercase is None else lowercase
-        splitting = model.tokenizer.splitting.name
     with (
         first_before_others("prepared corpus") as prepared,
         prepared_workdir(
@@ -247,11 +243,12 @@ def _pretrain(
             inputs,
             vocab=settings.vocab,
             vocab_size=settings.vocab_size or VOCAB_SIZE,
-            lowercase=lowercase is not False,
-            splitting=splitting,
+            lowercase=settings.lowercase is not False,
+            splitting=settings.splitting,
             heldout_fraction=settings.heldout_fraction,
             workdir=workdir,
             tokenizer=own,
+            words=None if model is None else model.words(settings.lowercase),
         )
         starting = None if model is None else model.with_vocabulary(corpus.tokenizer)
         config = starting.config if starting else settings.config(corpus.tokenizer.vocab_size)

@@ -16,6 +16,7 @@ from bert_jax import (
     BertForMaskedLM,
     BertForPreTraining,
     Callback,
+    Tokenizer,
     UserError,
     pretrain,
 )
@@ -215,6 +216,21 @@ def test_a_learned_vocabulary_and_a_report_of_every_piece(source, tmp_path):
     }  # fmt: skip
     written = load_pretrained(workdir)
     assert written.config.vocab_size == 50 and written.tokenizer.pieces == pieces
+
+
+@pytest.mark.parametrize(
+    ("lowercase", "expected"), [(None, (True, False, False)), (False, (False, None, False))]
+)
+def test_a_learned_vocabulary_treats_text_as_the_model_does(source, tmp_path, lowercase, expected):
+    own = load_pretrained(source[0])
+    place = broken(source, tmp_path, tokenizer=Tokenizer(own.tokenizer.pieces, True, False, False))
+    result = pretrain(
+        [*texts(), "Élan. Élan vital."], tmp_path / "run", init_checkpoint=str(place),
+        vocab_size=60, lowercase=lowercase, **USUAL,
+    )  # fmt: skip
+    written = load_pretrained(result.checkpoint).tokenizer
+    assert (written.lowercase, written.strip_accents, written.split_chinese) == expected
+    assert ("é" in written.pieces) == (lowercase is None)
 
 
 def test_pieces_are_added(source, tmp_path):
