@@ -21,6 +21,7 @@ from typing import Protocol
 
 import numpy as np
 import scipy.sparse
+from threadpoolctl import threadpool_limits
 
 from bert_jax.errors import UserError
 from bert_jax.tables.context_vectors import ContextVectors
@@ -151,9 +152,12 @@ class SpellingRegression:
             new, seen = (share * self.contexts.of(which) for which in (list(spelled), pieces))
             views.append(_Views(new, seen))
         blends = dict(mean.blends)
-        for piece, (kin, weights) in zip(spelled, self._regressions(views), strict=True):
-            if len(kin):
-                blends[piece] = Blend(tuple(ids[kin].tolist()), weights)
+        # On one thread: two take fifty times as long for systems as small as these where cores are
+        # busy, and the last bits are the same on any machine's number of them.
+        with threadpool_limits(1, "blas"):
+            for piece, (kin, weights) in zip(spelled, self._regressions(views), strict=True):
+                if len(kin):
+                    blends[piece] = Blend(tuple(ids[kin].tolist()), weights)
         by = "regression on spellings" + ("" if self.contexts is None else " and contexts")
         return Recipe(blends, by)
 
