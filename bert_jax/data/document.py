@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bert_jax.text.valid_unicode import valid_unicode
+
 # Bytes. A longer text is cut into several documents, so that memory stays bounded whatever comes
 # in: War and Peace (3.2 MB) is one document, a file of 5 GB without a blank line is 640.
 LONGEST_DOCUMENT = 8 << 20
@@ -60,21 +62,6 @@ def decode(data: bytes) -> tuple[str, int]:
     except UnicodeDecodeError:
         text = data.decode(errors="replace")
         return text, text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
-
-
-def valid_unicode(text: str) -> tuple[str, int]:
-    """Replace lone surrogates by U+FFFD; return the text and how many there were.
-
-    Two that make a pair become the character they stand for.
-    """
-    if text.isascii():
-        return text, 0
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        valid = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return valid, valid.count("\ufffd") - text.count("\ufffd")
-    return text, 0
 
 
 def cut_text(text: str) -> Iterator[str]:

@@ -29,7 +29,8 @@ from typing import Any
 from bert_jax.errors import UserError
 from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.splitting import LONGEST_WORD, WORDS, Spaces, Splitting, splitting_of
-from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer, read_vocab, without_blanks
+from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
+from bert_jax.text.vocab_file import read_vocab, without_blanks
 
 SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 

@@ -2,22 +2,32 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
 
+from bert_jax.arguments import expect, path_like, strings
 from bert_jax.errors import UserError
 from bert_jax.text.added_tokens import AddedToken, pieces_of_words
 from bert_jax.text.encoding import BatchEncoding, Encoding, Padding, pad
 from bert_jax.text.inputs import make_inputs
 from bert_jax.text.piece_memo import PieceMemo, WholeTexts
 from bert_jax.text.splitting import AS_WRITTEN, WORDS, Normalisation, Splitting, splitting_of
+from bert_jax.text.valid_unicode import valid_unicode
+from bert_jax.text.vocab_file import read_vocab, without_blanks
 from bert_jax.whole_file import write_text
 
+# What transformers' tokenizers take, and what stands for it here.
+_INSTEAD = {
+    "truncation": "max_length=N, which cuts longer texts, beside texts, pairs,",
+    "return_tensors": "none, since NumPy arrays are given, which models take; only max_length,",
+    "text": "texts, pairs, max_length,",
+    "text_pair": "pairs, the second texts, beside texts, max_length,",
+}
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -61,7 +71,12 @@ class Tokenizer:
             UserError: a special piece is missing, a piece is there twice, an added token is no
                 piece, or the splitting is none.
         """
-        self.pieces: tuple[str, ...] = tuple(pieces)
+        if isinstance(pieces, str | os.PathLike):
+            raise UserError(
+                f"got pieces={os.fspath(pieces)!r}, a path; expected the pieces themselves, or"
+                " Tokenizer.from_pretrained(path) or Tokenizer.from_file(path), which read them"
+            )
+        self.pieces: tuple[str, ...] = tuple(strings("pieces", pieces, "pieces"))
         self.splitting = splitting_of(splitting)
         normalisation = Normalisation(lowercase, strip_accents, split_chinese)
         self.normalisation = normalisation if self.splitting.has_words else AS_WRITTEN
@@ -104,6 +119,7 @@ class Tokenizer:
         """
         from bert_jax.text.tokenizer_files import load_tokenizer
 
+        path_like("source", source)
         return load_tokenizer(source, splitting)
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
@@ -145,7 +161,7 @@ class Tokenizer:
             UserError: no such file, not UTF-8 text, or not a BERT vocabulary (see `__init__`).
         """
         how = splitting_of(splitting)
-        pieces = read_vocab(Path(vocab))
+        pieces = read_vocab(Path(path_like("vocab", vocab, "the path of a vocab.txt")))
         if how.has_words:
             pieces = without_blanks(pieces)
         try:
@@ -175,6 +191,17 @@ class Tokenizer:
         kept = (token for token in self.added if token.content in present)
         make, (_, *how, _) = self.__reduce__()
         return make(pieces, *how, tuple(kept if added is None else added))
+
+    def __len__(self) -> int:
+        """V, the number of pieces."""
+        return len(self.pieces)
+
+    def __repr__(self) -> str:
+        """Its size and how it treats text."""
+        casing = "uncased" if self.lowercase else "cased"
+        how = casing if self.splitting.has_words else f"splitting={self.splitting.name!r}"
+        added = f", {len(self.added)} of them added" if self.added else ""
+        return f"<Tokenizer of {len(self):,} pieces{added}, {how}>"
 
     # How it treats text, and what the vocabulary is.
 
@@ -237,6 +264,7 @@ class Tokenizer:
         max_length: int | None = None,
         padding: Padding = "longest",
         special_pieces_in_text: bool = False,
+        **unknown: Any,
     ) -> BatchEncoding:
         """Encode texts or pairs as the arrays a model takes: `model(**tokenizer(texts))`.
 
@@ -250,14 +278,20 @@ class Tokenizer:
                 first. None cuts nothing.
             padding: rows are as long as the longest of them, or `max_length`.
             special_pieces_in_text: as for `encode`.
+            **unknown: what transformers' tokenizers take and this one does not, to say so.
 
         Raises:
-            UserError: `texts` and `pairs` differ in number, `max_length` has no room for the
-                special pieces, or rows are to be padded to a `max_length` that is not given.
+            UserError: `texts` and `pairs` differ in number or are no texts, `max_length` has no
+                room for the special pieces, rows are to be padded to a `max_length` that is not
+                given, or an argument is unknown.
         """
-        firsts = [texts] if isinstance(texts, str) else list(texts)
-        seconds = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
-        encodings = self.encode_batch(firsts, seconds, max_length, special_pieces_in_text)
+        if unknown:
+            name, value = next(iter(unknown.items()))
+            raise UserError(
+                f"got {name}={value!r}; expected {_INSTEAD.get(name, 'texts, pairs, max_length,')}"
+                " padding and special_pieces_in_text"
+            )
+        encodings = self.encode_batch(texts, pairs, max_length, special_pieces_in_text)
         return pad(encodings, self.pad_id, padding, max_length)
 
     def encode(
@@ -278,8 +312,10 @@ class Tokenizer:
                 themselves instead of being text (as for "Paris is the [MASK] of France.").
 
         Raises:
-            UserError: `max_length` has no room for the special pieces.
+            UserError: `max_length` has no room for the special pieces, or a text is none.
         """
+        text = _valid("text", text)
+        pair = None if pair is None else _valid("pair", pair)
         return self._frame(
             self._encoder(special_pieces_in_text).encode(text, add_special_tokens=False),
             None
@@ -290,16 +326,19 @@ class Tokenizer:
 
     def encode_batch(
         self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
         max_length: int | None = None,
         special_pieces_in_text: bool = False,
     ) -> list[Encoding]:
         """Encode many texts, or as many pairs, on all cores; each as `encode` would.
 
         Raises:
-            UserError: `texts` and `pairs` differ in number.
+            UserError: `texts` and `pairs` differ in number, or are no texts.
         """
+        texts = [valid_unicode(text)[0] for text in strings("texts", texts)]
+        if pairs is not None:
+            pairs = [valid_unicode(pair)[0] for pair in strings("pairs", pairs)]
         if pairs is not None and len(pairs) != len(texts):
             raise UserError(
                 f"got {len(texts)} texts and {len(pairs)} pairs; expected one pair for each text"
@@ -318,7 +357,7 @@ class Tokenizer:
         The same ids as the library gives; several times faster on long text, because a chunk
         between white spaces is cut only the first time it is met (`piece_memo`).
         """
-        return np.frombuffer(self.memo.pieces(text), np.int32).copy()
+        return np.frombuffer(self.memo.pieces(_valid("text", text)), np.int32).copy()
 
     @property
     def memo(self) -> PieceMemo | WholeTexts:
@@ -340,7 +379,7 @@ class Tokenizer:
         Raises:
             UserError: an id outside the vocabulary.
         """
-        ids = [int(i) for i in ids]
+        ids = [int(i) for i in expect("ids", ids, Iterable, "the ids of pieces, in a list")]
         if wrong := [i for i in ids if not 0 <= i < len(self.pieces)]:
             raise UserError(f"got id {wrong[0]}; expected 0 to {len(self.pieces) - 1}")
         if skip_special_tokens:
@@ -394,30 +433,8 @@ class Tokenizer:
         return Encoding(inputs.ids, inputs.type_ids, tokens, offsets)
 
 
-def read_vocab(vocab: Path) -> tuple[str, ...]:
-    """Read the lines of a `vocab.txt`.
-
-    Raises:
-        UserError: no such file, or not UTF-8 text.
-    """
-    try:
-        text = vocab.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(
-            f"got vocabulary {str(vocab)!r}, which cannot be read ({error.strerror}); "
-            "expected a vocab.txt with one piece a line"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"got vocabulary {str(vocab)!r} with bytes that are no UTF-8 "
-            f"(at byte {error.start}); expected a text file with one piece a line"
-        ) from error
-    # Only \n ends a line: a piece may be a character that `splitlines` takes for a line end.
-    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
-
-
-def without_blanks(pieces: Sequence[str]) -> tuple[str, ...]:
-    """Take away blanks behind pieces, which no word has: an editor left them there."""
-    bare = [piece.rstrip(" \t") for piece in pieces]
-    seen = Counter(bare)
-    return tuple(b if b and seen[b] == 1 else p for p, b in zip(pieces, bare, strict=True))
+def _valid(name: str, text: str) -> str:
+    """A text, with lone surrogates as U+FFFD."""
+    if type(text) is str and text.isascii():  # the usual case, at no cost
+        return text
+    return valid_unicode(expect(name, text, str, "a text, one string"))[0]
