@@ -76,7 +76,8 @@ def test_a_name_on_the_hub_fetches_the_tokenizers_files_alone(tmp_path, monkeypa
     models.tokenizer().save_pretrained(tmp_path)
     asked = []
 
-    def snapshot(name, allow_patterns):
+    def snapshot(name, revision, allow_patterns):
+        assert revision is None
         asked.append((name, allow_patterns))
         return str(tmp_path)
 
