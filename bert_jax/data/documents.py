@@ -59,6 +59,11 @@ class Documents:
         start, end = self.document_starts[index : index + 2]
         return [self.sentence(i) for i in range(int(start), int(end))]
 
+    def pieces_of(self, index: int) -> np.ndarray:
+        """Return the pieces [n] of one document."""
+        start, end = self.sentence_starts[self.document_starts[index : index + 2]]
+        return self.pieces[start:end]
+
     @classmethod
     def load(cls, folder: str | Path) -> "Documents":
         """Map the arrays that `write_arrays` left in a folder."""

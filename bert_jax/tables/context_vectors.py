@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import scipy.sparse
+from threadpoolctl import threadpool_limits
 
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -68,7 +69,8 @@ def context_vectors(
             both = (left >= 0) & (right >= 0)
             ones = np.full(both.sum(), 1 / distance, np.float32)
             pairs += scipy.sparse.csr_array((ones, (left[both], right[both])), (size, size))
-    vectors = _singular_directions(_information(pairs + pairs.T), seed)
+    with threadpool_limits(1, "blas"):  # or the last bits would depend on the number of cores
+        vectors = _singular_directions(_information(pairs + pairs.T), seed)
     length = np.linalg.norm(vectors, axis=1)
     trust = np.sqrt(count / (count + _DOUBT)) / np.maximum(length, 1e-9)
     return ContextVectors(tokenizer, (vectors * trust[:, None]).astype(np.float32)[place])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,17 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import missing_weights, parts_named
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.corpus import Corpus
+from bert_jax.data.documents import Documents
 from bert_jax.errors import UserError
 from bert_jax.model.embeddings import Parts
 from bert_jax.parameters import Parameters, abstract_params
 from bert_jax.pretrained_paths import find_ours
+from bert_jax.progress import ProgressBar
+from bert_jax.tables.context_vectors import context_vectors
 from bert_jax.tables.embedding_tables import normalisation
 from bert_jax.tables.model_surgery import ModelParts, move_model_vocabulary
-from bert_jax.tables.vocabulary_surgery import VocabularyReport, with_added_pieces
+from bert_jax.tables.row_rules import SpellingRegression
+from bert_jax.tables.vocabulary_surgery import NewRows, VocabularyReport, with_added_pieces
 from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import tokenizer_from_record
@@ -43,6 +47,8 @@ from bert_jax.text.word_counts import WordSettings
 from bert_jax.training.objectives import OBJECTIVES
 from bert_jax.training.pretraining_settings import PretrainingSettings
 from bert_jax.whole_file import write_json
+
+_PIECES_READ = 20_000_000  # of the corpus, to learn how pieces are used: about a minute
 
 START, MOVE = "start.json", "vocabulary_move.json"
 STARTED = ("initialised_from", "heldout_start_mlm_loss", "heldout_start_nsp_accuracy")
@@ -80,12 +86,21 @@ class GivenModel:
             own = dataclasses.replace(own, lowercase=lowercase, strip_accents=None)
         return WordSettings(**vars(own), splitting=self.tokenizer.splitting)
 
-    def with_vocabulary(self, tokenizer: Tokenizer) -> StartingModel:
-        """The model with the vocabulary that the run has; as it is where that is its own."""
+    def with_vocabulary(self, tokenizer: Tokenizer, text: Documents | None = None) -> StartingModel:
+        """The model with the vocabulary that the run has; as it is where that is its own.
+
+        Args:
+            tokenizer: of that vocabulary.
+            text: cut by it. New pieces then get rows like those of pieces that are used like them
+                there, not only of those spelled like them; its first 20 million pieces are read.
+        """
         if self.params is None or tokenizer.vocab_hash == self.tokenizer.vocab_hash:
             return StartingModel(self, self.config, self.params, None)
+        contexts = None if text is None else context_vectors(tokenizer, _first_documents(text))
         moved = move_model_vocabulary(
-            ModelParts(self.config, self.params, self.tokenizer), tokenizer
+            ModelParts(self.config, self.params, self.tokenizer),
+            tokenizer,
+            NewRows(SpellingRegression(contexts)),
         )
         return StartingModel(self, moved.model.config, moved.model.params, moved.report)
 
@@ -141,6 +156,18 @@ class StartingModel:
         """Write what became of every piece to `vocabulary_move.json`, where the model was moved."""
         if self.report is not None:
             write_json(workdir / MOVE, {"from": self.given.source, **self.report.to_json()})
+
+
+def _first_documents(text: Documents) -> Iterator[np.ndarray]:
+    """The pieces of whole documents, one after the other, until there are enough of them."""
+    read, enough = 0, min(text.num_pieces, _PIECES_READ)
+    with ProgressBar("learning how pieces are used", enough) as bar:
+        for index in range(text.num_documents):
+            if read >= enough:
+                return
+            yield (pieces := text.pieces_of(index))
+            read += len(pieces)
+            bar.update(min(read, enough))
 
 
 def given_model(

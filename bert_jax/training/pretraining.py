@@ -250,7 +250,7 @@ def _pretrain(
             tokenizer=own,
             words=None if model is None else model.words(settings.lowercase),
         )
-        starting = None if model is None else model.with_vocabulary(corpus.tokenizer)
+        starting = None if model is None else model.with_vocabulary(corpus.tokenizer, corpus.train)
         config = starting.config if starting else settings.config(corpus.tokenizer.vocab_size)
         start = starting.start if starting else given.start
         run = _pretrainer(settings, config, mesh, corpus, start, parts)

@@ -44,6 +44,7 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the runs.")
 _STEPS = flags.DEFINE_integer("steps", 300, "Of each run.", lower_bound=10)
 _BATCH = flags.DEFINE_integer("batch_size", 16, "Rows of a batch.", lower_bound=1)
 _LENGTH = flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
+_EVAL_BATCHES = flags.DEFINE_integer("eval_batches", 8, "Held-out batches, 20 times a run.", 1)
 _SCRATCH_RATE = flags.DEFINE_float("scratch_rate", 1e-3, "Highest learning rate from scratch.")
 _CONTINUED_RATE = flags.DEFINE_float("continued_rate", 5e-4, "Highest rate of continued runs.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What is computed in.")
@@ -110,6 +111,7 @@ def _train(corpus: Corpus, place: Path, seed: int, changes: Mapping[str, Any]) -
     result = pretrain(
         corpus.data_dir, place, steps=steps, seed=seed, batch_size=_BATCH.value,
         phases=f"{_LENGTH.value}:1.0", pack=8, dtype=_DTYPE.value, eval_every=max(steps // 20, 1),
+        eval_batches=_EVAL_BATCHES.value,
         checkpoint_every=0, keep=1, **changes,
     )  # fmt: skip
     if result is None:

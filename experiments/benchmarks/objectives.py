@@ -49,15 +49,6 @@ from bert_jax.training.sharding import create_mesh
 from bert_jax.training.steps import create_eval_step
 from bert_jax.whole_file import write_json
 
-_CORPUS = flags.DEFINE_string("corpus", "python_docs", "What `pretrain` takes as its --corpus.")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the runs.")
-_MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "Size of the model.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 8192, "Of the vocabulary that is learned.", 100)
-_STEPS = flags.DEFINE_integer("steps", 600, "Of the first arm; the others' compute is its.", 1)
-_BATCH = flags.DEFINE_integer("batch_size", 32, "Rows of a batch.", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/objectives", "Where runs and result.json go.")
-
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "as published": {},
     "mask 30 %": {"mask_rate": 0.3},
@@ -68,6 +59,17 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "no NSP": {"objective": "mlm"},
     "no NSP, mask 30 %": {"objective": "mlm", "mask_rate": 0.3},
 }
+
+_CORPUS = flags.DEFINE_string("corpus", "python_docs", "What `pretrain` takes as its --corpus.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the runs.")
+_MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "Size of the model.")
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 8192, "Of the vocabulary that is learned.", 100)
+_STEPS = flags.DEFINE_integer("steps", 600, "Of the first arm; the others' compute is its.", 1)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Rows of a batch.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
+_ARMS = flags.DEFINE_multi_enum("arm", None, list(ARMS), "Repeated: these alone; by default all.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/objectives", "Where runs and result.json go.")
+
 ROWS = {"plain": plan_sentences, "pairs": plan_instances}
 
 
@@ -87,9 +89,11 @@ def main() -> None:
         [_CORPUS.value or ""], vocab_size=_VOCAB_SIZE.value or 0, workdir=workdir
     )
     seeds = [int(seed) for seed in _SEEDS.value or []]
-    trained: dict[str, list[Trained]] = {}
-    for name, changes in ARMS.items():
-        trained[name] = [_train(corpus, workdir, name, seed, changes) for seed in seeds]
+    arms = {name: ARMS[name] for name in _ARMS.value or ARMS}
+    trained = {
+        name: [_train(corpus, workdir, name, seed, changes) for seed in seeds]
+        for name, changes in arms.items()
+    }
     record = {name: [dataclasses.asdict(run) for run in runs] for name, runs in trained.items()}
     write_json(workdir / "result.json", {"seeds": seeds, "arms": record})
     Console().print(_table(trained))

@@ -24,10 +24,12 @@ from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.corpus import Corpus
+from bert_jax.data.documents import Documents
 from bert_jax.data.loader import HeldoutBatches
 from bert_jax.model.embeddings import PUBLISHED
 from bert_jax.parameters import split_model
-from bert_jax.training.given_model import given_model
+from bert_jax.text.tokenizer import SPECIAL_PIECES
+from bert_jax.training.given_model import GivenModel, given_model
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.pretraining_settings import PretrainingSettings
 from tests.training.test_pretraining import texts
@@ -38,7 +40,7 @@ CONFIG = BertConfig(
 )  # fmt: skip
 USUAL = {
     "steps": 2, "batch_size": 8, "phases": "32:1.0", "heldout_fraction": 0.3, "log_every": 1,
-    "eval_every": 0, "learning_rate": 0.01,
+    "eval_every": 0, "learning_rate": 0.01, "pack": 1,
 }  # fmt: skip
 
 
@@ -231,6 +233,26 @@ def test_a_learned_vocabulary_treats_text_as_the_model_does(source, tmp_path, lo
     written = load_pretrained(result.checkpoint).tokenizer
     assert (written.lowercase, written.strip_accents, written.split_chinese) == expected
     assert ("é" in written.pieces) == (lowercase is None)
+
+
+def test_new_pieces_get_rows_of_those_used_like_them_in_the_corpus():
+    fruits, stones = ["apple", "cherry", "plum"], ["granite", "basalt", "flint"]
+    words = [*fruits, *stones, "eat", "throw", *(f"w{i}" for i in range(250)), "x", "##q", "##j"]
+    old = Tokenizer([*SPECIAL_PIECES, *words])
+    new = Tokenizer([*SPECIAL_PIECES, *words, "xqj"])
+    sentences = [f"eat {fruit}" for fruit in (*fruits, "xqj")] + [f"throw {s}" for s in stones]
+    ids = [new.piece_ids(sentence) for sentence in sentences * 9]
+    starts = np.cumsum([0, *map(len, ids)])
+    text = Documents(np.concatenate(ids), starts, np.arange(len(starts)))
+    token = np.eye(old.vocab_size, dtype=np.float32)
+    config = BertConfig.tiny(vocab_size=old.vocab_size)
+    params = {"bert": {"embeddings": {"token": {"table": token}}}}
+    moved = GivenModel("it", config, params, old, new).with_vocabulary(new, text)
+    rows = moved.params["bert"]["embeddings"]["token"]["table"]
+    np.testing.assert_array_equal(rows[:-1], token)
+    of = dict(zip(old.pieces, rows[-1], strict=True))  # how much of each old row the new one has
+    assert min(of[fruit] for fruit in fruits) > 2 * max(of[stone] for stone in stones)
+    assert moved.report.by == "regression on spellings and contexts"
 
 
 def test_pieces_are_added(source, tmp_path):
