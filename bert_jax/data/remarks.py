@@ -1,6 +1,8 @@
 """What is wrong with a corpus, said in lines, each with the way out: by the doctor's figures."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 from bert_jax.data.doctor import CorpusReport, Doctor
 from bert_jax.data.document import Document
@@ -81,6 +83,20 @@ def _remarks_on_vocabulary(report: CorpusReport, tokenizer: Tokenizer) -> list[s
     return found
 
 
+def _remarks_on_splitting(documents: Sequence[Document], splitting: Splitting) -> list[str]:
+    texts = [document.whole_text for document in documents]
+    lost = "".join(map(splitting.left_out, texts))
+    if not lost:
+        return []
+    of = sum(map(len, texts))
+    most = "".join(character for character, _ in Counter(lost).most_common(20))
+    return [
+        f"{len(lost):,} of the first {of:,} characters match nothing in"
+        f" splitting={splitting.name!r} and are left out of the corpus, above all {most}: expected"
+        " an expression that matches all that matters"
+    ]
+
+
 def first_look(
     source: Source,
     tokenizer: Tokenizer | None,
@@ -120,4 +136,7 @@ def first_look(
     lengths = ((head.sentence_lengths, b"") for _, head in kept)
     if whole and not plan_passages(lengths, heldout_fraction):
         doctor.check_enough(heldout_fraction)
-    return (*source.remarks, *remarks_on(report, tokenizer))
+    if tokenizer is not None:
+        splitting = tokenizer.splitting
+    found = (*remarks_on(report, tokenizer), *_remarks_on_splitting(documents, splitting))
+    return (*source.remarks, *found)

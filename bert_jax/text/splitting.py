@@ -75,6 +75,10 @@ class Splitting(ABC):
             UserError: text that stays as it is written is to be changed.
         """
 
+    def left_out(self, text: str) -> str:
+        """The characters of a text that belong to no part, white space aside."""
+        return ""
+
     @abstractmethod
     def library(
         self, ids: Mapping[str, int], normalisation: Normalisation, hidden: Iterable[str] = ()
@@ -209,6 +213,19 @@ class Matches(CutText):
     def pre_tokenizer(self) -> PreTokenizer:
         """See `CutText`."""
         return Split(tokenizers.Regex(self.name), behavior="removed", invert=True)
+
+    def left_out(self, text: str) -> str:
+        """See `Splitting`; what lies between matches.
+
+        >>> Matches("[A-Z][a-z]?").left_out("Na+ Cl-")
+        '+-'
+        """
+        ends = [
+            0,
+            *(end for _, span in self.pre_tokenizer().pre_tokenize_str(text) for end in span),
+        ]
+        between = (text[a:b] for a, b in zip(ends[::2], [*ends[1::2], len(text)], strict=True))
+        return "".join("".join(between).split())
 
     def decoder(self) -> Decoder | None:
         """Join pieces without blanks."""

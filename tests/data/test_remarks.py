@@ -5,6 +5,7 @@ from bert_jax.data.document import Document
 from bert_jax.data.remarks import first_look
 from bert_jax.data.sources import Source, open_source
 from bert_jax.errors import UserError
+from bert_jax.text.splitting import splitting_of
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 
 WORDS = ["the", "cats", "left", ".", "one", "day", "he"]
@@ -104,3 +105,13 @@ def test_files_that_were_left_out_are_in_the_report(tmp_path):
     report = build_corpus(found, TOKENIZER, tmp_path / "c", 0.1)
     assert report.remarks == found.remarks == first_look(found, TOKENIZER, 0.1)
     assert "left out 1 of 31 files" in report.remarks[0]
+
+
+def test_characters_that_an_expression_does_not_match_are_said():
+    texts = ["Na+ Cl-\nNa Cl", "Na+ Na\nCl Cl", "Na Na\nCl Cl"] * 9
+    (remark,) = first_look(source(texts), None, 0.2, splitting_of("[A-Z][a-z]?"))
+    assert remark == (
+        "27 of the first 324 characters match nothing in splitting='[A-Z][a-z]?' and are left out"
+        " of the corpus, above all +-: expected an expression that matches all that matters"
+    )
+    assert first_look(source(texts), None, 0.2, splitting_of("[A-Z][a-z]?|.")) == ()

@@ -175,3 +175,18 @@ def test_settings_that_do_not_go_together_are_said():
         learn_vocabulary([" "], 10, settings=cut)
     with pytest.raises(UserError, match="got vocabulary size 5; expected more than 5"):
         learn_vocabulary(["C"], 5, settings=cut)
+
+
+@pytest.mark.parametrize(
+    ("expression", "text", "left_out"),
+    [
+        ("[A-Z][a-z]?", "Na+ Cl-", "+-"),
+        ("[A-Z][a-z]?", "", ""),
+        ("[A-Z][a-z]?", "--", "--"),
+        ("[A-Z][a-z]?|.", "Na+ Cl-", ""),
+        ("a b", "xa by", "xy"),
+    ],
+)
+def test_what_lies_between_matches_is_left_out(expression, text, left_out):
+    assert splitting_of(expression).left_out(text) == left_out
+    assert splitting_of("words").left_out(text) == splitting_of("spaces").left_out(text) == ""
