@@ -104,9 +104,7 @@ class PretrainingSettings:
     steps: int = setting(450, "Updates in the whole run.", least=1)
     batch_size: int = setting(64, "Rows of the global batch.", least=1)
     phases: str = setting("128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
-    pack: int = setting(
-        8, "Most instances that share a row, unseen by each other; 1: as published.", least=1
-    )
+    pack: int = setting(1, "Most instances packed into a row.", least=1)
     objective: str = setting(
         "mlm+nsp",
         "mlm: masked LM alone, on rows of consecutive sentences, without next sentence prediction.",
