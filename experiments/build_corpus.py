@@ -43,6 +43,7 @@ from typing import Any, cast
 from absl import flags
 
 from bert_jax.cli import command
+from bert_jax.cli.text_flags import define_treatment, treatment
 from bert_jax.data.beam_run import BeamRun, open_beam
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.doctor import CorpusReport
@@ -71,19 +72,7 @@ _DROP_DUPLICATES = flags.DEFINE_bool("drop_duplicates", False, "Leave out repeat
 _DROP_DUPLICATE_LINES = flags.DEFINE_bool(
     "drop_duplicate_lines", False, "Leave out lines (paragraphs) that came before anywhere."
 )
-_SPLITTING = flags.DEFINE_string(
-    "splitting",
-    "words",
-    "How text is split: words, spaces (text that is cut already), or a regular expression, of which"
-    " every match is a piece.",
-)
-_LOWERCASE = flags.DEFINE_bool(
-    "lowercase", None, "Whether the vocabulary is uncased; of words, by default."
-)
-_STRIP_ACCENTS = flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
-_SPLIT_CHINESE = flags.DEFINE_bool(
-    "split_chinese", None, "Chinese characters are words; of words, by default."
-)
+define_treatment()
 
 
 def main() -> None:
@@ -125,9 +114,7 @@ def _build(
 
 def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenizer:
     """The vocabulary that was given, that of the corpus that is there, or one that is learned."""
-    settings = WordSettings.asked(
-        _SPLITTING.value, _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
-    )
+    settings = WordSettings.asked(**treatment())
     how = settings.lowercase, settings.strip_accents, settings.split_chinese, settings.splitting
     given = None if _VOCAB.value is None else Tokenizer.from_file(_VOCAB.value, *how)
     if given is None and is_corpus(data_dir):

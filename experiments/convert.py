@@ -24,6 +24,7 @@ from absl import flags
 
 from bert_jax.cli import command
 from bert_jax.cli.outputs import define_overwrite, overwrites
+from bert_jax.cli.text_flags import define_splitting
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
@@ -37,11 +38,7 @@ _TO = flags.DEFINE_string("to", None, "The directory to write.")
 _FORMAT = flags.DEFINE_enum(
     "format", "huggingface", ["huggingface", "google", "ours"], "What to write."
 )
-_SPLITTING = flags.DEFINE_string(
-    "splitting",
-    None,
-    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
-)
+_SPLITTING = define_splitting()
 define_overwrite()
 
 _SAVERS: dict[str, Callable[..., tuple[str, ...]]] = {

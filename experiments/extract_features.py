@@ -27,6 +27,7 @@ from absl import flags
 
 from bert_jax.cli import command
 from bert_jax.cli.outputs import check_new, define_overwrite
+from bert_jax.cli.text_flags import define_splitting
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.feature_files import check_suffix, write_features
@@ -37,11 +38,7 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a n
 _INPUT = flags.DEFINE_string("input", None, "A UTF-8 text file; - for standard input.")
 _OUTPUT = flags.DEFINE_string("output", None, "The file to write, .npz or .parquet.")
 define_overwrite()
-_SPLITTING = flags.DEFINE_string(
-    "splitting",
-    None,
-    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
-)
+_SPLITTING = define_splitting()
 _LAYERS = flags.DEFINE_list("layers", ["-1"], "Layers, as in 0,6,-1.")
 _POOLING = flags.DEFINE_enum("pooling", "tokens", POOLINGS, "What a row is.")
 _MAX_LENGTH = flags.DEFINE_integer(

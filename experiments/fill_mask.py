@@ -25,16 +25,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from bert_jax.cli import command
+from bert_jax.cli.text_flags import define_splitting
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import Fills, MaskFiller
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
-_SPLITTING = flags.DEFINE_string(
-    "splitting",
-    None,
-    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
-)
+_SPLITTING = define_splitting()
 _BEST = flags.DEFINE_integer("best", 5, "How many pieces to show for each mask.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Texts a batch.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")

@@ -34,6 +34,7 @@ from absl import flags
 
 from bert_jax.cli import command
 from bert_jax.cli.outputs import check_new, define_overwrite
+from bert_jax.cli.text_flags import define_treatment, treatment
 from bert_jax.data.beam_run import BeamRun, open_beam
 from bert_jax.data.found_files import find_files
 from bert_jax.data.preparation import count_with_beam, texts_of
@@ -73,19 +74,7 @@ _TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TF
 _MIN_COUNT = flags.DEFINE_integer(
     "min_count", 1, "Of text that is cut already: how often a piece must occur.", lower_bound=1
 )
-_SPLITTING = flags.DEFINE_string(
-    "splitting",
-    "words",
-    "How text is split: words, spaces (text that is cut already), or a regular expression, of which"
-    " every match is a piece.",
-)
-_LOWERCASE = flags.DEFINE_bool(
-    "lowercase", None, "Whether the vocabulary is uncased; of words, by default."
-)
-_STRIP_ACCENTS = flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
-_SPLIT_CHINESE = flags.DEFINE_bool(
-    "split_chinese", None, "Chinese characters are words; of words, by default."
-)
+define_treatment()
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.")
 _BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Count on the workers of this runner.")
 _BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
@@ -130,9 +119,7 @@ def _counted(beam: BeamRun | None) -> WordCounts:
                 "the input they were made from"
             )
         return WordCounts.load(_WORD_COUNTS.value)
-    settings = WordSettings.asked(
-        _SPLITTING.value, _LOWERCASE.value, _STRIP_ACCENTS.value, _SPLIT_CHINESE.value
-    )
+    settings = WordSettings.asked(**treatment())
     files = _plain_files(_INPUT.value)
     if beam is not None:
         source = files if files is not None else _source()

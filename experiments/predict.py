@@ -25,6 +25,7 @@ from absl import flags
 
 from bert_jax.cli import command
 from bert_jax.cli.outputs import check_new, define_overwrite
+from bert_jax.cli.text_flags import define_splitting
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.progress import ProgressBar
@@ -35,11 +36,7 @@ from bert_jax.whole_file import whole_file
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
-flags.DEFINE_string(
-    "splitting",
-    None,
-    "How text is split, where the checkpoint does not say: words, spaces, or a regular expression.",
-)
+define_splitting()
 flags.DEFINE_string("input", "-", "A file; - is standard input, with an example a line.")
 flags.DEFINE_string("output", "-", "JSON lines; - is standard output.")
 define_overwrite()

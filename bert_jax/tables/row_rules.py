@@ -24,6 +24,7 @@ import scipy.sparse
 from threadpoolctl import threadpool_limits
 
 from bert_jax.errors import UserError
+from bert_jax.progress import ProgressBar
 from bert_jax.tables.context_vectors import ContextVectors
 from bert_jax.tables.spelling_features import SpellingFeatures
 from bert_jax.text.spelling import Speller
@@ -154,8 +155,10 @@ class SpellingRegression:
         blends = dict(mean.blends)
         # On one thread: two take fifty times as long for systems as small as these where cores are
         # busy, and the last bits are the same on any machine's number of them.
-        with threadpool_limits(1, "blas"):
+        bar = ProgressBar("blending new rows", len(spelled))
+        with threadpool_limits(1, "blas"), bar:
             for piece, (kin, weights) in zip(spelled, self._regressions(views), strict=True):
+                bar.advance(1)
                 if len(kin):
                     blends[piece] = Blend(tuple(ids[kin].tolist()), weights)
         by = "regression on spellings" + ("" if self.contexts is None else " and contexts")

@@ -329,12 +329,29 @@ def _listed(files: Files) -> Iterator[tuple[AddedToken, int | None, str]]:
     ]
     names = {token.content for token, _, _ in specials}
     for row, value in (files.settings.get("added_tokens_decoder") or {}).items():
-        yield _token(value), int(row), config
+        yield _token(value), _row(files, config, value, row), config
     for content, row in files.added.items():
-        yield _token(content, special=content in names), row, "added_tokens.json"
+        file = "added_tokens.json"
+        yield _token(content, special=content in names), _row(files, file, content, row), file
     for value in (files.library or {}).get("added_tokens") or ():
-        yield _token(value), value["id"], "tokenizer.json"
+        file, row = "tokenizer.json", value.get("id") if isinstance(value, dict) else None
+        yield _token(value), _row(files, file, value, row), file
     yield from specials
+
+
+def _row(files: Files, file: str, value: Any, row: Any) -> int:
+    """The row that a file gives an added token.
+
+    Raises:
+        UserError: it is no number, or the token has no spelling.
+    """
+    if _spelling(value) is None or isinstance(row, bool) or not str(row).isdecimal():
+        shown = " ".join(repr(value).split())[:60]
+        raise UserError(
+            f"got the added token {shown} with id {row!r} in {files.folder / file}; expected its"
+            " spelling and the number of its row"
+        )
+    return int(row)
 
 
 def _special_values(content: Mapping[str, Any]) -> Iterator[Any]:

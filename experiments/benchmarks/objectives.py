@@ -42,7 +42,7 @@ from bert_jax.data.preparation import prepare_corpus
 from bert_jax.model.bert import BertForMaskedLM
 from bert_jax.parameters import split_model
 from bert_jax.training.evaluation import Evaluation, evaluate
-from bert_jax.training.objectives import MLM
+from bert_jax.training.objectives import MLM, OBJECTIVES
 from bert_jax.training.pretraining import pretrain
 from bert_jax.training.pretraining_settings import PretrainingSettings
 from bert_jax.training.sharding import create_mesh
@@ -123,7 +123,7 @@ def equal_steps(
         asked = PretrainingSettings(**values)
         length = asked.row_phases()[-1].length
         slots = asked.row_masking().predictions(length)
-        instances = 1 if values.get("objective", "mlm+nsp") == "mlm+nsp" else 0
+        instances = int("cls_positions" in OBJECTIVES[asked.objective].reads)
         config = asked.config(corpus.tokenizer.vocab_size)
         return training_flops(config, RowShape(length, slots, instances))
 

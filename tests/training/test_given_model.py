@@ -40,7 +40,7 @@ CONFIG = BertConfig(
 )  # fmt: skip
 USUAL = {
     "steps": 2, "batch_size": 8, "phases": "32:1.0", "heldout_fraction": 0.3, "log_every": 1,
-    "eval_every": 0, "learning_rate": 0.01, "pack": 1,
+    "eval_every": 0, "learning_rate": 0.01,
 }  # fmt: skip
 
 
