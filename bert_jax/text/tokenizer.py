@@ -119,7 +119,6 @@ class Tokenizer:
         """
         from bert_jax.text.tokenizer_files import load_tokenizer
 
-        path_like("source", source)
         return load_tokenizer(source, splitting)
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:

@@ -50,7 +50,9 @@ WRONG = {
     "got pieces=None; expected pieces, strings": lambda: Tokenizer(None),
     "got 3 as item 1 of pieces; expected pieces": lambda: Tokenizer([3]),
     "got vocab=None; expected the path of a vocab.txt": lambda: Tokenizer.from_file(None),
-    "got source=None; expected a path": lambda: Tokenizer.from_pretrained(None),
+    "got source=None; expected the path of a checkpoint, or a name": lambda: (
+        Tokenizer.from_pretrained(None)
+    ),
 }
 
 
