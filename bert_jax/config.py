@@ -71,6 +71,7 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
     tie_word_embeddings: bool = True
+    classifier_dropout: float | None = None  # None: hidden_dropout_prob
 
     def __post_init__(self) -> None:
         for name in _POSITIVE_INTEGERS:
@@ -80,11 +81,14 @@ class BertConfig:
                 getattr(self, name),
                 "a whole number of at least 1",
             )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+            rate = getattr(self, name)
+            if name == "classifier_dropout" and rate is None:
+                continue
             _require(
-                _is_number(getattr(self, name)) and 0 <= getattr(self, name) < 1,
+                _is_number(rate) and 0 <= rate < 1,
                 name,
-                getattr(self, name),
+                rate,
                 "a probability of at least 0 and below 1",
             )
         for name in ("initializer_range", "layer_norm_eps"):
@@ -118,6 +122,12 @@ class BertConfig:
                 f"{self.num_attention_heads}; expected the first to be a multiple of the second: "
                 "every head takes an equal share of the width"
             )
+
+    @property
+    def head_dropout(self) -> float:
+        """The dropout rate in front of the output layers that classify."""
+        rate = self.classifier_dropout
+        return self.hidden_dropout_prob if rate is None else rate
 
     @property
     def head_size(self) -> int:
@@ -239,8 +249,9 @@ class BertConfig:
         return cls.from_dict(content, source=str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields under Hugging Face's names, with `model_type`."""
-        return {"model_type": "bert", **dataclasses.asdict(self)}
+        """Return the fields under Hugging Face's names, with `model_type`; none that is None."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return {"model_type": "bert", **fields}
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the configuration as a `config.json` that Hugging Face reads too."""

@@ -80,6 +80,8 @@ def main() -> None:
     lines = read_unlabelled(
         predictor.task, FLAGS.input, predictor.columns, FLAGS.format, sys.stdin.buffer
     )
+    for note in predictor.notes:
+        print(note, file=sys.stderr)
     done = wrong = 0
     with _target(FLAGS.output) as target, ProgressBar("labelling", None) as bar:
         rows = predictor.stream(lines, FLAGS.on_error)

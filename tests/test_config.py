@@ -57,6 +57,15 @@ def test_json_round_trip(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert"
 
 
+def test_the_dropout_of_an_output_layer_is_written_only_where_it_is_its_own():
+    assert "classifier_dropout" not in BertConfig.tiny().to_dict()
+    assert BertConfig.tiny(hidden_dropout_prob=0.2).head_dropout == 0.2
+    own = BertConfig.from_dict({"classifier_dropout": 0.0, "hidden_dropout_prob": 0.2})
+    assert own.head_dropout == 0.0 and own.to_dict()["classifier_dropout"] == 0.0
+    with pytest.raises(UserError, match="got classifier_dropout=1; expected a probability"):
+        BertConfig.tiny(classifier_dropout=1)
+
+
 def test_reads_what_hugging_face_writes(tmp_path):
     content = {
         "architectures": ["BertForMaskedLM"],

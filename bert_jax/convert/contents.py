@@ -20,6 +20,8 @@ class Pretrained:
             `qa_outputs`.
         architecture: Hugging Face's name of the model class, such as `BertForPreTraining`.
         labels: class names of a fine-tuned head in the order of its scores; () where none.
+        problem_type: Hugging Face's name of what a sequence classifier was trained to say; None
+            where nothing says.
         tokenizer: None where the checkpoint has no vocabulary that can be read.
         notes: what was left out, and what was guessed: for a person to read.
     """
@@ -28,5 +30,6 @@ class Pretrained:
     params: Parameters
     architecture: str
     labels: tuple[str, ...] = ()
+    problem_type: str | None = None
     tokenizer: Tokenizer | None = None
     notes: tuple[str, ...] = ()

@@ -127,6 +127,8 @@ def _config(config: BertConfig) -> tuple[dict[str, Any], list[str]]:
             f"{_LAYER_NORM_EPS} always"
         )
         fields["layer_norm_eps"] = config.layer_norm_eps
+    if fields.pop("classifier_dropout") is not None:
+        notes.append("left out: classifier_dropout, which Google's code does not have")
     del fields["tie_word_embeddings"], fields["pad_token_id"]
     return fields, notes
 

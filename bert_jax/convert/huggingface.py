@@ -9,6 +9,7 @@ from typing import Any
 
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import PARTS, architecture_of, parts_of
+from bert_jax.convert.class_names import Names, class_names, numbered_names
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.safetensors_files import INDEX, SafetensorsFile, write_safetensors
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
@@ -41,13 +42,16 @@ def load_huggingface(
     stated = next(iter(content.get("architectures") or ()), None)
     tokenizer, more = read_tokenizer(directory, splitting)
     architecture = architecture_of(params, stated)
+    labels, said = _labels(content, params)
+    problem = content.get("problem_type")
     return Pretrained(
         config=config,
         params=params,
         architecture=architecture,
-        labels=_labels(content, params),
+        labels=labels,
+        problem_type=None if problem is None else str(problem),
         tokenizer=tokenizer,
-        notes=(*notes, *more),
+        notes=(*notes, *more, *said),
     )
 
 
@@ -71,19 +75,11 @@ def weights_path(directory: Path) -> Path:
     )
 
 
-def _labels(content: dict[str, Any], params: Parameters) -> tuple[str, ...]:
-    """The class names of a classifier, if they are that many and not just LABEL_0, LABEL_1 …"""
+def _labels(content: dict[str, Any], params: Parameters) -> tuple[Names, Names]:
+    """The class names of a classifier, and what there is to say about them."""
     if "classifier" not in params:
-        return ()
-    names = {int(key): str(value) for key, value in (content.get("id2label") or {}).items()}
-    count = params["classifier"]["kernel"].shape[1]
-    if sorted(names) != list(range(count)) or names == _numbered(count):
-        return ()
-    return tuple(names[i] for i in range(count))
-
-
-def _numbered(count: int) -> dict[int, str]:
-    return {i: f"LABEL_{i}" for i in range(count)}
+        return (), ()
+    return class_names(content, params["classifier"]["kernel"].shape[1])
 
 
 def save_huggingface(
@@ -127,10 +123,10 @@ def _config(pretrained: Pretrained) -> dict[str, Any]:
     many_classes = ("BertForSequenceClassification", "BertForTokenClassification")
     if pretrained.architecture in many_classes:
         count = pretrained.params["classifier"]["kernel"].shape[1]
-        names = dict(enumerate(pretrained.labels)) or _numbered(count)
+        names = dict(enumerate(pretrained.labels or numbered_names(count)))
         content["id2label"] = {str(i): name for i, name in names.items()}
         content["label2id"] = {name: i for i, name in names.items()}
     if pretrained.architecture == "BertForSequenceClassification":
-        one = pretrained.params["classifier"]["kernel"].shape[1] == 1
-        content["problem_type"] = "regression" if one else "single_label_classification"
+        usual = "regression" if count == 1 else "single_label_classification"
+        content["problem_type"] = pretrained.problem_type or usual
     return content

@@ -177,7 +177,7 @@ def pretrained_from(
 
     Raises:
         UserError: the tokenizer has more pieces than the token table has rows, or the labels are
-            not as many as the scores.
+            not as many as the scores, or not distinct.
     """
     _, params = split_model(model)
     params = unstack_layers(params)
@@ -214,6 +214,10 @@ def check_belongs(pretrained: Pretrained) -> None:
                 f"got {len(pretrained.labels)} labels ({', '.join(pretrained.labels)}) for "
                 f"{'no classifier' if scores is None else f'{scores} scores'}; expected one label "
                 "a score"
+            )
+        if len(set(pretrained.labels)) < len(pretrained.labels):
+            raise UserError(
+                f"got the labels {', '.join(pretrained.labels)}; expected distinct names"
             )
 
 

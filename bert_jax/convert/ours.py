@@ -39,6 +39,7 @@ def load_ours(
         params=params,
         architecture=architecture_of(params, head.get("architecture")),
         labels=tuple(head.get("labels", ())),
+        problem_type=head.get("problem_type"),
         tokenizer=tokenizer,
         notes=notes,
     )
@@ -59,7 +60,7 @@ def save_ours(
     Raises:
         UserError: see `files.new_directory`.
     """
-    tokenizer = pretrained.tokenizer
+    tokenizer, problem = pretrained.tokenizer, pretrained.problem_type
     with whole_folder(directory, overwrite=overwrite) as partial:
         partial.rmdir()  # orbax makes it
         save_params(
@@ -67,6 +68,10 @@ def save_ours(
             pretrained.params,
             config=pretrained.config.to_dict(),
             vocabulary=None if tokenizer is None else vocabulary_record(tokenizer),
-            head={"architecture": pretrained.architecture, "labels": list(pretrained.labels)},
+            head={
+                "architecture": pretrained.architecture,
+                "labels": list(pretrained.labels),
+                **({} if problem is None else {"problem_type": problem}),
+            },
         )
     return ()

@@ -44,7 +44,8 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
     """One score a class for a sentence or a pair; a single class is a regression.
 
     Args:
-        config: sizes and choices; `hidden_dropout_prob` is also the head's.
+        config: sizes and choices; the head's dropout rate is `classifier_dropout`, or
+            `hidden_dropout_prob` where that is None.
         rngs: where the initial parameters' randomness comes from.
         compute, parts: as for `Bert`.
         num_labels: C, how many classes.
@@ -62,7 +63,7 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
         compute = compute or Compute()
         self.bert = Bert(config, rngs, compute, parts)
         self.classifier = _head(config, _counted(num_labels), rngs, compute)
-        self.rate = config.hidden_dropout_prob
+        self.rate = config.head_dropout
 
     def __call__(
         self,
@@ -104,7 +105,7 @@ class BertForMultipleChoice(nnx.Module, Pretrainable):
         compute = compute or Compute()
         self.bert = Bert(config, rngs, compute, parts)
         self.classifier = _head(config, 1, rngs, compute)
-        self.rate = config.hidden_dropout_prob
+        self.rate = config.head_dropout
 
     def __call__(
         self,
@@ -165,7 +166,7 @@ class BertForTokenClassification(nnx.Module, Pretrainable):
         compute = compute or Compute()
         self.bert = Bert(config, rngs, compute, parts, pooler=False)
         self.classifier = _head(config, _counted(num_labels), rngs, compute)
-        self.rate = config.hidden_dropout_prob
+        self.rate = config.head_dropout
 
     def __call__(
         self,

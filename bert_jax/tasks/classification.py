@@ -22,7 +22,7 @@ from bert_jax.text.tokenizer import Tokenizer
 
 HEAD = Head(
     "BertForSequenceClassification", BertForSequenceClassification, sequence_labels, output_logits,
-    class_sums,
+    class_sums, problem_type="single_label_classification",
 )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class Classification(TextTask):
     @classmethod
     def fits(cls, pretrained: Pretrained) -> bool:
         """See `Task`."""
-        return pretrained.architecture == HEAD.architecture and count_scores(pretrained) != 1
+        return HEAD.is_of(pretrained) and count_scores(pretrained) != 1
 
     @classmethod
     def of_checkpoint(cls, pretrained: Pretrained, settings: Mapping[str, Any]) -> Self:

@@ -23,6 +23,7 @@ from bert_jax.kernels.compute import Compute
 from bert_jax.parameters import Parameters, abstract_params, unstack_layers
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.forward import forward, predict
+from bert_jax.tasks.head_start import head_start
 from bert_jax.tasks.heads import Head, means
 from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
 from bert_jax.training.freezing import join_frozen, split_frozen
@@ -112,8 +113,8 @@ def assemble_finetuner(
     """Put an output layer on a pretrained encoder.
 
     Args:
-        pretrained: from `load_pretrained`; its own output layer goes on being trained where it is
-            of this kind and has the same classes.
+        pretrained: from `load_pretrained`; its own output layer goes on being trained where
+            `head_start` says so.
         head: the kind of task.
         mesh: from `create_mesh`.
         batch_rows: rows of a training batch.
@@ -122,7 +123,7 @@ def assemble_finetuner(
         optimizer, weight_decay, clip_norm: see `create_optimizer`.
         rates: how fast each part learns.
         class_weights: float [C], how much an example of each class weighs in the loss.
-        dropout: replaces both rates of the checkpoint's configuration.
+        dropout: replaces all rates of the checkpoint's configuration.
         compute: how the model computes; None is `Compute()`.
 
     Raises:
@@ -135,9 +136,13 @@ def assemble_finetuner(
         )
     config = pretrained.config
     if dropout is not None:
-        config = config.replace(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+        config = config.replace(
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            classifier_dropout=None,
+        )
     options = head.options(labels)
-    source = _with_head_that_fits(pretrained, head, labels)
+    source = head_start(pretrained, head, labels).pretrained
 
     def params(seed: int) -> Parameters:
         # Copied: the state takes the memory over, and the checkpoint serves the next seed.
@@ -209,18 +214,3 @@ def assemble_finetuner(
             out_shardings=replicated,
         ),
     )
-
-
-def _with_head_that_fits(pretrained: Pretrained, head: Head, labels: Sequence[str]) -> Pretrained:
-    """The checkpoint with its output layer if that is the one wanted, else without any."""
-    params = {"bert": pretrained.params["bert"]}
-    for name in ("classifier", "qa_outputs"):
-        kept = pretrained.params.get(name)
-        if (
-            kept is not None
-            and pretrained.architecture == head.architecture
-            and kept["kernel"].shape[1] == head.count(labels)
-            and pretrained.labels in ((), tuple(labels))
-        ):
-            params[name] = kept
-    return dataclasses.replace(pretrained, params=params)

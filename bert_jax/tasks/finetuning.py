@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from bert_jax.settings import check_settings, setting, settings_of
 from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
+from bert_jax.tasks.head_start import head_start
 from bert_jax.tasks.rate_factors import Rates
 from bert_jax.tasks.seed_run import PreparedParts, SeedSettings, predictions_file, run_seed
 from bert_jax.tasks.task import Task
@@ -212,6 +214,9 @@ def run_finetuning(
         parts = steps.prepare(read_task(settings), workdir)
         for point in points:
             steps.of(point)  # a setting that cannot be is said now
+    start = head_start(steps.pretrained, parts.task.head, parts.task.labels)
+    for words in (*steps.pretrained.notes, start.said):
+        print(words, file=sys.stderr)
     found: list[tuple[Point, Results]] = []
     for point in points:
         results = []
@@ -231,7 +236,8 @@ def run_finetuning(
                 return None
             results.append(result)
         found.append((point, results))
-    return _finished(settings, workdir, parts, found, time.perf_counter() - began)
+    more = {"output_layer": {"kept": start.kept, "said": start.said}}
+    return _finished(settings, workdir, parts, found, more, time.perf_counter() - began)
 
 
 class _Steps:
@@ -348,6 +354,7 @@ def _finished(
     workdir: Path,
     parts: PreparedParts,
     found: list[tuple[Point, Results]],
+    more: Mapping[str, Any],
     seconds: float,
 ) -> FinetuningResult:
     """Choose by the development part, and write what came out."""
@@ -381,6 +388,7 @@ def _finished(
         ],
         "checkpoint": str(checkpoint),
         "examples": {part: len(examples) for part, examples in parts.examples.items()},
+        **more,
     }
     predictions = {}
     for part in parts.measured:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.tasks.features import Features, LabelLayout
 from bert_jax.training.losses import weighted_cross_entropy
@@ -33,6 +34,7 @@ class Head:
         per_token: whether there is a score a token, and not a sequence.
         scores: how many scores the layer gives; None: one for each class.
         sized: whether the model class is told how many scores there are.
+        problem_type: Hugging Face's name of what is learned, where the model class leaves it open.
     """
 
     architecture: str
@@ -43,6 +45,7 @@ class Head:
     per_token: bool = False
     scores: int | None = None
     sized: bool = True
+    problem_type: str | None = None
 
     def count(self, labels: Sequence[str]) -> int:
         """How many scores the layer gives where these are the classes."""
@@ -51,6 +54,12 @@ class Head:
     def options(self, labels: Sequence[str]) -> dict[str, Any]:
         """The arguments of the model class beside its sizes."""
         return {"num_labels": self.count(labels)} if self.sized else {}
+
+    def is_of(self, pretrained: Pretrained) -> bool:
+        """Whether a checkpoint is of this model class and, as far as it says, of this problem."""
+        return pretrained.architecture == self.architecture and (
+            self.problem_type is None or pretrained.problem_type in (None, self.problem_type)
+        )
 
 
 def class_sums(

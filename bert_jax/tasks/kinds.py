@@ -13,7 +13,7 @@ from bert_jax.tasks.multiple_choice import MultipleChoice
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
 from bert_jax.tasks.tagging import Tagging
-from bert_jax.tasks.task import Task
+from bert_jax.tasks.task import Task, count_scores
 
 KINDS: tuple[type[Task], ...] = (
     Classification, Regression, QuestionAnswering, Tagging, MultipleChoice,
@@ -28,9 +28,11 @@ def head_item(task: Task, columns: Columns | None = None) -> dict[str, Any]:
         columns: what the columns of its data are called; None where nobody will ask.
     """
     named = {} if columns is None else {"columns": columns.named()}
+    problem = task.head.problem_type
     return {
         "architecture": task.head.architecture,
         "labels": list(task.labels),
+        **({} if problem is None else {"problem_type": problem}),
         "settings": {"task": task.name, **task.settings},
         **named,
     }
@@ -45,13 +47,19 @@ def task_of(pretrained: Pretrained, settings: Mapping[str, Any] | None) -> Task:
             follows from its output layer.
 
     Raises:
-        UserError: the checkpoint is not fine-tuned.
+        UserError: the checkpoint is not fine-tuned, or for what no task here does.
     """
     known = dict(settings or {"max_length": pretrained.config.max_position_embeddings})
     name = known.pop("task", None)
     for kind in KINDS:
         if kind.name == name or (name is None and kind.fits(pretrained)):
             return kind.of_checkpoint(pretrained, known)
+    if pretrained.problem_type is not None:
+        raise UserError(
+            f"got a checkpoint whose config.json says problem_type={pretrained.problem_type} of"
+            f" {count_scores(pretrained)} scores; expected single_label_classification of at least"
+            " 2, multi_label_classification, or regression of 1"
+        )
     raise UserError(
         f"got a checkpoint of {pretrained.architecture}, which has no task; expected one that was"
         " fine-tuned, here or elsewhere"

@@ -42,6 +42,9 @@ class Predictor:
         batch_rows: rows of a batch; a row holds several examples.
         compute: how the model computes; None is `Compute()`.
 
+    Attributes:
+        notes: what there is to say about the checkpoint's files.
+
     Raises:
         UserError: no vocabulary, or a checkpoint that was not fine-tuned.
     """
@@ -62,6 +65,7 @@ class Predictor:
                 " one with a vocab.txt or tokenizer.json"
             )
         self.task = task or task_of(pretrained, None)
+        self.notes = pretrained.notes
         self._tokenizer, self.columns = pretrained.tokenizer, columns
         self._chunk = whole_number("chunk", chunk)
         self._batch_rows = whole_number("batch_rows", batch_rows)

@@ -33,7 +33,7 @@ def value_sums(
 
 HEAD = Head(
     "BertForSequenceClassification", BertForSequenceClassification, sequence_labels, output_logits,
-    value_sums, scores=1,
+    value_sums, scores=1, problem_type="regression",
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ class Regression(TextTask):
     @classmethod
     def fits(cls, pretrained: Pretrained) -> bool:
         """See `Task`."""
-        return pretrained.architecture == HEAD.architecture and count_scores(pretrained) == 1
+        return HEAD.is_of(pretrained) and count_scores(pretrained) == 1
 
     @classmethod
     def of_checkpoint(cls, pretrained: Pretrained, settings: Mapping[str, Any]) -> Self:

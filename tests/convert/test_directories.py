@@ -223,6 +223,8 @@ def test_vocabulary_and_labels_must_belong(tmp_path):
         model.save_pretrained(tmp_path / "out", models.tokenizer())
     with pytest.raises(UserError, match=r"got 2 labels \(a, b\) for 3 scores"):
         model.save_pretrained(tmp_path / "out", labels=["a", "b"])
+    with pytest.raises(UserError, match=r"got the labels a, b, a; expected distinct names"):
+        model.save_pretrained(tmp_path / "out", labels=["a", "b", "a"])
     with pytest.raises(UserError, match="for no classifier"):
         models.model("BertModel").save_pretrained(tmp_path / "out", labels=["a", "b"])
     assert not (tmp_path / "out").exists()

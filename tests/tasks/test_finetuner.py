@@ -13,6 +13,7 @@ from bert_jax.data.row_layout import NO_SEQUENCE, Rows, sorted_rows
 from bert_jax.errors import UserError
 from bert_jax.tasks.batches import TrainingBatches
 from bert_jax.tasks.classification import Classification
+from bert_jax.tasks.head_start import head_start
 from bert_jax.tasks.heads import class_sums, means
 from bert_jax.tasks.rate_factors import Rates, frozen_paths, rate_factors
 from bert_jax.training.freezing import split_frozen
@@ -245,9 +246,65 @@ def test_the_head_of_the_checkpoint_goes_on_where_it_has_the_same_classes():
     )
     kept = finetuner(task, 10, pretrained=again).initial_state(7).params["classifier"]["kernel"]
     np.testing.assert_array_equal(kept, params["classifier"]["kernel"])
+    turned = dataclasses.replace(task, labels=("C", "A", "B"))
+    moved = finetuner(turned, 10, pretrained=again).initial_state(7).params["classifier"]["kernel"]
+    np.testing.assert_array_equal(moved, params["classifier"]["kernel"][:, [2, 0, 1]])
     other = Classification(("x", "y", "z"), 24)
     drawn = finetuner(other, 10, pretrained=again).initial_state(7).params["classifier"]["kernel"]
     assert not np.array_equal(drawn, params["classifier"]["kernel"])
+
+
+def of_three(*labels, architecture="BertForSequenceClassification", problem_type=None):
+    params = {**tiny_pretrained().params, "classifier": {"kernel": np.zeros((32, 3))}}
+    return dataclasses.replace(
+        tiny_pretrained(), params=params, architecture=architecture, labels=labels,
+        problem_type=problem_type,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "labels", "kept", "said"),
+    [
+        (tiny_pretrained(), ("x", "y"), False, "is new: the checkpoint has none"),
+        (of_three("a", "b", "c"), ("x", "y"), False,
+         "is new, of 2 classes (x, y); left out: the checkpoint's, of 3 classes (a, b, c)"),
+        (of_three("a", "b", "c"), ("a", "b", "x"), False,
+         "is new, of 3 classes (a, b, x); left out: the checkpoint's, of 3 classes (a, b, c)"),
+        (of_three(), ("x", "y"), False,
+         "is new, of 2 classes (x, y); left out: the checkpoint's, of 3 scores"),
+        (of_three("a", "b", "c"), ("a", "b", "c"), True, "of 3 classes (a, b, c)"),
+        (of_three("a", "b", "c"), ("c", "a", "b"), True, "(a, b, c), in the order c, a, b"),
+        (of_three(), ("x", "y", "z"), True,
+         "the checkpoint's, of 3 scores without names, which are taken for x, y, z"),
+        (of_three("a", "b", "c", architecture="BertForTokenClassification"), ("a", "b", "c"), False,
+         "left out: the checkpoint's, of BertForTokenClassification"),
+        (of_three("a", "b", "c", problem_type="regression"), ("a", "b", "c"), False,
+         "of BertForSequenceClassification with problem_type regression"),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_the_checkpoints_head_is_said(checkpoint, labels, kept, said):
+    start = head_start(checkpoint, Classification.head, labels)
+    assert start.kept is kept
+    assert start.said.startswith("the output layer is ") and start.said.endswith(said)
+    assert ("classifier" in start.pretrained.params) is kept
+
+
+def test_a_checkpoints_own_dropout_in_front_of_the_head_is_obeyed():
+    pretrained = tiny_pretrained(classifier_dropout=0.9)  # and none elsewhere
+    task, examples = TASKS["classification"]
+    features = task.prepare(examples, TOKENIZER).features
+    batches = TrainingBatches(
+        features, task.head.lay_labels, seed=0, epochs=1, batch_size=10, pad_id=0
+    )
+    losses = {}
+    for dropout in (None, 0.0):
+        for seed in (0, 1):
+            run = finetuner(task, 10, pretrained=pretrained, dropout=dropout)
+            step = run.train_step(seed, optax.constant_schedule(0.0), 1)
+            _, metrics = step(run.initial_state(0), put_batch(batches[0], run.mesh))
+            losses[dropout, seed] = float(metrics["loss"])
+    assert losses[0.0, 0] == losses[0.0, 1]
+    assert len({losses[None, 0], losses[None, 1], losses[0.0, 0]}) == 3
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():
