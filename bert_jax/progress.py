@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bert_jax.console import plain_console
 
 _NOTEBOOK_SECONDS = 0.5
 # Sooner, how long the rest takes is a guess: the first steps compile, the first files are opened.
@@ -37,7 +38,7 @@ class ProgressBar:
         self._description, self._total, self._start = description, total, start
         self._done = start
         self._between = seconds_between_lines
-        self._console = Console(stderr=True)
+        self._console = plain_console(stderr=True)
         self._bar: Progress | None = None
         self._note, self._written = "", 0
 
@@ -45,10 +46,10 @@ class ProgressBar:
         self._began = self._last_line = time.monotonic()
         if self._console.is_terminal and not self._console.is_jupyter:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %" if self._total else ""),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[left]}"),
                 console=self._console,

@@ -41,7 +41,6 @@ import jax
 import numpy as np
 from absl import flags
 from flax import nnx
-from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.ablations import VARIANTS, Variant
@@ -55,6 +54,7 @@ from bert_jax.analysis.probes import (
 )
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
+from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
@@ -328,7 +328,7 @@ def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
             cell("segment_accuracy", "segment_interval", ".1%"),
             f"{mine[0]['order_chance']:.1%}, {mine[0]['segment_chance']:.1%}",
         )
-    Console(width=150).print(table)
+    plain_console(width=150).print(table)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
+from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import prepare_corpus
 from bert_jax.figures import Lines, draw_lines
@@ -225,7 +225,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         table.add_column(name.replace("_", " "))
     for row in rows:
         table.add_row(*(_cell(name, row[name]) for name in names))
-    Console(width=190).print(table)
+    plain_console(width=190).print(table)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -22,10 +22,10 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 from absl import flags
 from rich.console import Console
-from rich.markup import escape
 
 from bert_jax.cli import command
 from bert_jax.cli.text_flags import define_splitting
+from bert_jax.console import plain_console
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import Fills, MaskFiller
@@ -55,7 +55,7 @@ def main(texts: Sequence[str]) -> None:
     as_json = not texts if _JSON.value is None else _JSON.value
     lines = enumerate(texts, 1) if texts else _lines()
     numbers, asked = itertools.tee(lines)  # as far apart as a batch
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     answers = filler.fill((text for _, text in asked), "mark")
     for (number, _), fills in zip(numbers, answers, strict=True):
         if fills.error and _ON_ERROR.value == "stop":
@@ -88,16 +88,16 @@ def _content(fills: Fills) -> dict[str, object]:
 
 
 def _show(fills: Fills, console: Console) -> None:
-    console.print(f"[bold]{escape(fills.text)}[/bold]")
+    console.print(fills.text, style="bold")
     if fills.error:
-        console.print(f"  {escape(fills.error)}")
+        console.print(f"  {fills.error}")
     for number, (pieces, chances) in enumerate(
         zip(fills.pieces, fills.probabilities, strict=True), 1
     ):
         if len(fills.pieces) > 1:
             console.print(f"  mask {number}")
         for piece, chance in zip(pieces, chances, strict=True):
-            console.print(f"  {chance:7.2%}  {escape(piece)}")
+            console.print(f"  {chance:7.2%}  {piece}")
 
 
 if __name__ == "__main__":

@@ -33,13 +33,13 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.analysis.vocabulary import piece_characters, vocabulary_fit
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
+from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.data.loader import Batches, HeldoutBatches, Phase, RowSettings
 from bert_jax.data.masking import Masking
@@ -293,7 +293,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             f"{row['unigram_bits_per_character']:.3f}",
             f"{row['seconds']:.0f}",
         )
-    Console(width=150).print(table)
+    plain_console(width=150).print(table)
 
 
 if __name__ == "__main__":

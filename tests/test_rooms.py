@@ -19,6 +19,7 @@ _BASE = {
     "errors",
     "figures",
     "config",
+    "console",
     "parameters",
     "pretrained_paths",
     "progress",

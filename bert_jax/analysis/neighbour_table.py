@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.token_rows import COSINE, TokenRows, examples
 from bert_jax.analysis.words import neighbours
+from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
 from bert_jax.tables.storage import load_tables
 
@@ -37,7 +37,7 @@ def print_neighbours(checkpoint: Path, corpus: Corpus, words: Sequence[str], k: 
     for word, near in neighbours(tables, queries, k, frequent).items():
         listed = ", ".join(f"{one.piece} {one.cosine:.2f}" for one in near)
         shown.add_row(word, f"{seen[word]:,}", listed)
-    Console().print(shown)
+    plain_console().print(shown)
     missing = [word for word in words if word not in seen]
     if missing:
         print(f"not single pieces of this vocabulary, or never seen: {', '.join(missing)}")

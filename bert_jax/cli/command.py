@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags, logging
-from rich.console import Console
 from rich.table import Table
 
 from bert_jax.cli.pipes import until_reader_goes
+from bert_jax.console import plain_console
 from bert_jax.errors import UserError
 from bert_jax.extras import named_extra
 
@@ -148,11 +148,13 @@ def _fail(message: str) -> None:
 
 
 def print_table(title: str, rows: Mapping[str, Any]) -> None:
-    """Print a two-column table: floats with four significant digits, everything else as it is."""
+    """Print a two-column table: floats with four significant digits, all else whole, as it is."""
     table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a long path is shown whole
     for name, value in rows.items():
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def whole_numbers(flag: str, texts: Sequence[str], least: int) -> list[int]:

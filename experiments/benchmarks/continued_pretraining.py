@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from bert_jax.cli import command
+from bert_jax.console import plain_console
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import prepare_corpus
@@ -97,13 +97,13 @@ def main() -> None:
         workdir / "result.json",
         {"heldout_mlm_loss": record, "bits_per_nat": bits, "as_good_at": reached},
     )
-    Console().print(_table(curves, bits))
+    plain_console().print(_table(curves, bits))
     print(
         "as good as from scratch at the end: at step"
         f" {', '.join(map(str, reached))} of {_STEPS.value:,}, one figure a seed"
     )
     if _PROMPTS.value:
-        Console().print(_filled({side: found[0] for side, found in places.items()}))
+        plain_console().print(_filled({side: found[0] for side, found in places.items()}))
 
 
 def _train(corpus: Corpus, place: Path, seed: int, changes: Mapping[str, Any]) -> Path:

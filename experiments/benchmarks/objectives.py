@@ -28,13 +28,13 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
 from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.cli import command
 from bert_jax.config import PRESETS
+from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.instances import plan_instances, plan_sentences
 from bert_jax.data.loader import HeldoutBatches, RowSettings
@@ -96,7 +96,7 @@ def main() -> None:
     }
     record = {name: [dataclasses.asdict(run) for run in runs] for name, runs in trained.items()}
     write_json(workdir / "result.json", {"seeds": seeds, "arms": record})
-    Console().print(_table(trained))
+    plain_console().print(_table(trained))
 
 
 def _train(

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import tokenizers
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from bert_jax.cli import command
 from bert_jax.cli.outputs import check_new, define_overwrite
+from bert_jax.console import plain_console
 from bert_jax.data.document import Document
 from bert_jax.data.sources import Source, open_source
 from bert_jax.text.compiled import entry, int64
@@ -81,7 +81,7 @@ def main() -> None:
             table.add_row(str(len(pieces)), name, *cells, last)
     if _OUTPUT.value is not None:
         write_json(Path(_OUTPUT.value), {"figures": figures})
-    Console(width=150).print(table)
+    plain_console(width=150).print(table)
 
 
 def _held_out(document: Document) -> bool:

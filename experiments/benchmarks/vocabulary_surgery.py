@@ -30,12 +30,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis.nearest import directions
 from bert_jax.analysis.token_rows import TokenRows
 from bert_jax.cli import command
+from bert_jax.console import plain_console
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
 from bert_jax.tables.context_vectors import context_vectors
@@ -98,7 +98,7 @@ def main() -> None:
                 f"{found.cosine:.2f}", f"{found.neighbours:.1%}", f"{found.length:.2f}",
                 f"{seconds:.0f}",
             )  # fmt: skip
-    Console().print(shown)
+    plain_console().print(shown)
 
 
 def _ways(puzzle: Puzzle) -> dict[str, Callable[[Puzzle], np.ndarray]]:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bert_jax.cli.command import with_flags
+from bert_jax.cli.command import print_table, with_flags
 from tests.experiments.runs import REPOSITORY
 
 _PRINTS = "from bert_jax.cli import command; command.run(lambda: print('a' * {length}))"
@@ -115,3 +115,14 @@ def test_a_command_names_its_own_flags_in_one_line():
     assert done.returncode == 2
     line = "got --steps=0, --corpus='steps=1' and v=2; expected `text` or --corpus\n"
     assert done.stderr == f"experiments.-c: {line}"
+
+
+def test_a_table_shows_every_text_whole_and_as_it_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    path = "/runs/" + "deep/" * 20 + "checkpoints/450"
+    print_table("runs/[bold]", {"splitting": r"\[[^\]]+\]|Br", "[nH]": "[/x] :o:", "path": path})
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.rstrip() == "runs/[bold]"
+    cells = [[cell.strip() for cell in line.split("│")[1:3]] for line in lines if "│" in line]
+    assert cells[:2] == [["splitting", r"\[[^\]]+\]|Br"], ["[nH]", "[/x] :o:"]]
+    assert "".join(cell for _, cell in cells[2:]) == path
