@@ -13,7 +13,7 @@ from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.errors import UserError
 from bert_jax.settings import setting
 from bert_jax.tasks.classification import Classification
-from bert_jax.tasks.examples import Columns, Source
+from bert_jax.tasks.examples import Columns, Remark, Source
 from bert_jax.tasks.glue import GlueTask, glue_task
 from bert_jax.tasks.kinds import KINDS
 from bert_jax.tasks.question_answering.squad import read_tfds_questions
@@ -58,6 +58,8 @@ class TaskData:
     parts: dict[str, list[Any]]
     columns: Columns
     """Of the files it is about, for prediction."""
+    remarks: Sequence[Remark] = ()
+    """What to say of them before anything is learned."""
 
 
 def read_task(settings: DataSettings) -> TaskData:
@@ -84,7 +86,7 @@ def read_task(settings: DataSettings) -> TaskData:
             parts[name] = kind.read(source, settings)
     parts = _held_out(settings, parts)
     task = kind.of_examples(parts, settings.max_length, settings.window_overlap)
-    return TaskData(task, parts, _columns(settings, parts["train"]))
+    return TaskData(task, parts, _columns(settings, parts["train"]), task.remarks())
 
 
 def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:

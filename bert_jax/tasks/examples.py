@@ -36,6 +36,19 @@ class Columns:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 
 
+@dataclass(frozen=True)
+class Remark:
+    """What a user should know of the data before it is learned.
+
+    Attributes:
+        said: one line.
+        figures: the same, JSON-able, by name, for `result.json`.
+    """
+
+    said: str
+    figures: dict[str, Any]
+
+
 def tfds_split(source: Source) -> tuple[str, str] | None:
     """Name and split of `tfds:NAME:SPLIT`; None of any other source.
 

@@ -211,11 +211,13 @@ def run_finetuning(
     points = settings.points()
     steps = _Steps(settings)
     with prepared_workdir(str(settings.workdir), settings.written(), _MAY_CHANGE) as workdir:
-        parts = steps.prepare(read_task(settings), workdir)
+        data = read_task(settings)
+        parts = steps.prepare(data, workdir)
         for point in points:
             steps.of(point)  # a setting that cannot be is said now
     start = head_start(steps.pretrained, parts.task.head, parts.task.labels)
-    for words in (*steps.pretrained.notes, start.said):
+    remarks = [remark.said for remark in data.remarks]
+    for words in (*steps.pretrained.notes, *remarks, start.said):
         print(words, file=sys.stderr)
     found: list[tuple[Point, Results]] = []
     for point in points:
@@ -236,7 +238,10 @@ def run_finetuning(
                 return None
             results.append(result)
         found.append((point, results))
-    more = {"output_layer": {"kept": start.kept, "said": start.said}}
+    more = {
+        "output_layer": {"kept": start.kept, "said": start.said},
+        "data": {k: v for remark in data.remarks for k, v in remark.figures.items()},
+    }
     return _finished(settings, workdir, parts, found, more, time.perf_counter() - began)
 
 

@@ -16,7 +16,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSequenceClassification
-from bert_jax.tasks.examples import Columns, Source, in_memory
+from bert_jax.tasks.examples import Columns, Remark, Source, in_memory
 from bert_jax.tasks.features import Features, features_of, from_arrays
 from bert_jax.tasks.heads import Head, Sums, output_logits, sequence_labels
 from bert_jax.tasks.lines import Line, LineError, each_example, each_line
@@ -239,6 +239,10 @@ class MultipleChoice:
     def settings(self) -> dict[str, Any]:
         """See `Task`."""
         return {"max_length": self.max_length}
+
+    def remarks(self) -> list[Remark]:
+        """See `Task`."""
+        return []
 
     def given_labels(self, examples: Sequence[ChoiceQuestion]) -> list[str]:
         """See `Task`: there are no classes."""

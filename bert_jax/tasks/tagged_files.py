@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,8 @@ from bert_jax.tasks.lines import LineError, each_line
 from bert_jax.tasks.tables import table_of_rows
 from bert_jax.tasks.tfds import as_plain, as_text, open_split
 
+# White space parts words, but no-break spaces are a part of them.
+_WORD = re.compile(r"[\S\u00a0\u2007\u202f]+")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
 
@@ -35,6 +38,9 @@ def read_columns(path: str | Path, tag_column: int = -1) -> list[TaggedSentence]
         EU      NNP  B-NP  B-ORG
         rejects VBZ  B-VP  O        an empty line ends a sentence; lines that begin with
                                     -DOCSTART- belong to none
+        # id 7c domain=en           before a sentence, a comment (see `column_sentences`)
+
+    A no-break space is a part of its word. White space at the end of a line means nothing.
 
     Args:
         path: the file. Where a tab stands anywhere in a line, tabs part its columns.
@@ -54,23 +60,30 @@ def column_sentences(
     Args:
         path: see above.
         tag_column: see above; None reads the words alone.
+
+    A line that begins with # before the first word of a sentence is a comment, unless it has the
+    columns of a word; one of # alone, the word, must also have a tag that other lines have. So the
+    file is read twice.
     """
     needed = 1 if tag_column is None else max(tag_column + 1, 2)
-    width = 0
+    tagged = -1 if tag_column is None else tag_column
+    width, tags = _shape(path, tagged)
 
-    def row(number: int, line: str) -> tuple[str, str, int] | None:
-        nonlocal width
+    def row(number: int, line: str, begun: bool) -> tuple[str, str, int] | None:
         if line.startswith("-DOCSTART-"):
             return None
-        columns = [c.strip() for c in line.split("\t")] if "\t" in line else line.split()
-        width = width or len(columns)
+        columns = _columns(line, width)
         fits = len(columns) == width >= needed and columns[0]
+        odd = not fits or (columns[0] == "#" and width > 1 and columns[tagged] not in tags)
+        if line.startswith("#") and not begun and odd:
+            return None
         if not fits or not (tag_column is None or columns[tag_column]):
             where = "" if tag_column is None else f" and its tag in column {tag_column}"
+            given = len(_columns(line))
             raise LineError(
                 path,
                 number,
-                f"got {line!r}, {len(columns)} columns; expected {max(width, needed)}, a word"
+                f"got {line!r}, {given} columns; expected {max(width, needed)}, a word"
                 f" first{where}",
             )
         return columns[0], "" if tag_column is None else columns[tag_column], number
@@ -105,10 +118,12 @@ def conllu_sentences(
     """The same one by one, as `column_sentences`."""
     tag = None if tag_column is None else _CONLLU_COLUMNS.index(tag_column)
 
-    def row(number: int, line: str) -> tuple[str, str, int] | None:
+    def row(number: int, line: str, begun: bool) -> tuple[str, str, int] | None:
         if line.startswith("#"):
             return None
         columns = line.split("\t")
+        while len(columns) > len(_CONLLU_COLUMNS) and not columns[-1].strip():
+            columns.pop()
         if len(columns) != len(_CONLLU_COLUMNS) or not columns[1].strip():
             raise LineError(
                 path,
@@ -123,10 +138,43 @@ def conllu_sentences(
     return _sentences(path, row, tagged=tag is not None)
 
 
+def _shape(path: str | Path, tag_column: int) -> tuple[int, set[str]]:
+    """How many columns the words of a file have, and their tags, lines that begin with # aside."""
+    width, most, tags = 0, 0, set()
+    for _, line in each_line(path):
+        if isinstance(line, LineError) or not line.strip() or line.startswith(("#", "-DOCSTART-")):
+            continue
+        columns = _columns(line)
+        most = most or len(_columns(line, len(line)))
+        if len(columns) <= most:
+            width = max(width, len(columns))
+            tags.update(columns[tag_column:][:1])
+    return width, tags
+
+
+def _columns(line: str, width: int = 0) -> list[str]:
+    """The columns of a line; empty ones at its end count as far as a row is `width` wide."""
+    bare = line.rstrip(" \t")
+    if "\t" not in bare:
+        columns = words_of(bare)
+    else:
+        columns = [column.strip() or column.strip(" ") for column in bare.split("\t")]
+    missing = min(width - len(columns), line[len(bare) :].count("\t"))
+    return columns + [""] * missing
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a line with spaces between them; a no-break space is a part of its word."""
+    return _WORD.findall(line)
+
+
 def _sentences(
-    path: str | Path, row: Callable[[int, str], tuple[str, str, int] | None], tagged: bool
+    path: str | Path, row: Callable[[int, str, bool], tuple[str, str, int] | None], tagged: bool
 ) -> Iterator[TaggedSentence | LineError]:
-    """Sentences of what `row` makes of their lines: word, tag and number, or None."""
+    """Sentences of what `row` makes of their lines: word, tag and number, or None.
+
+    `row` is also told whether the sentence has begun: has a word before this line.
+    """
     rows: list[tuple[str, str, int]] = []
     wrong: LineError | None = None
     for number, line in chain(each_line(path), [(0, "")]):
@@ -142,7 +190,7 @@ def _sentences(
             try:
                 if isinstance(line, LineError):
                     raise line
-                found = row(number, line)
+                found = row(number, line, bool(rows))
             except LineError as error:
                 wrong = error
             else:

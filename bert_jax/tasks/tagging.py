@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,8 +15,8 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows, token_places
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForTokenClassification
-from bert_jax.tasks.entities import entity_f1, has_entities
-from bert_jax.tasks.examples import Columns, Source, in_memory, tfds_split
+from bert_jax.tasks.entities import TagScheme, entity_f1, tag_scheme
+from bert_jax.tasks.examples import Columns, Remark, Source, in_memory, tfds_split
 from bert_jax.tasks.features import NO_LABEL, Features, features_of, from_arrays
 from bert_jax.tasks.heads import Head, class_sums, output_logits
 from bert_jax.tasks.labels import label_ids, label_names
@@ -30,6 +31,7 @@ from bert_jax.tasks.tagged_files import (
     read_conllu,
     read_tfds_tags,
     sentences_of,
+    words_of,
 )
 from bert_jax.tasks.task import class_names, softmax
 from bert_jax.text.inputs import Inputs
@@ -166,7 +168,7 @@ class Tagging:
                 "training reads a word a line, as training does)"
             )
         else:
-            words = " ".join(line.texts).split()
+            words = words_of(" ".join(line.texts))
         if not words:
             raise line.wrong("got no words; expected at least one")
         return TaggedSentence(tuple(map(str, words)), (), (line.number,) * len(words))
@@ -208,6 +210,20 @@ class Tagging:
         """See `Task`."""
         return {"max_length": self.max_length}
 
+    @cached_property
+    def scheme(self) -> TagScheme | None:
+        """How the labels mark entities; None where they do not."""
+        return tag_scheme(self.labels)
+
+    def remarks(self) -> list[Remark]:
+        """See `Task`: how the tags are read, and what follows for the scores."""
+        if self.scheme is None:
+            some = ", ".join(self.labels[:4]) + (", …" if len(self.labels) > 4 else "")
+            said = f"tags mark no entities ({some}): no entity F1, models are chosen by accuracy"
+            return [Remark(said, {"tag_scheme": None})]
+        said = f"tags mark entities in {self.scheme}: models are chosen by entity F1"
+        return [Remark(said, {"tag_scheme": asdict(self.scheme)})]
+
     def given_labels(self, examples: Sequence[TaggedSentence]) -> list[str]:
         """See `Task`."""
         return [tag for sentence in examples for tag in sentence.tags]
@@ -238,10 +254,11 @@ class Tagging:
         """See `Task`: F1 of entities and accuracy of words, or the latter alone."""
         at_words = logits[prepared.words].argmax(axis=-1)
         accuracy = float(np.mean(at_words == prepared.features.labels[prepared.words]))
-        if not has_entities(self.labels):
+        if self.scheme is None:
             return {"accuracy": accuracy}
         predicted = self._tags(examples, at_words)
-        found = entity_f1(predicted, [sentence.tags for sentence in examples])["all"]
+        truth = [sentence.tags for sentence in examples]
+        found = entity_f1(predicted, truth, self.scheme)["all"]
         return {
             "entity_f1": found.f1,
             "entity_precision": found.precision,
@@ -271,10 +288,10 @@ class Tagging:
         """See `Task`: scores of entities where there are such, confusion of tags, mistakes."""
         predicted, truth = ([row[name] for row in predictions] for name in ("tags", "truth"))
         parts: list[Shown] = []
-        if has_entities(self.labels):
+        if self.scheme is not None:
             table: list[tuple[str, ...]] = [
                 (name, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support))
-                for name, s in entity_f1(predicted, truth).items()
+                for name, s in entity_f1(predicted, truth, self.scheme).items()
             ]
             parts.append(Table(("entity", "precision", "recall", "F1", "how many"), table))
         wrong = [

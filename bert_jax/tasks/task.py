@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from bert_jax.convert.contents import Pretrained
-from bert_jax.tasks.examples import Columns, Source
+from bert_jax.tasks.examples import Columns, Remark, Source
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Head
 from bert_jax.tasks.lines import Line, LineError
@@ -103,6 +103,9 @@ class Task(Protocol):
     @property
     def settings(self) -> dict[str, Any]:
         """JSON-able, what a checkpoint keeps beside its labels."""
+
+    def remarks(self) -> list[Remark]:
+        """What to say of the task before it is learned."""
 
     def given_labels(self, examples: Sequence[Any]) -> list[str]:
         """The class of every item that is learned, for weights of classes."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.examples import Columns, Source, in_memory, table_of
+from bert_jax.tasks.examples import Columns, Remark, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of, from_arrays
 from bert_jax.tasks.lines import Line, LineError
 from bert_jax.tasks.tables import Table, check_column, table_lines
@@ -142,6 +142,10 @@ class TextTask:
         if known.text_pair_column:
             check_column(str(path), names, known.text_pair_column, "text_pair_column")
         return rows
+
+    def remarks(self) -> list[Remark]:
+        """See `Task`."""
+        return []
 
     def given_labels(self, examples: Sequence[TextExample]) -> list[str]:
         """See `Task`."""

@@ -94,6 +94,30 @@ def test_a_model_works_up_to_its_own_length(tmp_path, kind, positions):
         assert len(long["tags"]) == len(words)
 
 
+@pytest.mark.parametrize(
+    ("tags", "said", "scheme", "main"),
+    [
+        (["O", "B"], "tags mark entities in BIO without kinds: models are chosen by entity F1",
+         {"name": "BIO", "separator": "", "kind_first": False, "others": []}, "entity_f1"),
+        (["X", "PER_S"], "tags mark entities in BIOES (kind_LETTER); X as O: models are chosen by",
+         {"name": "BIOES", "separator": "_", "kind_first": True, "others": ["X"]}, "entity_f1"),
+        (["DET", "NOUN"], "tags mark no entities (DET, NOUN, PRON): no entity F1, models are chosen"
+         " by accuracy\n", None, "accuracy"),
+    ],
+)  # fmt: skip
+def test_how_tags_are_read_is_said_and_kept(tmp_path, capsys, tags, said, scheme, main):
+    rows = [(["the", "cats"], tags), (["you"], ["PRON" if main == "accuracy" else "O"])] * 6
+    result = finetune(
+        "tagging", checkpoint=small(), workdir=tmp_path / "run", train=rows, dev=rows[:2],
+        epochs=1, batch_size=8, max_length=24,
+    )  # fmt: skip
+    assert said in capsys.readouterr().err
+    figures = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert figures["data"] == {"tag_scheme": scheme}
+    assert next(iter(result.scores["dev"])) == main
+    assert list(result.figures["grid"][0]) == [f"dev_{main}"]
+
+
 def test_a_stream_is_read_chunk_by_chunk(tmp_path):
     task, examples = TASKS["one text"]
     predictor = Predictor(
@@ -183,6 +207,13 @@ def test_a_tagger_reads_columns_and_sentences(tmp_path, name):
     words = [task.example(line, None).words for line in found]
     assert words == [("the", "cats"), ("you",)]
     assert found[1].number == (3 if name in ("d.txt", "e.jsonl") else 4)
+
+
+def test_a_no_break_space_is_a_part_of_its_word(tmp_path):
+    task, _ = TASKS["tagging"]
+    (tmp_path / "a.txt").write_text("10\u00a0000  Euro\u3000yes\n")
+    (line,) = read_unlabelled(task, str(tmp_path / "a.txt"), None)
+    assert task.example(line, None).words == ("10\u00a0000", "Euro", "yes")
 
 
 def test_columns_that_seem_a_sentence_a_line_are_refused(tmp_path):

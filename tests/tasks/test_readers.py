@@ -10,7 +10,12 @@ from bert_jax.tasks.labels import label_ids, label_names, label_numbers
 from bert_jax.tasks.multiple_choice import ChoiceQuestion, read_choices
 from bert_jax.tasks.question_answering.squad import Answer, Question, read_squad
 from bert_jax.tasks.tables import read_table
-from bert_jax.tasks.tagged_files import TaggedSentence, read_columns, read_conllu
+from bert_jax.tasks.tagged_files import (
+    TaggedSentence,
+    column_sentences,
+    read_columns,
+    read_conllu,
+)
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data" / "finetune"
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
@@ -131,10 +136,12 @@ def test_columns_and_conllu(tmp_path):
     assert read_columns(tmp_path / "a.conll", 1)[1].tags == ("JJ",)
     with pytest.raises(UserError, match="line 2: got 'b', 1 columns; expected 2, a word first"):
         read_columns(written(tmp_path, "a.conll", "a\tO\nb\n"))
+    with pytest.raises(UserError, match=r"line 2: got 'b\\t', 1 columns; expected 2, a word first"):
+        read_columns(written(tmp_path, "a.conll", "a\tO\nb\t\n"))
     rest = "\t_" * 6
     conllu = (
         f"# text = ab c\n1-2\tab\t_\t_{rest}\n1\ta\ta\tDET{rest}\n2\tb\tb\tNOUN{rest}\n"
-        f"2.1\tx\t_\t_{rest}\n3\tc d\tc\tVERB{rest}\n"
+        f"2.1\tx\t_\t_{rest}\n3\tc d\tc\tVERB{rest}\t \n"
     )
     assert read_conllu(written(tmp_path, "a.conllu", conllu)) == [
         TaggedSentence(("a", "b", "c d"), ("DET", "NOUN", "VERB"), (3, 4, 6))
@@ -143,6 +150,38 @@ def test_columns_and_conllu(tmp_path):
         read_conllu(tmp_path / "a.conllu", "pos")
     with pytest.raises(UserError, match="line 1: got 2 columns between tabs; expected the 10"):
         read_conllu(written(tmp_path, "a.conllu", "1\ta\n"))
+
+
+@pytest.mark.parametrize(
+    "content, words, tags",
+    [
+        # Comments, as in MultiCoNER (the four columns of a word) and CoNLL-U Plus.
+        ("# id 7c domain=en\nParis _ _ B-LOC\nis _ _ O\n\n# id 8d domain=en\nhe _ _ O\n",
+         [["Paris", "is"], ["he"]], [["B-LOC", "O"], ["O"]]),
+        ("# newdoc\n# text = a b\na\tO\n#\tB-x\n\n#\nb\tB-x", [["a", "#"], ["b"]],
+         [["O", "B-x"], ["B-x"]]),
+        # Words that begin so, as in tweets, also at the beginning.
+        ("# O\nthe O\n\n#tag B-new\n# O", [["#", "the"], ["#tag", "#"]],
+         [["O", "O"], ["B-new", "O"]]),
+        ("10\u00a0000 O\nEuro O\n\u202f O", [["10\u00a0000", "Euro", "\u202f"]], [["O"] * 3]),
+        ("10\u00a0000\tO\n\u00a0\tO", [["10\u00a0000", "\u00a0"]], [["O", "O"]]),
+        ("a\tX\tO\t\nb\tX\tO \t \n \t\n\nc\tX\tO", [["a", "b"], ["c"]], [["O", "O"], ["O"]]),
+        ("a O\t\nb  O ", [["a", "b"]], [["O", "O"]]),
+        ("tumour\tB\nsuppressor\tI\nis\tO\n\nthe\tO\ncolon\tB\n",
+         [["tumour", "suppressor", "is"], ["the", "colon"]], [["B", "I", "O"], ["O", "B"]]),
+    ],
+)  # fmt: skip
+def test_columns_as_people_bring_them(tmp_path, content, words, tags):
+    path = written(tmp_path, "a.conll", content)
+    found = read_columns(path)
+    assert [list(s.words) for s in found] == words and [list(s.tags) for s in found] == tags
+    assert [list(s.words) for s in column_sentences(path)] == words
+
+
+def test_columns_that_are_empty_at_the_end_of_some_lines(tmp_path):
+    for content in ("a\tB\t\nb\tO\tx\n", "a\tB\tx\nb\tO\t\n"):
+        (found,) = read_columns(written(tmp_path, "a.tsv", content), 1)
+        assert (found.words, found.tags) == (("a", "b"), ("B", "O"))
 
 
 def test_choices(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.entities import F1, Entity, entities, entity_f1, has_entities
+from bert_jax.tasks.entities import F1, Entity, TagScheme, entities, entity_f1, tag_scheme
 from bert_jax.tasks.glue import GLUE, glue_task
 from bert_jax.tasks.question_answering.squad import (
     Answer,
@@ -86,10 +86,90 @@ def test_entity_f1_by_hand():
     assert Entity("b", 3, 4) in entities(truth[0])
 
 
-def test_which_tags_mark_entities():
-    assert has_entities(["O", "B-x", "I-x", "S-y"])
-    assert not has_entities(["NOUN", "VERB", "O"])
-    assert not has_entities(["B-x", "I-x"]) and not has_entities(["O", "X-y"])
+@pytest.mark.parametrize(
+    "tags, expected",
+    [
+        ("O B-x I-x S-y", "BIOES (LETTER-kind)"),
+        ("B-x I-x", "BIO (LETTER-kind)"),  # every word is in a chunk
+        ("I-x O", "IO (LETTER-kind)"),
+        ("B I O", "BIO without kinds"),
+        ("B M E S", "BMES without kinds"),  # Chinese words
+        ("B-x M-x E-x S-x O", "BMES (LETTER-kind)"),
+        ("B-x I-x L-x U-x O", "BILOU (LETTER-kind)"),
+        ("B-x M-x E-x W-x O", "BMEW (LETTER-kind)"),
+        ("B-x E-x U-x O", "BEUO (LETTER-kind)"),
+        ("PER-B PER-I LOC-B O", "BIO (kind-LETTER)"),
+        ("B_PER I_PER O", "BIO (LETTER_kind)"),
+        ("PER_B PER_E PER_S O", "BIOES (kind_LETTER)"),
+        ("B-PER_B I-PER_I O", "BIO (LETTER-kind)"),
+        ("B-PER I-PER O X", "BIO (LETTER-kind); X as O"),
+        ("B I O _", "BIO without kinds; _ as O"),
+    ],
+)
+def test_a_scheme_is_recognised_and_said(tags, expected):
+    assert str(tag_scheme(tags.split())) == expected
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "NOUN VERB O",
+        "O X-y",
+        "A B C D E F I N P R S T V X",
+        "A B O",
+        "S M L",
+        "O",
+        "",
+        "O S E",
+        "B-",
+    ],
+)
+def test_tags_that_mark_no_entities(tags):
+    assert tag_scheme(tags.split()) is None
+
+
+FORMS = {  # letters for the first, a middle, the last word of an entity, and for one of one word
+    "BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "BMEW": "BMEW",
+}  # fmt: skip
+SPANS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(["PER", "LOC-x", "a_b"])),
+    max_size=6,
+)
+
+
+def written(spans, letters, form):
+    """Spans of (words before it, its words, its kind) as tags, and as entities."""
+    first, middle, last, alone = letters
+    tags, expected = [], []
+    for gap, length, kind in spans:
+        tags += ["O"] * gap
+        expected.append(Entity(kind if form.separator else "", len(tags), len(tags) + length))
+        inside = [first, *middle * (length - 2), last] if length > 1 else [alone]
+        parts = [(kind, letter) if form.kind_first else (letter, kind) for letter in inside]
+        tags += [form.separator.join(p) for p in parts] if form.separator else inside
+    return tags, expected
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("separator, kind_first", [("-", False), ("_", False), ("-", True),
+                                                   ("_", True), ("", False)])  # fmt: skip
+@given(spans=SPANS)
+def test_spans_that_are_written_in_a_scheme_are_read_back(name, separator, kind_first, spans):
+    form = TagScheme(name, separator, kind_first)
+    tags, expected = written(spans, FORMS[name], form)
+    assert entities(tags, form) == expected
+    found = tag_scheme([*tags, "O"])
+    if found is not None and spans:
+        assert (found.separator, found.kind_first) == (separator, kind_first)
+        assert entities(tags, found) == expected
+        assert entity_f1([tags], [tags], found)["all"].f1 == 1.0
+    letters = {form.letter_and_kind(tag)[0] for tag in tags}
+    assert (found is None) == (not letters & (set("BIES") if separator else set("BI")))
+
+
+def test_without_kinds_there_is_one_score():
+    found = entity_f1([["B", "I", "O", "B"]], [["B", "I", "B", "O"]], tag_scheme(["B", "I", "O"]))
+    assert found == {"all": F1(1 / 2, 1 / 2, 1 / 2, 2)}
 
 
 def test_squad_scores_by_hand():

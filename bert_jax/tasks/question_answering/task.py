@@ -15,7 +15,7 @@ import numpy as np
 from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.model.task_heads import BertForQuestionAnswering
-from bert_jax.tasks.examples import Columns, Source, in_memory, tfds_split
+from bert_jax.tasks.examples import Columns, Remark, Source, in_memory, tfds_split
 from bert_jax.tasks.features import Features, from_arrays
 from bert_jax.tasks.heads import Head, Sums
 from bert_jax.tasks.lines import Line, LineError
@@ -155,6 +155,10 @@ class QuestionAnswering:
     def settings(self) -> dict[str, Any]:
         """See `Task`."""
         return dataclasses.asdict(self)
+
+    def remarks(self) -> list[Remark]:
+        """See `Task`."""
+        return []
 
     def given_labels(self, examples: Sequence[Question]) -> list[str]:
         """See `Task`: there are no classes."""
