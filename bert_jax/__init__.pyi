@@ -44,6 +44,7 @@ from .model.embeddings import SegmentEmbedding as SegmentEmbedding
 from .model.embeddings import TokenEmbedding as TokenEmbedding
 from .model.task_heads import BertForMultipleChoice as BertForMultipleChoice
 from .model.task_heads import BertForQuestionAnswering as BertForQuestionAnswering
+from .model.task_heads import BertForSentenceEmbedding as BertForSentenceEmbedding
 from .model.task_heads import BertForSequenceClassification as BertForSequenceClassification
 from .model.task_heads import BertForTokenClassification as BertForTokenClassification
 from .tables.embedding_tables import EmbeddingTables as EmbeddingTables

@@ -24,6 +24,8 @@ from .encoder import FeedForward as FeedForward
 from .encoder import SelfAttention as SelfAttention
 from .task_heads import BertForMultipleChoice as BertForMultipleChoice
 from .task_heads import BertForQuestionAnswering as BertForQuestionAnswering
+from .task_heads import BertForSentenceEmbedding as BertForSentenceEmbedding
 from .task_heads import BertForSequenceClassification as BertForSequenceClassification
 from .task_heads import BertForTokenClassification as BertForTokenClassification
 from .task_heads import QuestionAnsweringOutput as QuestionAnsweringOutput
+from .task_heads import SentenceEmbeddingOutput as SentenceEmbeddingOutput

@@ -5,6 +5,7 @@
     BertForMultipleChoice          the pooled [CLS]    [B, choices]   one softmax over the choices
     BertForTokenClassification     every position      [B, L, C]      tagging
     BertForQuestionAnswering       every position      [B, L] twice   where an answer begins, ends
+    BertForSentenceEmbedding       every position      [B, D]         no layer: their mean
 
 Devlin et al. 2018, section 4 (https://arxiv.org/abs/1810.04805). Scores are fp32 logits.
 
@@ -38,6 +39,14 @@ class QuestionAnsweringOutput(BertOutput):
 
     start_logits: jax.Array  # [B, L] fp32
     end_logits: jax.Array  # [B, L] fp32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SentenceEmbeddingOutput(BertOutput):
+    """What `BertForSentenceEmbedding` computed."""
+
+    sentence_embeddings: jax.Array  # [B, D] fp32, or [B, I, D] with cls_positions
 
 
 class BertForSequenceClassification(nnx.Module, Pretrainable):
@@ -228,6 +237,63 @@ class BertForQuestionAnswering(nnx.Module, Pretrainable):
         return QuestionAnsweringOutput(
             **fields_of(output), start_logits=scores[..., 0], end_logits=scores[..., 1]
         )
+
+
+class BertForSentenceEmbedding(nnx.Module, Pretrainable):
+    """One vector a sentence: the mean of its last hidden states. Has no pooler and no head.
+
+    Reimers & Gurevych 2019, Sentence-BERT (https://arxiv.org/abs/1908.10084), section 3.
+
+    Args:
+        config, rngs, compute, parts: as for `Bert`.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        rngs: nnx.Rngs,
+        compute: Compute | None = None,
+        parts: Parts = PUBLISHED,
+    ):
+        self.bert = Bert(config, rngs, compute or Compute(), parts, pooler=False)
+
+    def __call__(
+        self,
+        input_ids: Any,
+        token_type_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        cls_positions: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **wanted: bool,
+    ) -> SentenceEmbeddingOutput:
+        """Encode sentences: `sentence_embeddings` [B, D], or [B, I, D] with cls_positions.
+
+        [CLS] and [SEP] count as every other token, padding does not.
+
+        Args and errors as for `Bert`, but that a mask is [B, L]: 1 at the tokens of a row's only
+        sentence, or i at those of its i-th; `wanted` are its `output_…` switches.
+        """
+        output = self.bert(
+            input_ids, token_type_ids, attention_mask, position_ids, cls_positions, rngs=rngs,
+            **wanted,
+        )  # fmt: skip
+        states = output.last_hidden_state.astype(jnp.float32)
+        owners = jnp.ones(states.shape[:2], jnp.int32) if attention_mask is None else attention_mask
+        places = 1 if cls_positions is None else cls_positions.shape[1]
+        means = _means(states, jnp.asarray(owners).astype(jnp.int32), places)
+        return SentenceEmbeddingOutput(
+            **fields_of(output),
+            sentence_embeddings=means[:, 0] if cls_positions is None else means,
+        )
+
+
+def _means(states: jax.Array, owners: jax.Array, places: int) -> jax.Array:
+    """The mean of states [B, L, D] over the positions of each owner 1 … I: [B, I, D]."""
+    own = (owners[:, None, :] == jnp.arange(1, places + 1)[:, None]).astype(jnp.float32)
+    counts = jnp.maximum(own.sum(axis=-1, keepdims=True), 1.0)
+    return jnp.einsum("bil,bld->bid", own / counts, states, precision=jax.lax.Precision.HIGHEST)
 
 
 def _head(config: BertConfig, scores: int, rngs: nnx.Rngs, compute: Compute) -> Dense:

@@ -13,6 +13,7 @@ from .predictor import Predictor as Predictor
 from .question_answering.squad import Question as Question
 from .question_answering.task import QuestionAnswering as QuestionAnswering
 from .regression import Regression as Regression
+from .similarity import Similarity as Similarity
 from .tagging import TaggedSentence as TaggedSentence
 from .tagging import Tagging as Tagging
 from .texts import TextExample as TextExample

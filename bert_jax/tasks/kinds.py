@@ -12,11 +12,13 @@ from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.multiple_choice import MultipleChoice
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
+from bert_jax.tasks.similarity import Similarity
 from bert_jax.tasks.tagging import Tagging
 from bert_jax.tasks.task import Task, count_scores
 
 KINDS: tuple[type[Task], ...] = (
     Classification, Regression, QuestionAnswering, Tagging, MultipleChoice,
+    Similarity,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from bert_jax.tasks.multiple_choice import ChoiceQuestion, MultipleChoice
 from bert_jax.tasks.question_answering.squad import Answer, Question
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
+from bert_jax.tasks.similarity import Similarity
 from bert_jax.tasks.tagged_files import TaggedSentence
 from bert_jax.tasks.tagging import Tagging
 from bert_jax.tasks.texts import TextExample
@@ -81,6 +82,10 @@ TASKS = {
                 [_sentence(i) for i in range(10)]),
     "qa": (QuestionAnswering(24, 4), [_question(i) for i in range(10)]),
     "multiple_choice": (MultipleChoice(24), [_choice(i) for i in range(10)]),
+    "similarity": (
+        Similarity(24, 1.0, 5.0),
+        [dataclasses.replace(_text(i), label=str(1 + 4 * (i % 3) / 2)) for i in range(10)],
+    ),
 }  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_every_head_learns_ten_examples_by_heart(name):
     rows = sorted_rows(prepared.features, 4, (24,))
     logits = run.predict(state.params, prepared.features, rows)
     scores = task.scores(examples, prepared, logits)
-    if name == "regression":
+    if name in ("regression", "similarity"):
         assert scores["pearson"] > 0.99 and scores["negative_mean_square"] > -0.01
     else:
         assert next(iter(scores.values())) == 1.0

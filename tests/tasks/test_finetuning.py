@@ -39,6 +39,7 @@ ROWS = {
     "qa": [{"question": "Who?", "context": "the cats left",
             "answers": [{"text": "cats", "answer_start": 4}]}] * 12,
     "multiple_choice": [("how?", ["fine", "left"], 0), ("who?", ["left", "cats"], 1)] * 6,
+    "similarity": [("the cats", "cats", 5), ("you", "the dogs left", 1)] * 6,
 }  # fmt: skip
 ASKED = {
     "classification": "the cats left",
@@ -46,6 +47,7 @@ ASKED = {
     "tagging": "the cats left",
     "qa": {"question": "Who?", "context": "the cats left"},
     "multiple_choice": {"question": "how?", "choices": ["fine", "left"]},
+    "similarity": ("the cats", "left"),
 }
 
 
