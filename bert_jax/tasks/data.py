@@ -32,7 +32,8 @@ class DataSettings(Columns):
     """What is learned, and from what."""
 
     task: str = setting(
-        "", "classification, regression, qa, tagging, multiple_choice, glue/NAME, squad, …"
+        "",
+        "classification, regression, qa, tagging, multiple_choice, similarity, glue/NAME, squad, …",
     )
     train: Source | None = setting(None, "A file, or tfds:NAME:SPLIT; in Python, also examples.")
     dev: Source | None = setting(None, "As train; by default cut from it.")

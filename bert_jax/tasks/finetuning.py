@@ -184,7 +184,8 @@ def finetune(
     what is there.
 
     Args:
-        task: classification, regression, qa, tagging, multiple_choice, or the name of a data set.
+        task: classification, regression, qa, tagging, multiple_choice, similarity, or the name of a
+            data set.
         callbacks: are told of every seed's metrics and evaluations.
         stop: asked after every step; True saves and ends.
         **settings: see `FinetuningSettings`.

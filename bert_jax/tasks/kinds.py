@@ -1,4 +1,4 @@
-"""The five kinds of task, and which one a checkpoint was fine-tuned for."""
+"""The kinds of task, and which one a checkpoint was fine-tuned for."""
 
 from __future__ import annotations
 

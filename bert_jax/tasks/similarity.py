@@ -156,8 +156,8 @@ class Similarity(TextTask):
 
     @classmethod
     def fits(cls, pretrained: Pretrained) -> bool:
-        """See `Task`: an encoder without a head."""
-        return pretrained.architecture == HEAD.architecture
+        """See `Task`: an encoder of others does not say what it is for."""
+        return False
 
     @classmethod
     def of_checkpoint(cls, pretrained: Pretrained, settings: Mapping[str, Any]) -> Self:

