@@ -90,6 +90,8 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
             spread = "" if figure["std"] is None else f" ± {figure['std']:.4f}"
             shown[f"{part} {name}"] = f"{figure['mean']:.4f}{spread}"
     speed = result["tokens_per_second"]
+    for number, remark in enumerate(result["remarks"], 1):
+        shown[f"remark {number}"] = remark
     return {
         **shown,
         "seeds": ", ".join(map(str, result["seeds"])),

@@ -13,11 +13,17 @@ from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSequenceClassification
 from bert_jax.tasks.features import NO_LABEL
 from bert_jax.tasks.heads import Head, class_sums, output_logits, sequence_labels
-from bert_jax.tasks.labels import label_ids, label_names
+from bert_jax.tasks.labels import label_ids, label_key, label_names
 from bert_jax.tasks.report import Confusion, Mistake, Mistakes, Shown
 from bert_jax.tasks.scores import score
 from bert_jax.tasks.task import class_names, count_scores, softmax
-from bert_jax.tasks.texts import TextExample, TextFeatures, TextTask, shown_example
+from bert_jax.tasks.texts import (
+    TextExample,
+    TextFeatures,
+    TextTask,
+    check_labels,
+    shown_example,
+)
 from bert_jax.text.tokenizer import Tokenizer
 
 HEAD = Head(
@@ -44,7 +50,12 @@ class Classification(TextTask):
         max_length: int,
         window_overlap: int | None = None,
     ) -> Self:
-        """See `Task`: the classes are those of the training part, at least two."""
+        """See `Task`: the classes are those of the training part, at least two.
+
+        Raises:
+            UserError: an example of any part whose label is none, or there is but one class.
+        """
+        check_labels(parts, lambda label: label_key(label) is not None, "a text or a number")
         labels = label_names(example.label for example in parts["train"])
         if len(labels) < 2:
             source = parts["train"][0].source
@@ -90,6 +101,10 @@ class Classification(TextTask):
                 "scores": scores,
             }
 
+    def given_labels(self, examples: Sequence[TextExample]) -> list[str]:
+        """See `Task`."""
+        return [self.labels[number] for number in self._ids(examples)]
+
     def _ids(self, examples: Sequence[TextExample]) -> np.ndarray:
         ids = np.full(len(examples), NO_LABEL, np.int32)
         known = [i for i, example in enumerate(examples) if example.label is not None]
@@ -103,7 +118,8 @@ class Classification(TextTask):
 
     def shown(self, predictions: Sequence[dict[str, Any]]) -> list[Shown]:
         """See `Task`: how often classes are taken for one another, and the mistakes."""
-        truth = [str(row["truth"]) for row in predictions]
+        names = {label_key(name): name for name in self.labels}
+        truth = [names.get(label_key(row["truth"]), "") for row in predictions]
         return [
             Confusion(truth, [row["label"] for row in predictions]),
             Mistakes(

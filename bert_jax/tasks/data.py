@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.errors import UserError
-from bert_jax.settings import setting
+from bert_jax.settings import names_in, setting
 from bert_jax.tasks.classification import Classification
 from bert_jax.tasks.examples import Columns, Remark, Source
 from bert_jax.tasks.glue import GlueTask, glue_task
 from bert_jax.tasks.kinds import KINDS
+from bert_jax.tasks.label_counts import taken_together, without_labels
+from bert_jax.tasks.labels import label_key
 from bert_jax.tasks.question_answering.squad import read_tfds_questions
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
 from bert_jax.tasks.task import Task
-from bert_jax.tasks.texts import text_examples
+from bert_jax.tasks.texts import TextTask, text_examples
 from bert_jax.tasks.tfds import read_tfds_table, tfds_label_names
 
 _SPLIT_STREAM = 12
@@ -43,6 +46,9 @@ class DataSettings(Columns):
     dev_fraction: float = setting(0.1, "Held back from train where there is no dev.")
     test_fraction: float = setting(0.0, "Held back from train where there is no test.")
     split_seed: int = setting(0, "Of what is held back.", least=0)
+    leave_out_labels: tuple[str, ...] = setting(
+        (), "Examples of these labels are left out and counted, such as SNLI's -."
+    )
     max_length: int = setting(128, "Most tokens of a sequence.", least=5)
     window_overlap: int | None = setting(
         None,
@@ -85,9 +91,28 @@ def read_task(settings: DataSettings) -> TaskData:
     for name, source in (("dev", settings.dev), ("test", settings.test)):
         if source is not None and source != "":
             parts[name] = kind.read(source, settings)
+    parts, left_out = _without(kind, parts, names_in(settings.leave_out_labels))
     parts = _held_out(settings, parts)
     task = kind.of_examples(parts, settings.max_length, settings.window_overlap)
-    return TaskData(task, parts, _columns(settings, parts["train"]), task.remarks())
+    remarks = [*task.remarks(), *left_out]
+    if issubclass(kind, TextTask) and task.labels:
+        remarks += taken_together(kind, chain(*parts.values()))
+    return TaskData(task, parts, _columns(settings, parts["train"]), remarks)
+
+
+def _without(
+    kind: type[Task], parts: dict[str, list[Any]], names: Sequence[Any]
+) -> tuple[dict[str, list[Any]], list[Remark]]:
+    """The parts without the examples of these labels, and how many these were."""
+    if not names:
+        return parts, []
+    if not issubclass(kind, TextTask):
+        kinds = ", ".join(each.name for each in KINDS if issubclass(each, TextTask))
+        raise UserError(
+            f"got leave_out_labels={','.join(map(str, names))} for task={kind.name}; expected one"
+            f" of {kinds}, whose texts have labels"
+        )
+    return without_labels(kind, parts, names)
 
 
 def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:
@@ -100,6 +125,11 @@ def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:
 
 def _read_named(settings: DataSettings) -> TaskData:
     """A data set that TFDS has under its name."""
+    if settings.leave_out_labels:
+        raise UserError(
+            f"got leave_out_labels={','.join(map(str, names_in(settings.leave_out_labels)))} for"
+            f" task={settings.task}; expected none: its labels are known"
+        )
     if settings.task.startswith("glue/"):
         return _read_glue(settings, glue_task(settings.task.removeprefix("glue/")))
     if settings.task in _SQUAD:
@@ -179,17 +209,18 @@ def class_weights(task: Task, train: Sequence[Any], text: str) -> np.ndarray | N
         given = task.given_labels(train)
         counts = np.array([max(given.count(name), 1) for name in task.labels])
         return len(given) / (len(task.labels) * counts)
-    weights = dict.fromkeys(task.labels, 1.0)
+    weights = dict.fromkeys(map(label_key, task.labels), 1.0)
     for part in text.split(","):
         name, _, weight = part.rpartition(":")
+        key = label_key(name)
         try:
             value = float(weight)
         except ValueError:
             value = -1.0
-        if name not in weights or value < 0:
+        if key not in weights or value < 0:
             raise UserError(
                 f"got class_weights={text}; expected balanced, or name:weight pairs of"
                 f" {', '.join(task.labels)}"
             )
-        weights[name] = value
+        weights[key] = value
     return np.array(list(weights.values()))

@@ -28,6 +28,7 @@ from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
 from bert_jax.tasks.head_start import head_start
+from bert_jax.tasks.label_counts import label_counts, shown_counts
 from bert_jax.tasks.rate_factors import Rates
 from bert_jax.tasks.seed_run import PreparedParts, SeedSettings, predictions_file, run_seed
 from bert_jax.tasks.task import Task
@@ -211,15 +212,17 @@ def run_finetuning(
     began = time.perf_counter()
     points = settings.points()
     steps = _Steps(settings)
-    with prepared_workdir(str(settings.workdir), settings.written(), _MAY_CHANGE) as workdir:
+    usual, asked = FinetuningSettings().written(), settings.written()
+    with prepared_workdir(str(settings.workdir), asked, _MAY_CHANGE, unwritten=usual) as workdir:
         data = read_task(settings)
         parts = steps.prepare(data, workdir)
         for point in points:
             steps.of(point)  # a setting that cannot be is said now
     start = head_start(steps.pretrained, parts.task.head, parts.task.labels)
+    counts = label_counts(data.task, data.parts)
     remarks = [remark.said for remark in data.remarks]
-    for words in (*steps.pretrained.notes, *remarks, start.said):
-        print(words, file=sys.stderr)
+    said = (*steps.pretrained.notes, *remarks, *shown_counts(counts), start.said)
+    print(*said, sep="\n", file=sys.stderr)
     found: list[tuple[Point, Results]] = []
     for point in points:
         results = []
@@ -240,6 +243,7 @@ def run_finetuning(
             results.append(result)
         found.append((point, results))
     more = {
+        "labels": counts,
         "output_layer": {"kept": start.kept, "said": start.said},
         "data": {k: v for remark in data.remarks for k, v in remark.figures.items()},
     }
@@ -394,6 +398,7 @@ def _finished(
         ],
         "checkpoint": str(checkpoint),
         "examples": {part: len(examples) for part, examples in parts.examples.items()},
+        "remarks": [remark for r in results for remark in r.get("remarks", ())],
         **more,
     }
     predictions = {}

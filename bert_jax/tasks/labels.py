@@ -1,6 +1,7 @@
 """Labels: from what stands in the data to numbers, and the names to show for them."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,17 +9,41 @@ import numpy as np
 
 from bert_jax.errors import UserError
 
+_WHOLE = re.compile(r"(-?[0-9]+)\.0+")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def label_key(value: Any) -> str | None:
+    """What tells a label from others; None of what is no label.
+
+    A text without white space at its ends, a number, true or false; numbers are one by their value.
+
+    >>> label_key(" yes"), label_key(1), label_key("1.0"), label_key(False)
+    ('yes', '1', '1', 'false')
+    >>> label_key(" "), label_key(float("nan")), label_key(["yes"])
+    (None, None, None)
+    """
+    text = _spelled(value)
+    whole = _WHOLE.fullmatch(text)
+    return (str(int(whole[1])) if whole else text) or None
+
 
 def label_names(values: Iterable[Any]) -> tuple[str, ...]:
-    """Return the distinct labels as texts, sorted; whole numbers by their value.
+    """Return the distinct labels as texts, sorted; numbers by their value.
 
-    ["neutral", "yes", "no", "yes"]  ->  ("neutral", "no", "yes")
-    [10, 2, 2]                       ->  ("2", "10")
+    A label that is spelled in one way is called so, and one of several spellings by its key.
+
+    ["neutral", "yes", "no", " yes"]  ->  ("neutral", "no", "yes")
+    [10, 2, 2]                        ->  ("2", "10")
+    [1, "1.0", 2.0]                   ->  ("1", "2.0")
     """
-    names = {_name(value) for value in values}
-    if all(name.removeprefix("-").isdecimal() for name in names):
-        return tuple(sorted(names, key=int))
-    return tuple(sorted(names))
+    spellings: dict[str, set[str]] = {}
+    for value in values:
+        if (key := label_key(value)) is not None:
+            spellings.setdefault(key, set()).add(_spelled(value))
+    names = {key: min(found) if len(found) == 1 else key for key, found in spellings.items()}
+    numbers = all(_NUMBER.fullmatch(key) for key in names)
+    return tuple(names[key] for key in sorted(names, key=float if numbers else names.__getitem__))
 
 
 def label_ids(
@@ -35,13 +60,14 @@ def label_ids(
     Raises:
         UserError: a label that is not among the names, with the first bad line's number.
     """
-    numbers = {name: number for number, name in enumerate(names)}
+    numbers = {label_key(name): number for number, name in enumerate(names)}
     ids = np.empty(len(values), np.int32)
     for i, value in enumerate(values):
-        number = numbers.get(_name(value))
+        key = label_key(value)
+        number = None if key is None else numbers.get(key)
         if number is None:
             raise UserError(
-                f"{source}, line {lines[i]}: got label {_name(value)!r}; expected one of"
+                f"{source}, line {lines[i]}: got label {key or value!r}; expected one of"
                 f" {', '.join(names)}"
             )
         ids[i] = number
@@ -56,17 +82,26 @@ def label_numbers(values: Sequence[Any], source: str, lines: Sequence[int]) -> n
     """
     numbers = np.empty(len(values), np.float32)
     for i, value in enumerate(values):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
+        if not is_number(value):
             raise UserError(f"{source}, line {lines[i]}: got label {value!r}; expected a number")
-        numbers[i] = number
+        numbers[i] = float(value)
     return numbers
 
 
-def _name(value: Any) -> str:
+def is_number(value: Any) -> bool:
+    """Whether a label is a finite number, or the text of one."""
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _spelled(value: Any) -> str:
+    """A label as a text; empty of what is no label."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value).strip()
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return str(value).strip() if isinstance(value, str | int | float) else ""

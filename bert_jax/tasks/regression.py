@@ -13,11 +13,17 @@ import numpy as np
 from bert_jax.convert.contents import Pretrained
 from bert_jax.model.task_heads import BertForSequenceClassification
 from bert_jax.tasks.heads import Head, Sums, output_logits, sequence_labels
-from bert_jax.tasks.labels import label_numbers
+from bert_jax.tasks.labels import is_number, label_numbers
 from bert_jax.tasks.report import Mistake, Mistakes, Points, Shown
 from bert_jax.tasks.scores import score
 from bert_jax.tasks.task import count_scores
-from bert_jax.tasks.texts import TextExample, TextFeatures, TextTask, shown_example
+from bert_jax.tasks.texts import (
+    TextExample,
+    TextFeatures,
+    TextTask,
+    check_labels,
+    shown_example,
+)
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.sharding import DeviceBatch
 
@@ -55,7 +61,8 @@ class Regression(TextTask):
         max_length: int,
         window_overlap: int | None = None,
     ) -> Self:
-        """See `Task`."""
+        """See `Task`; raises `UserError` for a label that is no number."""
+        check_labels(parts, is_number, "a number")
         return cls(max_length)
 
     @classmethod

@@ -52,4 +52,23 @@ class Mistakes:
 
 
 Shown = Table | Confusion | Points | Mistakes
+
+
+def only_answer(shown: Sequence[Shown]) -> str:
+    """What to say of a model that has one answer to everything; empty where it has several.
+
+    >>> only_answer([Confusion(["yes", "no", "yes", "yes"], ["yes"] * 4)])
+    "says 'yes' of everything in the development part: 1 of 4 are others"
+    """
+    for each in shown:
+        if isinstance(each, Confusion) and len(set(each.predicted)) == 1 < len(set(each.truth)):
+            only = each.predicted[0]
+            wrong = sum(label != only for label in each.truth)
+            return (
+                f"says {only!r} of everything in the development part: {wrong:,} of"
+                f" {len(each.truth):,} are others"
+            )
+    return ""
+
+
 Rows = Sequence[dict[str, Any]]

@@ -22,6 +22,7 @@ from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.finetuner import Finetuner
 from bert_jax.tasks.kinds import head_item
+from bert_jax.tasks.report import only_answer
 from bert_jax.tasks.task import Task
 from bert_jax.text.vocabulary_record import vocabulary_record
 from bert_jax.training.callbacks import Callback, ShowProgress
@@ -173,12 +174,16 @@ def run_seed(
         best = checkpoints.best_step()
         assert best is not None  # the last step always evaluates
         params = checkpoints.restore(run.abstract_state, best).params
-    task, scores = _measured(parts, evaluation, best, params, directory)
+    task, scores, only = _measured(parts, evaluation, best, params, directory)
+    remarks = [f"seed {seed} {only}"] if only else []
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     features = parts.prepared["train"].features
     spans = (batches.rows(step).spans(features) for step in range(start or 0, reached))
     tokens = sum(int(lengths.sum()) for _, lengths in spans)
     result = {
         "scores": scores,
+        "remarks": remarks,
         "seed": seed,
         "steps": reached,
         "best_step": best,
@@ -287,14 +292,21 @@ def _rate(settings: SeedSettings, steps: int) -> Any:
 
 def _measured(
     parts: PreparedParts, evaluation: _Evaluation, best: int, params: Any, directory: Path
-) -> tuple[Task, dict[str, dict[str, float]]]:
-    """The calibrated task and the scores of each part, whose predictions are written."""
+) -> tuple[Task, dict[str, dict[str, float]], str]:
+    """The calibrated task and the scores of each part, whose predictions are written.
+
+    And what there is to say of a model that always says the same.
+    """
     logits = evaluation.logits_at(best, params)
     task = parts.calibrated(logits["dev"])
+    rows = {
+        part: list(task.predictions(parts.examples[part], parts.prepared[part], logits[part]))
+        for part in parts.measured
+    }
     for part in parts.measured:
-        rows = task.predictions(parts.examples[part], parts.prepared[part], logits[part])
-        write_json_lines(predictions_file(directory, part), rows)
-    return task, {part: parts.scores(task, part, logits[part]) for part in parts.measured}
+        write_json_lines(predictions_file(directory, part), rows[part])
+    scores = {part: parts.scores(task, part, logits[part]) for part in parts.measured}
+    return task, scores, only_answer(task.shown(rows["dev"]))
 
 
 def _keep_best(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -46,6 +46,24 @@ def text_examples(
         TextExample(text, pair, label, table.source, line)
         for text, pair, label, line in zip(texts, pairs, labels, table.lines, strict=True)
     ]
+
+
+def check_labels(
+    parts: Mapping[str, Sequence[TextExample]], good: Callable[[Any], bool], expected: str
+) -> None:
+    """Make sure that every example has a label that can be learned.
+
+    Raises:
+        UserError: one has not; names the first line of its file.
+    """
+    bad = [example for part in parts.values() for example in part if not good(example.label)]
+    if bad:
+        first = min(bad, key=lambda example: (example.source != bad[0].source, example.line))
+        more = f" ({len(bad) - 1:,} more are so)" if len(bad) > 1 else ""
+        raise UserError(
+            f"{first.source}, line {first.line}: got label {first.label!r}; expected"
+            f" {expected}{more}"
+        )
 
 
 @dataclass(frozen=True)
@@ -147,9 +165,14 @@ class TextTask:
         """See `Task`."""
         return []
 
+    @classmethod
+    def label_values(cls, example: TextExample) -> Sequence[Any]:
+        """The labels of an example, as they stand in the data."""
+        return [example.label]
+
     def given_labels(self, examples: Sequence[TextExample]) -> list[str]:
-        """See `Task`."""
-        return [str(example.label) for example in examples]
+        """See `Task`: there are no classes."""
+        return []
 
     def restored(self, arrays: dict[str, np.ndarray]) -> TextFeatures:
         """See `Task`."""

@@ -40,7 +40,8 @@ def prepared_workdir(
     """
     workdir = Path(path)
     saved = workdir / "config.json"
-    settings = json.loads(json.dumps(settings))  # as it will be read back: tuples become lists
+    # As they will be read back: tuples become lists.
+    settings, unwritten = (json.loads(json.dumps(dict(each))) for each in (settings, unwritten))
     if saved.exists():
         _check_same(path, settings, {**unwritten, **json.loads(saved.read_text())}, may_change)
         yield workdir

@@ -31,5 +31,6 @@ def write_texts(folder: Path) -> None:
             lines.append(f"{' '.join(words)} {animal}\t{animal}")
         (folder / f"{part}.tsv").write_text("\n".join(lines) + "\n")
     (folder / "broken.tsv").write_text("text\tlabel\nyes\tcats\nyes\n")
+    (folder / "empty.tsv").write_text("text\tlabel\nyes\tcats\nyes\t \n")
     (folder / "other.tsv").write_text("text\tlabel\nyes\tcats\nno\tcows\n")
     (folder / "one.tsv").write_text("text\tlabel\nyes\tcats\nno\tcats\n")

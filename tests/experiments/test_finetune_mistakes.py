@@ -32,6 +32,17 @@ FINETUNE = {
     "--text_column=body": "got --text_column=body, which train.tsv lacks",
     "--text_pair_column=b": "got --text_pair_column=b, which train.tsv lacks",
     "--label_column=class": "got --label_column=class, which train.tsv lacks",
+    "--train=empty.tsv": "empty.tsv, line 3: got label ' '; expected a text or a number",
+    "--dev=empty.tsv": "empty.tsv, line 3: got label ' '; expected a text or a number",
+    "--leave_out_labels=cats,dogs": (
+        "got --leave_out_labels=cats,dogs, which leaves no example of --train"
+    ),
+    "--leave_out_labels=- --task=multiple_choice --train=choices.jsonl --dev=choices.jsonl": (
+        "got --leave_out_labels=- for --task=multiple_choice; expected one of classification"
+    ),
+    "--leave_out_labels=- --task=glue/cola": (
+        "got --leave_out_labels=- for --task=glue/cola; expected none"
+    ),
     "--dev_fraction=1": "got --dev_fraction=1.0; expected a share of at least 0 and below 1",
     "--test_fraction=-1": "got --test_fraction=-1.0; expected a share",
     "--split_seed=-1": "flag --split_seed=-1",

@@ -1,12 +1,15 @@
 import gzip
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.labels import label_ids, label_names, label_numbers
+from bert_jax.tasks.labels import label_ids, label_key, label_names, label_numbers
 from bert_jax.tasks.multiple_choice import ChoiceQuestion, read_choices
 from bert_jax.tasks.question_answering.squad import Answer, Question, read_squad
 from bert_jax.tasks.tables import read_table
@@ -88,13 +91,40 @@ def test_labels():
     assert label_names(["yes", "no ", "yes"]) == ("no", "yes")
     assert label_names([10, 2, "2", -1]) == ("-1", "2", "10")
     assert label_names([True, False]) == ("false", "true")
+    assert label_names(["10.0", "2.0", "2.5"]) == ("2.0", "2.5", "10.0")
+    assert label_names([1, "1.0", " 1", 2.0]) == ("1", "2.0")
+    assert label_names(["007", "7", "v1.0", "1.0"]) == ("007", "1.0", "7", "v1.0")
     np.testing.assert_array_equal(label_ids(["b", "a", "b"], ("a", "b"), "f", [1, 2, 3]), [1, 0, 1])
+    found = label_ids([1, "1.0", " 2", np.float32(2)], ("1.0", "2"), "f", [1, 2, 3, 4])
+    np.testing.assert_array_equal(found, [0, 0, 1, 1])
     with pytest.raises(UserError, match="f, line 7: got label 'c'; expected one of a, b"):
         label_ids(["a", "c", "d"], ("a", "b"), "f", [5, 7, 8])
     np.testing.assert_array_equal(label_numbers(["1.5", 2], "f", [1, 2]), np.float32([1.5, 2]))
     for wrong in ("x", None, "nan"):
         with pytest.raises(UserError, match=r"f, line 2: got label .*; expected a number"):
             label_numbers(["1", wrong], "f", [1, 2])
+
+
+@pytest.mark.parametrize("none", ["", " ", None, math.nan, math.inf, ["a"], {"a": 1}, b"a"])
+def test_what_is_no_label(none):
+    assert label_key(none) is None
+    with pytest.raises(UserError, match=r"f, line 9: got label .*; expected one of None, a"):
+        label_ids([none], ("None", "a"), "f", [9])
+
+
+@given(st.integers(-(10**9), 10**9), st.sampled_from(["", " ", "\t"]))
+def test_a_whole_number_is_one_label_however_it_is_written(number, space):
+    spelled = [number, float(number), f"{space}{number}{space}", f"{number}.0", np.int64(number)]
+    assert {label_key(value) for value in spelled} == {str(number)}
+    assert label_key(f"{number}.5") != label_key(number)
+
+
+def test_a_field_of_any_length_is_read(tmp_path):
+    words = "word " * 27_000
+    path = written(tmp_path, "long.csv", f'text,label\n"{words}",1\nshort,0\n')
+    table = read_table(path)
+    assert [len(text) for text in table.texts("text", "text_column")] == [134_999, 5]
+    assert table.column("label", "label_column") == ["1", "0"]
 
 
 def squad(qas, context="The fox, red."):
