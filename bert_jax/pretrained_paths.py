@@ -14,9 +14,11 @@ branch, tag or commit of it.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
 
 _HUB_NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?(?:@[\w./-]+)?", re.ASCII)
+MODULES = "modules.json"  # of sentence-transformers: the parts of a model and their folders
 _FILE_ENDING = re.compile(
     r"\.(txt|json|npz|npy|safetensors|orbax|vec|ckpt|index|bin|pt|pth|h5|msgpack|gz|tar|zip)$"
 )
@@ -33,8 +36,9 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
     """The path of a pretrained model, fetched from the hub where that is where it is.
 
     Args:
-        source: a path (`~` is the home folder), the prefix of a Google checkpoint, or a name on
-            the hub, with or without @revision.
+        source: a path (`~` is the home folder; of a folder of the hub's cache, its snapshot is
+            meant), the prefix of a Google checkpoint, or a name on the hub, with or without
+            @revision.
         wanted: patterns of the files to fetch.
 
     Raises:
@@ -42,8 +46,8 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
     """
     path_like("source", source, "the path of a checkpoint, or a name on the Hugging Face hub")
     path = Path(source).expanduser()
-    if path.exists() or find_google(path) is not None:
-        return path
+    if is_path(source):
+        return _snapshot(path) if (path / "snapshots").is_dir() else path
     name, near = str(source), _nearby(path)
     if isinstance(source, str) and _HUB_NAME.fullmatch(name) and not _is_local(name, near):
         return fetch(name, wanted)
@@ -52,6 +56,79 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
         + (f": there is {near}" if near else ", or a name on the Hugging Face hub such as ")
         + ("" if near else "bert-base-uncased")
     )
+
+
+def _snapshot(folder: Path) -> Path:
+    """The model in a folder of the hub's cache, models--OWNER--NAME.
+
+    refs/main         the commit that `main` was when it was fetched last
+    snapshots/COMMIT  links to the files in blobs/
+
+    Raises:
+        UserError: there are several and none is called main.
+    """
+    main = folder / "refs" / "main"
+    if main.is_file() and (named := folder / "snapshots" / main.read_text().strip()).is_dir():
+        return named
+    found = sorted(path for path in (folder / "snapshots").iterdir() if path.is_dir())
+    if len(found) != 1:
+        raise UserError(
+            f"got {folder}, a folder of the hub's cache with {len(found)} snapshots"
+            f" ({', '.join(path.name[:12] for path in found[:4]) or 'it is empty'}) and none that"
+            " refs/main names; expected the path of one of them"
+        )
+    return found[0]
+
+
+def model_folder(path: Path) -> Path:
+    """The folder of a Hugging Face model that has its configuration and vocabulary.
+
+    sentence-transformers put it into a folder of its own before 2022, which modules.json names:
+    0_Transformer or 0_BERT.
+    """
+    try:
+        modules = json.loads((path / MODULES).read_text(encoding="utf-8"))
+        inside = path / str(modules[0]["path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        inside = next(iter(sorted(path.glob("0_*/"))), path)
+    signs = ("config.json", "vocab.txt", "tokenizer.json")
+    return inside if any((inside / name).is_file() for name in signs) else path
+
+
+def check_fetched(file: Path) -> None:
+    """Refuse a file that only stands for one that was not fetched.
+
+    Raises:
+        UserError: it is a pointer of Git LFS, or a link that leads nowhere.
+    """
+    if file.is_symlink() and not file.exists():
+        raise UserError(
+            f"got {file}, a link to {file.readlink()}, where there is nothing; expected the file"
+            " itself: a copy of a folder of the hub's cache needs its blobs, too"
+        )
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(200)
+    except OSError:
+        return  # who reads it says so
+    if start.startswith(b"version https://git-lfs.github.com/spec/"):
+        size = re.search(rb"^size (\d+)$", start, re.MULTILINE)
+        raise UserError(
+            f"got {file}, which is a pointer of Git LFS and not the file"
+            + (f" of {int(size[1]):,} bytes" if size else "")
+            + "; expected the file: run `git lfs pull` where it was cloned"
+        )
+
+
+def here_or_inside(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Patterns of files of a model, also where `model_folder` may find them."""
+    return (*patterns, *(f"0_*/{pattern}" for pattern in patterns))
+
+
+def is_path(source: str | os.PathLike[str]) -> bool:
+    """Whether `locate` finds something on disk and does not ask the hub."""
+    path = Path(source).expanduser()
+    return path.exists() or find_google(path) is not None
 
 
 def find_ours(path: Path) -> Path | None:
@@ -101,14 +178,39 @@ def fetch(name: str, wanted: Sequence[str]) -> Path:
     """
     import huggingface_hub  # takes a second to import
 
-    repository, _, revision = name.partition("@")
-    try:
+    repository, revision = _on_hub(name)
+    with _hub_errors(name):
         return Path(
             huggingface_hub.snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(wanted)
+                repository, revision=revision, allow_patterns=list(wanted)
             )
         )
-    except (OSError, ValueError) as error:  # all of the library's own errors are one or other
+
+
+def files_on_hub(name: str) -> list[str]:
+    """The names of all files of a model on the hub.
+
+    Raises:
+        UserError: there is no such model, or no network.
+    """
+    import huggingface_hub
+
+    repository, revision = _on_hub(name)
+    with _hub_errors(name):
+        return huggingface_hub.HfApi().list_repo_files(repository, revision=revision)
+
+
+def _on_hub(name: str) -> tuple[str, str | None]:
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
+
+
+@contextmanager
+def _hub_errors(name: str) -> Iterator[None]:
+    """Say in one line what the hub did not give; all of its library's errors are one of these."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"got {name!r}, where there is no file, and which the Hugging Face hub did not give "

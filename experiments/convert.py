@@ -4,7 +4,8 @@ r"""Convert a BERT checkpoint: Hugging Face's, Google's TensorFlow, or ours, eac
     python -m experiments.convert --from=bert-base-uncased --to=base --format=ours  # hub -> ours
     python -m experiments.convert --from=uncased_L-12 --to=base                     # Google -> HF
 
-`--from` is a checkpoint or workdir of ours, a Hugging Face directory, a Google checkpoint (its
+`--from` is a checkpoint or workdir of ours, a Hugging Face directory (safetensors, or the
+flax_model.msgpack of transformers 4), a folder of the hub's cache, a Google checkpoint (its
 directory, or its prefix such as DIR/bert_model.ckpt), or a name on the Hugging Face hub. Pooler,
 masked-LM, next-sentence and fine-tuned heads, class names and the vocabulary go along; what the
 new form has no place for is said. `--to` is a new directory, whole or not there at all:
@@ -39,6 +40,9 @@ _FORMAT = flags.DEFINE_enum(
     "format", "huggingface", ["huggingface", "google", "ours"], "What to write."
 )
 _SPLITTING = define_splitting()
+_ALLOW_NOT_FINITE = flags.DEFINE_bool(
+    "allow_not_finite", False, "Copy NaN and infinite weights, as of a run that diverged."
+)
 define_overwrite()
 
 _SAVERS: dict[str, Callable[..., tuple[str, ...]]] = {
@@ -52,7 +56,11 @@ def main() -> None:
     """Read, write, and say what was converted and what was not."""
     if not _FROM.value or not _TO.value:
         raise UserError("got no --from or no --to; expected --from=CHECKPOINT --to=DIRECTORY")
-    pretrained = load_pretrained(_FROM.value, splitting=_SPLITTING.value)
+    pretrained = load_pretrained(
+        _FROM.value,
+        splitting=_SPLITTING.value,
+        allow_not_finite=bool(_ALLOW_NOT_FINITE.value),
+    )
     save = _SAVERS[str(_FORMAT.value)]
     notes = save(pretrained, _TO.value, overwrite=overwrites())
     command.print_table("Converted", {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)})

@@ -16,8 +16,9 @@ suffix of `--output` says what is written:
 
 Pieces of `--vocab` that the old vocabulary has keep their rows; a new one gets the row that those
 of the pieces spelled most like it make likely, and with `--text` those that are used like it too;
-or (`--rows=mean`) the mean of the rows of the pieces that spelled it. `OUTPUT.json` says what
-became of every piece. docs/embedding_tables.md has what this is worth, measured.
+or (`--rows=mean`) the mean of the rows of the pieces that spelled it. `--token_rows=FILE` puts word
+vectors in: a `.vec` as it is written here, or GloVe's. `OUTPUT.json` says what became of every
+piece. docs/embedding_tables.md has what this is worth, measured.
 """
 
 import dataclasses
@@ -49,6 +50,7 @@ from bert_jax.tables.vocabulary_surgery import (
     with_added_pieces,
     with_size,
 )
+from bert_jax.tables.word2vec import Word2vec, read_word2vec
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.whole_file import write_json
 
@@ -75,6 +77,11 @@ _ROWS = flags.DEFINE_enum(
 )
 _TEXT = flags.DEFINE_list(
     "text", [], "Files or folders of text, as for build_corpus, to learn new rows from as well."
+)
+_TOKEN_ROWS = flags.DEFINE_string(
+    "token_rows",
+    None,
+    "Word vectors, in word2vec's text format or GloVe's: pieces that stand there get their rows.",
 )
 _WEIGHTS = flags.DEFINE_enum(
     "weights", None, ["equal", "length"], "What weighs the rows of --rows=mean; equal by default."
@@ -116,17 +123,19 @@ def main() -> None:
 def _edit_tables(source: str, output: str) -> tuple[dict[str, str], dict[str, Any]]:
     before = load_tables(source)
     before = before.replace(tokenizer=_tokenizer(before.tokenizer))
-    after, report = _edit(before.tokenizer).of_tables(before)
+    edit = _edit(before.tokenizer)
+    after, report = edit.of_tables(before)
     save_tables(after, output)
-    return _said(before, after, report)
+    return _said(before, after, report, edit.words)
 
 
 def _edit_model(source: str, output: str) -> tuple[dict[str, str], dict[str, Any]]:
     before = load_pretrained(source)
     before = dataclasses.replace(before, tokenizer=_tokenizer(before.tokenizer))
-    after, report = _edit(before.tokenizer).of_model(before)
+    edit = _edit(before.tokenizer)
+    after, report = edit.of_model(before)
     notes = (*before.notes, *_SAVERS[str(_FORMAT.value)](after, output, overwrite=overwrites()))
-    shown, record = _said(_tables_of(before), _tables_of(after), report)
+    shown, record = _said(_tables_of(before), _tables_of(after), report, edit.words)
     return {**shown, **{f"note {i}": note for i, note in enumerate(notes, 1)}}, record
 
 
@@ -139,6 +148,7 @@ def _edit(old: Tokenizer | None) -> Edit:
         cast(PositionRule, _POSITION_RULE.value),
         _SEGMENTS.value,
         _COPY_SEGMENT.value,
+        read_word2vec(_TOKEN_ROWS.value) if _TOKEN_ROWS.value else None,
     )
 
 
@@ -204,7 +214,10 @@ def _rule(old: Tokenizer | None, new: Tokenizer | None) -> RowRule:
 
 
 def _said(
-    before: EmbeddingTables, after: EmbeddingTables, report: VocabularyReport | None
+    before: EmbeddingTables,
+    after: EmbeddingTables,
+    report: VocabularyReport | None,
+    words: Word2vec | None,
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """What to show, and what to keep."""
     shown = {"from": str(_INPUT.value), **(report.rows() if report else {})}
@@ -214,6 +227,11 @@ def _said(
         sizes[part] = {"before": old[0], "after": new[0]}
         rows = f"{old[0]:,}" if old == new else f"{old[0]:,} → {new[0]:,}"
         shown[f"{part} table"] = f"{rows} rows of width {new[1]}"
+    found = 0 if words is None or after.tokenizer is None else len(words.rows_of(after.tokenizer))
+    if words is not None:
+        shown[f"rows from {_TOKEN_ROWS.value}"] = (
+            f"{found:,} of {len(after.token):,}; the file has {len(words.pieces):,}"
+        )
     if after.vocab_hash is not None:
         shown["vocabulary hash"] = after.vocab_hash[:12]
     record = {
@@ -222,6 +240,7 @@ def _said(
         "width": after.width,
         "rows": sizes,
         "vocabulary": report.to_json() if report else None,
+        "token_rows": None if words is None else {"file": _TOKEN_ROWS.value, "rows": found},
     }
     return shown, record
 

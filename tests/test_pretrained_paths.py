@@ -1,11 +1,16 @@
 """A path, also a mistyped one, is never asked of the hub; a name of the hub is."""
 
+import flax.serialization
+import jax
+import numpy as np
 import pytest
 
 from bert_jax import Bert, Tokenizer
+from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
+from tests.convert import models
 
 TAKERS = [load_pretrained, load_tables, Tokenizer.from_pretrained, Bert.from_pretrained]
 
@@ -110,3 +115,71 @@ def test_the_home_folder_is_followed(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     with pytest.raises(UserError, match="got ~/model, which is no checkpoint"):
         load_pretrained("~/model")
+
+
+def cached(folder, *commits, main=None):
+    """A folder as the hub's library keeps a model: files in blobs, links to them by commit."""
+    blobs = folder / "blobs"
+    blobs.mkdir(parents=True)
+    for number, commit in enumerate(commits):
+        save_huggingface(models.pretrained("BertModel", seed=number), folder / "made")
+        snapshot = folder / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        for file in (folder / "made").iterdir():
+            file.rename(blobs / f"{commit}-{file.name}")
+            (snapshot / file.name).symlink_to(f"../../blobs/{commit}-{file.name}")
+        (folder / "made").rmdir()
+    if main is not None:
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(main)
+    return folder
+
+
+def test_a_folder_of_the_hubs_cache_is_the_model_it_keeps(tmp_path):
+    one = cached(tmp_path / "models--a--one", "0a1")
+    main = cached(tmp_path / "models--a--main", "0a1", "0b2", main="0b2")
+    several = cached(tmp_path / "models--a--several", "0a1", "0b2")
+    for folder, seed in ((one, 0), (main, 1), (main / "snapshots" / "0a1", 0)):
+        wanted = models.pretrained("BertModel", seed=seed).params
+        models.assert_same_params(load_pretrained(folder).params, wanted)
+    with pytest.raises(UserError, match=r"with 2 snapshots \(0a1, 0b2\) and none that refs/main"):
+        load_pretrained(several)
+    (one / "blobs" / "0a1-model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"a link to \.\./\.\./blobs/0a1-model\.safetensors, where"):
+        load_pretrained(one)
+
+
+def test_of_a_model_on_the_hub_the_weights_that_are_read_are_fetched(tmp_path, monkeypatch):
+    """A hub with one model: what is fetched of it lies in its snapshot."""
+    before = models.pretrained("BertModel")
+    tree = jax.tree.map(np.asarray, models.flax_tree(before.params, bare=True))
+    commit, fetched = tmp_path / "snapshots" / "0a1", []
+    on_hub = {"flax_model.msgpack": flax.serialization.to_bytes(tree)}
+    commit.mkdir(parents=True)
+    before.config.to_json(commit / "config.json")
+
+    def snapshot(name, *, revision, allow_patterns):
+        for file, content in on_hub.items():
+            if file in allow_patterns:
+                fetched.append((name, revision, file))
+                (commit / file).write_bytes(content)
+        return str(commit)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.chdir(tmp_path)
+    models.assert_same_params(load_pretrained("someone/bert").params, before.params)
+    assert fetched == [("someone/bert", "0a1", "flax_model.msgpack")]
+    (commit / "flax_model.msgpack").unlink()
+    on_hub.clear()
+
+    def listed(api, name, *, revision):
+        assert (name, revision) == ("someone/bert", "0a1")
+        return ["config.json", "pytorch_model.bin", "rust_model.ot"]
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", listed)
+    with pytest.raises(
+        UserError,
+        match=r"got someone/bert@v1, whose weights \(pytorch_model\.bin\) are pickled.*"
+        r"unpickle --from=someone/bert@v1 --to=DIR",
+    ):
+        load_pretrained("someone/bert@v1")

@@ -1,4 +1,4 @@
-"""Hugging Face directories: config.json, safetensors, the tokenizer's files."""
+"""Hugging Face directories: config.json, the weights, the tokenizer's files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import PARTS, architecture_of, parts_of
 from bert_jax.convert.class_names import Names, class_names, numbered_names
 from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.safetensors_files import INDEX, SafetensorsFile, write_safetensors
+from bert_jax.convert.found_weights import WEIGHTS, open_weights
+from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
-from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
 from bert_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
 from bert_jax.whole_file import whole_folder
-
-WEIGHTS = "model.safetensors"
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def is_huggingface(directory: Path) -> bool:
@@ -33,10 +30,10 @@ def load_huggingface(
     """Read a Hugging Face directory; see `load_pretrained`.
 
     Raises:
-        UserError: no weights, only pickled ones, or weights that do not fit the configuration.
+        UserError: no weights that are read, or weights that do not fit the configuration.
     """
     config = BertConfig.from_json(directory / "config.json")
-    file = SafetensorsFile(weights_path(directory))
+    file = open_weights(directory)
     params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
     content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     stated = next(iter(content.get("architectures") or ()), None)
@@ -52,26 +49,6 @@ def load_huggingface(
         problem_type=None if problem is None else str(problem),
         tokenizer=tokenizer,
         notes=(*notes, *more, *said),
-    )
-
-
-def weights_path(directory: Path) -> Path:
-    """The safetensors file of a directory, or the index of its several ones.
-
-    Raises:
-        UserError: there is neither; says how to convert pickled weights where there are such.
-    """
-    for name in (WEIGHTS, INDEX):
-        if (directory / name).is_file():
-            return directory / name
-    if any((directory / name).is_file() for name in PICKLES):
-        raise UserError(
-            f"got {directory}, whose weights are pickled ({PICKLES[0]}): to read them runs what "
-            "they contain; expected safetensors, which `python -m experiments.unpickle "
-            f"--from={directory} --to=DIR` makes where torch is installed"
-        )
-    raise UserError(
-        f"got {directory}, which has a config.json and no weights; expected {WEIGHTS} or {INDEX}"
     )
 
 

@@ -1,9 +1,9 @@
-"""The table of conversion: what each weight is called here, at Hugging Face, and at Google.
+"""The table of conversion: what each weight is called here, at Hugging Face, Google and in Flax.
 
-`{i}` stands for the number of an encoder layer. Kernels are [in, out] here and at Google, [out, in]
-at Hugging Face. Google keeps the weights of its small heads [out, in] and names those of fine-tuned
-models after no module at all. Where a model is tied, the decoder is the token table and has no
-weight of its own.
+`{i}` stands for the number of an encoder layer. Kernels are [in, out] here, at Google and in the
+Flax models that transformers had up to version 4; [out, in] in those of torch. Google keeps the
+weights of its small heads [out, in] and names those of fine-tuned models after no module at all.
+Where a model is tied, the decoder is the token table and has no weight of its own.
 
 Shapes are ours, in the alphabet of the project: D width, F feed-forward, V vocabulary, S segment
 kinds, L positions, 2 two, C as many classes as there are.
@@ -15,12 +15,12 @@ import dataclasses
 import re
 from typing import Literal
 
-Scheme = Literal["huggingface", "google"]
+Scheme = Literal["huggingface", "google", "flax"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """One row: the three names of one weight, and where it lies transposed."""
+    """One row: the names of one weight, and where it lies transposed."""
 
     ours: str
     huggingface: str
@@ -30,7 +30,17 @@ class Weight:
 
     def name(self, scheme: Scheme) -> str | None:
         """What `scheme` calls it."""
-        return self.huggingface if scheme == "huggingface" else self.google
+        names = {"huggingface": self.huggingface, "google": self.google, "flax": self.flax}
+        return names[scheme]
+
+    @property
+    def flax(self) -> str:
+        """Hugging Face's own with slashes, and a word for each kind of weight."""
+        module, dot, last = self.huggingface.rpartition(".")
+        if last == "weight":
+            kind = self.ours.rpartition("/")[2]
+            last = {"table": "embedding", "scale": "scale"}.get(kind, "kernel")
+        return f"{module}{dot}{last}".replace(".", "/")
 
 
 _BOTH: tuple[Scheme, ...] = ("huggingface", "google")
@@ -135,7 +145,7 @@ _HEADS = (
     ),
     *_norm("mlm/norm", "cls.predictions.transform", "cls/predictions/transform"),
     Weight("mlm/bias", "cls.predictions.bias", "cls/predictions/output_bias", "V"),
-    Weight("mlm/decoder", "cls.predictions.decoder.weight", None, "VD"),
+    Weight("mlm/decoder", "cls.predictions.decoder.weight", None, "VD", ("flax",)),
     *_small_head("nsp/dense", "cls.seq_relationship", "cls/seq_relationship/", "D2"),
     *_small_head("classifier", "classifier", "", "DC"),
     *_small_head("qa_outputs", "qa_outputs", "cls/squad/", "D2"),
@@ -145,6 +155,9 @@ WEIGHTS: tuple[Weight, ...] = (*_EMBEDDINGS, *_ENCODER, *_HEADS)
 
 # A second name of mlm/bias at Hugging Face; in an untied model it is the one that is computed with.
 DECODER_BIAS = "cls.predictions.decoder.bias"
+
+# What stands before names: DataParallel, torch.compile, sentence-transformers, a trainer's `model`.
+_WRAPPERS = re.compile(r"^((module|_orig_mod|0|auto_model|model)\.)+")
 
 # Found in files beside the weights; they hold nothing that was learned.
 BUFFERS = re.compile(r"(.*\.)?embeddings\.(position_ids|token_type_ids)")
@@ -156,23 +169,36 @@ OPTIMIZER_SLOTS = re.compile(
 def find(name: str, scheme: Scheme) -> tuple[Weight, str] | None:
     """The row of what `scheme` calls `name`, and our name of it with the layer's number.
 
-    Google's own names must be met exactly. Of Hugging Face's, the prefix `bert.` may be absent (a
-    bare `BertModel`), `module.` may stand before everything (`DataParallel`), and LayerNorm's
-    weights may be called `gamma` and `beta` (files from before 2019).
+    Google's own names must be met exactly. Of the others', the prefix `bert` may be absent (a bare
+    `BertModel`), the names of what the model was wrapped in may stand before everything, and
+    LayerNorm's weights may be called `gamma` and `beta` (files from before 2019).
 
         encoder.layer.3.output.LayerNorm.gamma  ->  bert/encoder/layers/3/feed_forward_norm/scale
     """
     if scheme == "huggingface":
-        name = name.removeprefix("module.")
+        name = unwrapped(name)
         name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
         if name.startswith(("embeddings.", "encoder.", "pooler.")):
             name = f"bert.{name}"
+    elif scheme == "flax":
+        name = name.removeprefix("params/")
+        if name.startswith(("embeddings/", "encoder/", "pooler/")):
+            name = f"bert/{name}"
     number = re.search(r"(?<=[._/])\d+(?=[./])", name)
     general = name if number is None else f"{name[: number.start()]}{{i}}{name[number.end() :]}"
     row = _BY_NAME[scheme].get(general)
     if row is None:
         return None
     return row, row.ours if number is None else row.ours.replace("{i}", number[0])
+
+
+def unwrapped(name: str) -> str:
+    """Hugging Face's name without what `DataParallel`, `torch.compile` and others put before it.
+
+    >>> unwrapped("module._orig_mod.bert.pooler.dense.bias"), unwrapped("0.auto_model.pooler.bias")
+    ('bert.pooler.dense.bias', 'pooler.bias')
+    """
+    return _WRAPPERS.sub("", name)
 
 
 def their_name(ours: str, scheme: Scheme) -> tuple[Weight, str | None]:
@@ -194,4 +220,5 @@ _BY_OURS = {row.ours: row for row in WEIGHTS}
 _BY_NAME: dict[Scheme, dict[str, Weight]] = {
     "huggingface": {row.huggingface: row for row in WEIGHTS},
     "google": {row.google: row for row in WEIGHTS if row.google is not None},
+    "flax": {row.flax: row for row in WEIGHTS},
 }

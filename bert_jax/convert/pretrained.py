@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict
 
 from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.found_weights import FLAX_FILES, SAFETENSORS_FILES, has_weights, no_weights
 from bert_jax.convert.google_tf import load_google
-from bert_jax.convert.huggingface import WEIGHTS, is_huggingface, load_huggingface
+from bert_jax.convert.huggingface import is_huggingface, load_huggingface
 from bert_jax.convert.ours import load_ours
-from bert_jax.convert.safetensors_files import INDEX
 from bert_jax.errors import UserError
-from bert_jax.pretrained_paths import find_google, find_ours, locate
+from bert_jax.parameters import Parameters
+from bert_jax.pretrained_paths import (
+    MODULES,
+    fetch,
+    files_on_hub,
+    find_google,
+    find_ours,
+    here_or_inside,
+    is_path,
+    locate,
+    model_folder,
+)
 from bert_jax.text.tokenizer_files import FILES
 
-__all__ = ["MODEL_FILES", "Pretrained", "load_pretrained"]
-
-MODEL_FILES = ("config.json", WEIGHTS, INDEX, "model-*.safetensors", *FILES)
-"""What is fetched of a model on the hub."""
+__all__ = ["Pretrained", "load_pretrained", "locate_model"]
 
 
 def load_pretrained(
-    source: str | os.PathLike[str], *, embeddings_only: bool = False, splitting: str | None = None
+    source: str | os.PathLike[str],
+    *,
+    embeddings_only: bool = False,
+    splitting: str | None = None,
+    allow_not_finite: bool = False,
 ) -> Pretrained:
     """Read a checkpoint of any kind into memory.
 
@@ -33,20 +49,70 @@ def load_pretrained(
             nothing else, and the rest of the file is not read.
         splitting: how text is split, where the checkpoint does not say: `words`, `spaces`, or a
             regular expression (`bert_jax.text.splitting`).
+        allow_not_finite: whether weights may be NaN or infinite, as those of a run that diverged.
 
     Raises:
         UserError: there is no such thing, or it cannot be read; says what is wrong. Or it says that
             text is split in another way.
     """
-    path = locate(source, MODEL_FILES)
+    path = locate_model(source)
+    pretrained = _load(source, path, embeddings_only, splitting)
+    if not allow_not_finite:
+        _check_finite(source, pretrained.params)
+    return pretrained
+
+
+def _load(
+    source: str | os.PathLike[str], path: Path, embeddings_only: bool, splitting: str | None
+) -> Pretrained:
     if (ours := find_ours(path)) is not None:
         return load_ours(ours, embeddings_only, splitting)
-    if is_huggingface(path):
-        return load_huggingface(path, embeddings_only, splitting)
+    if is_huggingface(folder := model_folder(path)):
+        return load_huggingface(folder, embeddings_only, splitting)
     if (google := find_google(path)) is not None:
         return load_google(google, embeddings_only, splitting)
+    if path.suffix in (".npz", ".vec"):
+        raise UserError(
+            f"got {source}, embedding tables without a model; expected a model:"
+            " experiments.edit_embeddings and experiments.inspect_embeddings take tables alone, and"
+            " so does a pretraining run, as `init_embeddings`"
+        )
     raise UserError(
         f"got {source}, which is no checkpoint; expected a workdir or checkpoint of bert_jax, a "
         "Hugging Face directory with a config.json, or a Google checkpoint with a "
         "bert_config.json"
     )
+
+
+def locate_model(source: str | os.PathLike[str]) -> Path:
+    """The path of a checkpoint, fetched from the hub where that is where it is.
+
+    Of weights in several forms on the hub, one is fetched: safetensors, else Flax's msgpack.
+
+    Raises:
+        UserError: there is nothing, or the hub's model has no weights in these forms.
+    """
+    model = here_or_inside(("config.json", *SAFETENSORS_FILES, *FILES))
+    path = locate(source, (*model, MODULES))
+    if is_path(source) or has_weights(model_folder(path)):
+        return path
+    name = f"{str(source).partition('@')[0]}@{path.name}"  # the commit that was fetched
+    path = fetch(name, here_or_inside(FLAX_FILES))
+    if has_weights(model_folder(path)):
+        return path
+    raise no_weights(str(source), files_on_hub(name))
+
+
+def _check_finite(source: str | os.PathLike[str], params: Parameters) -> None:
+    def is_finite(leaf: np.ndarray) -> bool:  # the extremes of an array with NaN in it are NaN
+        return bool(np.isfinite(leaf.min()) and np.isfinite(leaf.max()))
+
+    leaves = flatten_dict(params, sep="/")
+    broken = [name for name, leaf in leaves.items() if not is_finite(np.asarray(leaf))]
+    if broken:
+        raise UserError(
+            f"got {source} with NaN or infinite values in {', '.join(broken[:3])}"
+            f"{' …' if len(broken) > 3 else ''}; expected finite weights, such as those of an"
+            " earlier checkpoint (experiments.convert copies them as they are with"
+            " `allow_not_finite`)"
+        )

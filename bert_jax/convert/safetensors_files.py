@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from bert_jax.convert.names import Scheme
 from bert_jax.errors import UserError
+from bert_jax.pretrained_paths import check_fetched
 
 INDEX = "model.safetensors.index.json"
 
@@ -31,10 +32,9 @@ class SafetensorsFile:
 
     def __init__(self, path: Path):
         self.path = str(path)
-        files = _indexed_files(path) if path.name.endswith(".index.json") else [path]
         self._files: dict[str, Path] = {}
         shapes = {}
-        for file in files:
+        for file in files_of(path):
             with _opened(file) as content:
                 for name in content.keys():  # noqa: SIM118  (no mapping)
                     self._files[name] = file
@@ -58,14 +58,27 @@ def _opened(file: Path) -> Any:
         ) from None
 
 
-def _indexed_files(index: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The files that an index names, which lie beside it; any other file is itself.
+
+    Raises:
+        UserError: the index cannot be read, or one of the files was never fetched.
+    """
+    check_fetched(path)
+    files = _indexed(path) if path.name.endswith(".index.json") else [path]
+    for file in files:
+        check_fetched(file)
+    return files
+
+
+def _indexed(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [index.with_name(name) for name in names]
     except (OSError, UnicodeDecodeError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(
             f"got {index}, which cannot be read ({error}); expected a JSON object with weight_map"
         ) from None
-    return [index.with_name(name) for name in names]
 
 
 def write_safetensors(

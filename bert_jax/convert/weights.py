@@ -23,6 +23,7 @@ from bert_jax.convert.names import (
     Weight,
     find,
     their_name,
+    unwrapped,
 )
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
@@ -166,7 +167,7 @@ def _assign(name: str, file: WeightFile, config: BertConfig, reading: _Reading) 
         return
     found = find(name, file.scheme)
     if found is None:
-        if name.removeprefix("module.") != DECODER_BIAS or file.scheme != "huggingface":
+        if unwrapped(name) != DECODER_BIAS:
             reading.unknown.append(name)
         return
     row, ours = found
@@ -185,34 +186,35 @@ def _choose_decoder(file: WeightFile, config: BertConfig, reading: _Reading) -> 
     Tied: the token table, whatever a decoder in the file says. Untied: the decoder's own weight
     and, where the file has two biases, the decoder's.
     """
-    if file.scheme != "huggingface":
-        return
-    biases = [name for name in file.shapes if name.removeprefix("module.") == DECODER_BIAS]
+    biases = [name for name in file.shapes if unwrapped(name) == DECODER_BIAS]
     if biases:
         chosen = reading.chosen.get("mlm/bias")
-        row = their_name("mlm/bias", "huggingface")[0]
+        row = their_name("mlm/bias", file.scheme)[0]
         if chosen is None:
             reading.chosen["mlm/bias"] = (biases[0], row)
-        elif not _same(file, chosen[0], biases[0]):
+        elif not _same(file, chosen, (biases[0], row)):
             used = chosen[0] if config.tie_word_embeddings else biases[0]
             reading.notes.append(
                 f"{chosen[0]} and {biases[0]} differ; used {used}, as transformers does"
             )
             reading.chosen["mlm/bias"] = (used, row)
     if config.tie_word_embeddings and "mlm/decoder" in reading.chosen:
-        decoder, _ = reading.chosen.pop("mlm/decoder")
+        decoder = reading.chosen.pop("mlm/decoder")
         table = reading.chosen.get("bert/embeddings/token/table")
-        if table is not None and not _same(file, table[0], decoder):
+        if table is not None and not _same(file, table, decoder):
             reading.notes.append(
-                f"left out: {decoder}, which differs from the token table although the "
+                f"left out: {decoder[0]}, which differs from the token table although the "
                 "configuration ties them (tie_word_embeddings); transformers leaves it out too"
             )
 
 
-def _same(file: WeightFile, one: str, other: str) -> bool:
-    return file.shapes[one] == file.shapes[other] and np.array_equal(
-        file.read(one), file.read(other)
-    )
+def _same(file: WeightFile, one: tuple[str, Weight], other: tuple[str, Weight]) -> bool:
+    return np.array_equal(_as_ours(file, *one), _as_ours(file, *other))
+
+
+def _as_ours(file: WeightFile, name: str, row: Weight) -> np.ndarray:
+    array = file.read(name)
+    return array.T if file.scheme in row.transposed else array
 
 
 def _sizes(config: BertConfig) -> dict[str, int | None]:
@@ -246,12 +248,10 @@ def _expected(config: BertConfig) -> Iterator[tuple[str, Weight]]:
 
 
 def _read(file: WeightFile, theirs: str, row: Weight, reading: _Reading) -> np.ndarray | None:
-    array = file.read(theirs)
+    array = _as_ours(file, theirs, row)
     if array.dtype not in _FLOATS:
         reading.misfits.append((theirs, f"is {array.dtype}, not a floating-point number"))
         return None
-    if file.scheme in row.transposed:
-        array = array.T
     own = _aligned(array.shape)
     own[...] = array
     return own
@@ -272,7 +272,7 @@ def _grouped(misfits: Iterable[tuple[str, str]]) -> Iterator[str]:
     """The same complaint about many layers, once: `encoder.layer.{0…5}.output.dense.bias …`."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, wrong in misfits:
-        number = re.search(r"(?<=layer[._])\d+", name)
+        number = re.search(r"(?<=layer[._/])\d+", name)
         general = name if number is None else f"{name[: number.start()]}{{}}{name[number.end() :]}"
         groups.setdefault((general, wrong), []).append("" if number is None else number[0])
     for (general, wrong), numbers in groups.items():

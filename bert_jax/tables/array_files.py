@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.errors import UserError
+from bert_jax.pretrained_paths import check_fetched
 from bert_jax.tables.embedding_tables import ARRAYS, EmbeddingTables
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.whole_file import whole_file
@@ -43,6 +44,7 @@ def load_npz(path: str | Path) -> EmbeddingTables:
     Raises:
         UserError: no such file, no `.npz`, arrays missing or of the wrong shape.
     """
+    check_fetched(Path(path))
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -71,6 +73,7 @@ def load_safetensors(path: str | Path) -> EmbeddingTables:
     Raises:
         UserError: no such file, no `.safetensors`, arrays missing or of the wrong shape.
     """
+    check_fetched(Path(path))
     try:
         with safe_open(path, framework="numpy") as file:
             present = set(file.keys())

@@ -9,11 +9,13 @@ from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.model_surgery import (
     ModelParts,
     move_model_vocabulary,
+    put_model_words,
     resize_model_positions,
     resize_model_segments,
 )
 from bert_jax.tables.row_surgery import PositionRule, resize_positions, resize_segments
 from bert_jax.tables.vocabulary_surgery import NewRows, VocabularyReport, move_vocabulary
+from bert_jax.tables.word2vec import Word2vec, put_words
 from bert_jax.text.tokenizer import Tokenizer
 
 
@@ -32,9 +34,10 @@ class Edit:
         position_rule: how it gets longer.
         segments: rows of the segment table.
         copy_segment: the segment that new ones start as; None: the mean of all.
+        words: word vectors, as from a file; pieces that stand there get their rows.
 
     Raises:
-        UserError: when it is done: see `move_vocabulary`, `resized_positions` and
+        UserError: when it is done: see `move_vocabulary`, `put_words`, `resized_positions` and
             `resized_segments`.
     """
 
@@ -44,6 +47,7 @@ class Edit:
     position_rule: PositionRule = "copy"
     segments: int | None = None
     copy_segment: int | None = None
+    words: Word2vec | None = None
 
     def of_tables(self, tables: EmbeddingTables) -> tuple[EmbeddingTables, VocabularyReport | None]:
         """Return edited tables, and what became of every piece where the vocabulary changed."""
@@ -51,6 +55,8 @@ class Edit:
         if self.vocabulary is not None:
             moved = move_vocabulary(tables, self.vocabulary, self.new_rows)
             tables, report = moved.tables, moved.report
+        if self.words is not None:
+            tables = tables.replace(token=put_words(tables.token, tables.tokenizer, self.words))
         if self.positions is not None:
             tables = resize_positions(tables, self.positions, self.position_rule)
         if self.segments is not None:
@@ -63,6 +69,8 @@ class Edit:
         if self.vocabulary is not None:
             moved = move_model_vocabulary(model, self.vocabulary, self.new_rows)
             model, report = moved.model, moved.report
+        if self.words is not None:
+            model = put_model_words(model, self.words)
         if self.positions is not None:
             model = resize_model_positions(model, self.positions, self.position_rule)
         if self.segments is not None:

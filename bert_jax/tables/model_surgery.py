@@ -18,6 +18,7 @@ from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
 from bert_jax.tables.row_surgery import PositionRule, resized_positions, resized_segments
 from bert_jax.tables.vocabulary_surgery import NewRows, VocabularyReport, plan_vocabulary_move
+from bert_jax.tables.word2vec import Word2vec, put_words
 from bert_jax.text.tokenizer import Tokenizer
 
 _A_ROW_A_PIECE = (
@@ -69,6 +70,13 @@ def move_model_vocabulary(
         params = _changed(params, path, functools.partial(plan.apply, name="/".join(path)))
     config = model.config.replace(vocab_size=new.vocab_size, pad_token_id=new.pad_id)
     return MovedModel(ModelParts(config, params, new), plan.report(model.config.vocab_size))
+
+
+def put_model_words(model: ModelParts, words: Word2vec) -> ModelParts:
+    """Give pieces of a model the rows that they have in a file of word vectors (`put_words`)."""
+    path = ("bert", "embeddings", "token", "table")
+    put = functools.partial(put_words, tokenizer=model.tokenizer, words=words)
+    return dataclasses.replace(model, params=_changed(model.params, path, put))
 
 
 def resize_model_positions(

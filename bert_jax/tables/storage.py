@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bert_jax.arguments import expect, path_like
-from bert_jax.convert.pretrained import MODEL_FILES, load_pretrained
+from bert_jax.convert.pretrained import load_pretrained, locate_model
 from bert_jax.errors import UserError
-from bert_jax.pretrained_paths import find_ours, locate
+from bert_jax.pretrained_paths import find_ours
 from bert_jax.tables.array_files import (
     is_whole_model,
     load_npz,
@@ -37,12 +37,18 @@ def load_tables(source: str | Path) -> EmbeddingTables:
     path = Path(path_like("source", source, "the path of tables or of a checkpoint"))
     if path.suffix == ".npz":
         return load_npz(path)
+    if path.suffix == ".vec" or (path.suffix == ".txt" and path.is_file()):
+        raise UserError(
+            f"got {path}, which has no segment and position tables; expected all three, or word"
+            " vectors beside tables or a model to put them into: experiments.edit_embeddings takes"
+            " them as `token_rows`"
+        )
     if path.suffix == ".safetensors":
         if not is_whole_model(path):
             return load_safetensors(path)
         path = path.parent  # its configuration and vocabulary are beside it
     elif path.suffix != ".orbax":
-        path = locate(source, MODEL_FILES)
+        path = locate_model(source)
     if is_orbax_tables(path):
         return load_orbax_tables(path)
     if (ours := find_ours(path)) is not None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.pretrained_paths import check_fetched
 from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.splitting import LONGEST_WORD, WORDS, Spaces, Splitting, splitting_of
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
@@ -397,6 +398,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or is something else.
     """
+    check_fetched(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -12,7 +12,13 @@ from typing import Any
 from tokenizers.processors import TemplateProcessing
 
 from bert_jax.errors import UserError
-from bert_jax.pretrained_paths import find_google, find_ours, locate
+from bert_jax.pretrained_paths import (
+    find_google,
+    find_ours,
+    here_or_inside,
+    locate,
+    model_folder,
+)
 from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.huggingface_files import SPECIAL_NAMES, files_of, read_json, tokenizer_of
 from bert_jax.text.splitting import WORDS, Splitting, splitting_of
@@ -37,7 +43,7 @@ def load_tokenizer(
     source: str | os.PathLike[str], splitting: str | Splitting | None = None
 ) -> Tokenizer:
     """The tokenizer of anything that has one; see `Tokenizer.from_pretrained`."""
-    path = locate(source, FILES)
+    path = model_folder(locate(source, here_or_inside(FILES)))
     if (record := (find_ours(path) or path) / "vocabulary" / "data.json").is_file():
         return split_as(splitting, tokenizer_from_record(read_json(record), str(path)), str(path))
     if (google := find_google(path)) is not None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax.errors import UserError
+from bert_jax.pretrained_paths import check_fetched
 
 
 def read_vocab(vocab: Path) -> tuple[str, ...]:
@@ -13,6 +14,7 @@ def read_vocab(vocab: Path) -> tuple[str, ...]:
     Raises:
         UserError: no such file, or not UTF-8 text.
     """
+    check_fetched(vocab)
     try:
         text = vocab.read_bytes().decode("utf-8-sig")
     except OSError as error:

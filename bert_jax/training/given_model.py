@@ -199,7 +199,6 @@ def given_model(
     model = load_pretrained(source, splitting=settings.splitting)
     place = find_ours(Path(source).expanduser())
     config = settings.config_from(model.config)
-    _check_finite(source, model.params)
     tokenizer = _own_vocabulary(source, model, settings)
     vocabulary = _vocabulary(source, tokenizer, settings, built)
     params = _with_decoder(model.params, config)
@@ -211,17 +210,6 @@ def given_model(
     return GivenModel(
         str(place or source), config, params, tokenizer, vocabulary, drawn, left_out, model.notes
     )
-
-
-def _check_finite(source: str, params: Parameters) -> None:
-    flat = flatten_dict(params, sep="/")
-    broken = [name for name, leaf in flat.items() if not np.isfinite(np.asarray(leaf)).all()]
-    if broken:
-        raise UserError(
-            f"got init_checkpoint={source} with NaN or infinite values in {', '.join(broken[:3])}"
-            f"{' …' if len(broken) > 3 else ''}; expected finite weights, such as those of an"
-            " earlier checkpoint"
-        )
 
 
 def _own_vocabulary(source: str, model: Pretrained, settings: PretrainingSettings) -> Tokenizer:

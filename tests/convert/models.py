@@ -72,3 +72,59 @@ def pretrained(architecture, tokenizer=None, **changes) -> Pretrained:
 def assert_same_params(ours, theirs):
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def _norm(ours):
+    return {"LayerNorm": ours}
+
+
+def flax_tree(params, bare=False):
+    """Parameters under the names of FlaxBert's modules, written out by hand."""
+    bert = params["bert"]
+    embeddings = bert["embeddings"]
+    theirs = {
+        "embeddings": {
+            "word_embeddings": {"embedding": embeddings["token"]["table"]},
+            "position_embeddings": {"embedding": embeddings["position"]["table"]},
+            "token_type_embeddings": {"embedding": embeddings["segment"]["table"]},
+            **_norm(embeddings["norm"]),
+        },
+        "encoder": {
+            "layer": {
+                number: {
+                    "attention": {
+                        "self": {
+                            part: layer["attention"][part] for part in ("query", "key", "value")
+                        },
+                        "output": {
+                            "dense": layer["attention"]["output"], **_norm(layer["attention_norm"])
+                        },
+                    },
+                    "intermediate": {"dense": layer["feed_forward"]["up"]},
+                    "output": {
+                        "dense": layer["feed_forward"]["down"], **_norm(layer["feed_forward_norm"])
+                    },
+                }
+                for number, layer in bert["encoder"]["layers"].items()
+            }
+        },
+    }  # fmt: skip
+    if "pooler" in bert:
+        theirs["pooler"] = bert["pooler"]
+    if bare:
+        return theirs
+    theirs, cls = {"bert": theirs}, {}
+    if "mlm" in params:
+        mlm = params["mlm"]
+        cls["predictions"] = {
+            "bias": mlm["bias"],
+            "transform": {"dense": mlm["transform"], **_norm(mlm["norm"])},
+        }
+        if "decoder" in mlm:
+            cls["predictions"]["decoder"] = {"kernel": mlm["decoder"].T}
+    if "nsp" in params:
+        cls["seq_relationship"] = params["nsp"]["dense"]
+    for head in ("classifier", "qa_outputs"):
+        if head in params:
+            theirs[head] = params[head]
+    return {**theirs, **({"cls": cls} if cls else {})}

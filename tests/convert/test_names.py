@@ -25,7 +25,7 @@ def test_every_parameter_has_a_row_that_tells_its_shape(architecture, tied):
 
 
 def test_names_are_one_to_one():
-    for scheme in ("huggingface", "google"):
+    for scheme in ("huggingface", "google", "flax"):
         names = [row.name(scheme) for row in WEIGHTS if row.name(scheme) is not None]
         assert len(names) == len(set(names))
     assert len(WEIGHTS) == len({row.ours for row in WEIGHTS}) == 5 + 16 + 2 + 4 + 2 + 6
@@ -34,7 +34,7 @@ def test_names_are_one_to_one():
 @given(
     row=st.sampled_from(WEIGHTS),
     layer=st.integers(0, 999),
-    scheme=st.sampled_from(["huggingface", "google"]),
+    scheme=st.sampled_from(["huggingface", "google", "flax"]),
     data=st.data(),
 )
 def test_a_name_leads_there_and_back(row, layer, scheme, data):
@@ -49,7 +49,10 @@ def test_a_name_leads_there_and_back(row, layer, scheme, data):
         theirs = theirs.removeprefix("bert.") if bare else theirs
         if "LayerNorm" in theirs and data.draw(st.booleans()):
             theirs = theirs.replace("m.weight", "m.gamma").replace("m.bias", "m.beta")
-        theirs = data.draw(st.sampled_from(["", "module."])) + theirs
+        theirs = data.draw(st.sampled_from(["", "module.", "_orig_mod.module."])) + theirs
+    if scheme == "flax":
+        bare = theirs.startswith("bert/") and data.draw(st.booleans())
+        theirs = theirs.removeprefix("bert/") if bare else theirs
     assert find(theirs, scheme) == (row, ours)
 
 
@@ -93,5 +96,5 @@ def test_names_as_published(huggingface, google, ours):
     ],
 )
 def test_what_is_no_part_of_bert_is_not_found(name):
-    assert find(name, "huggingface") is None
-    assert find(name, "google") is None
+    for scheme in ("huggingface", "google", "flax"):
+        assert find(name, scheme) is None

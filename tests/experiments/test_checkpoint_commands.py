@@ -1,5 +1,6 @@
 """convert, fill_mask and extract_features from their command lines, rightly and wrongly."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -22,23 +23,26 @@ def folder(tmp_path_factory):
     save_huggingface(before, folder / "hf")
     save_ours(before, folder / "ours")
     (folder / "lines.txt").write_text("un read\n\nreading é\n", encoding="utf-8")
+    params = {**before.params, "mlm": {**before.params["mlm"], "bias": np.full(11, np.nan)}}
+    save_huggingface(dataclasses.replace(before, params=params), folder / "nan")
     (folder / "bad.txt").write_bytes(b"fine\nun\xff\n")
     return folder
 
 
 def test_convert_there_and_back(folder, tmp_path):
     a, b = tmp_path / "a" / "hf", tmp_path / "b"
-    there, back, again = run_each(
+    there, back, again, broken = run_each(
         "convert",
         [
             ("--from=ours", f"--to={a}"),
             (f"--from={a}", f"--to={b}", "--format=ours"),
             ("--from=hf", f"--to={b}", "--format=ours", "--overwrite"),
+            ("--from=nan", f"--to={tmp_path / 'nan'}", "--allow_not_finite"),
         ],
         folder,
     )
-    assert [run.errors for run in (there, back, again)] == ["", "", ""]
-    assert [run.status for run in (there, back, again)] == [0, 0, 0]
+    assert [run.errors for run in (there, back, again, broken)] == [""] * 4
+    assert [run.status for run in (there, back, again, broken)] == [0] * 4
     assert "BertForPreTraining, 2 layers of width 8" in there.printed
     assert "11 pieces" in there.printed
     models.assert_same_params(load_pretrained(b).params, load_pretrained(folder / "hf").params)
@@ -94,6 +98,11 @@ MISTAKES = [
     ("convert", ["--from=hf", "--to=lines.txt/x"], "got lines.txt/x, which cannot be written"),
     ("convert", ["--from=hf", "--to=x", "--format=onnx"], "one of <huggingface|google|ours>"),
     ("convert", ["--from=hf", "--to=x", "--overwrite=maybe"], "flag --overwrite=maybe"),
+    ("convert", ["--from=nan", "--to=x"], "earlier checkpoint (experiments.convert copies them as"
+     " they are with --allow_not_finite)"),
+    ("convert", ["--from=hf", "--to=x", "--allow_not_finite=2"], "flag --allow_not_finite=2"),
+    ("fill_mask", ["--checkpoint=nan", "[MASK]"], "got nan with NaN or infinite values in mlm"),
+    ("extract_features", ["--checkpoint=nan"], "got nan with NaN or infinite values in mlm/bias"),
     ("unpickle", ["--from=hf"], "got no --from or no --to"),
     ("unpickle", ["--from=hf", "--to=x"], "got hf, which has no pytorch_model.bin"),
     ("fill_mask", ["[MASK]"], "got no --checkpoint"),

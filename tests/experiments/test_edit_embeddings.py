@@ -55,6 +55,8 @@ RIGHT = {
     "learned": "--input=words.npz --output=learned.npz --add_tokens=walking",
     "text": "--input=words.npz --output=text.npz --add_tokens=walking --text=text.txt",
     "mean": "--input=words.npz --output=mean.npz --add_tokens=walking --rows=mean",
+    "words": "--input=old.npz --output=words2.npz --token_rows=o.vec",
+    "glove": "--input=hf --output=glove --token_rows=glove.txt",
     "twice": "--input=model --output=model_tables.npz",
 }  # fmt: skip
 WRONG = {
@@ -91,6 +93,15 @@ WRONG = {
     "--input=old.npz --output=w.npz --position_rule=cubic": "flag --position_rule=cubic: value",
     "--input=old.npz --output=w.npz --segments=0": "flag --segments=0",
     "--input=old.npz --output=w.npz --segments=4 --copy_segment=2": "got segment 2 to copy",
+    "--input=o.vec --output=w.npz": "no segment and position tables; expected all three, or word"
+    " vectors beside tables or a model to put them into: experiments.edit_embeddings takes them as"
+    " --token_rows",
+    "--input=old.npz --output=w.npz --token_rows=none.vec": "'none.vec', which cannot be read",
+    "--input=old.npz --output=w.npz --token_rows=glove.txt": "got word vectors of width 8 for a"
+    " token table of width 4; expected the same",
+    "--input=old.npz --output=w.npz --token_rows=text.txt": "whose line 1 is not in word2vec's",
+    "--input=nameless.npz --output=w.npz --token_rows=o.vec": "a token table without a vocabulary",
+    "--input=old.npz --output=w.npz --token_rows=german.txt": "got 1 words (Haus …), none of which",
     "--input=hf --output=whole --format=onnx": "flag --format=onnx: value should be one of",
     "--input=old.npz --output=w.npz --lowercase=maybe": "flag --lowercase=maybe",
 }
@@ -108,6 +119,8 @@ def ran(tmp_path_factory):
     NEW.save(folder / "new.txt")
     vocabulary(map(str, range(30))).save(folder / "long.txt")
     save_tables(tables_of(WORDS), folder / "words.npz")
+    (folder / "glove.txt").write_text("read 1 2 3 4 5 6 7 8\nthe 0 0 0 0 0 0 0 0\n")
+    (folder / "german.txt").write_text("Haus 1 2 3 4\n")
     (folder / "text.txt").write_text("he was walking home and they walked on\n" * 30)
     for name in ("hf", "hf2"):
         whole = pretrained("BertForPreTraining", vocabulary(OLD.pieces[5:]), vocab_size=12)
@@ -159,6 +172,19 @@ def test_tables_are_moved_and_written_in_every_form(ran):
     assert (named.tokenizer.vocab_size, named.tokenizer.lowercase) == (20, False)
     np.testing.assert_array_equal(named.position[::2], old.position)
     assert (folder / "o.txt").read_text() == (folder / "old.txt").read_text()
+
+
+def test_word_vectors_are_put_in(ran):
+    folder, outcomes = ran
+    before, words = load_tables(folder / "old.npz"), read_word2vec(folder / "o.vec")
+    assert_same_tables(load_tables(folder / "words2.npz"), before)  # its own rows, read back
+    assert "12 of 12; the file has 15" in outcomes["words"][1] and len(words.pieces) == 15
+    record = json.loads((folder / "words2.npz.json").read_text())
+    assert record["token_rows"] == {"file": "o.vec", "rows": 12}
+    tables, old = load_tables(folder / "glove"), load_tables(folder / "hf")
+    assert tables.token[7].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]  # read
+    np.testing.assert_array_equal(np.delete(tables.token, 7, 0), np.delete(old.token, 7, 0))
+    assert "1 of 12; the file has 2" in outcomes["glove"][1]
 
 
 def test_a_new_row_is_learned_of_pieces_spelled_or_used_alike_or_is_a_mean(ran):

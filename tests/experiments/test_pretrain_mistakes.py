@@ -101,7 +101,7 @@ CASES = {
     "--init_checkpoint=text": "got text, which is no checkpoint; expected a workdir or checkpoint",
     "--init_checkpoint=nameless": "got --init_checkpoint=nameless, which has no vocabulary (",
     "--init_checkpoint=nameless --vocab=other.txt": "got --vocab=other.txt of 7 pieces for --init_",
-    "--init_checkpoint=broken": "got --init_checkpoint=broken with NaN or infinite values in mlm/b",
+    "--init_checkpoint=broken": "got broken with NaN or infinite values in mlm/b",
     "--init_checkpoint=whole --model=tiny": "got --model=tiny with hidden_size=128, but hidden_siz",
     "--init_checkpoint=whole --phases=64:1.0": "at most the model's 32 positions, or a model with",
     "--init_checkpoint=whole --corpus=built": "got the corpus in built, which was built with anoth",

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
-from bert_jax.tables.word2vec import escape, read_word2vec, save_word2vec, unescape
+from bert_jax.tables.word2vec import escape, put_words, read_word2vec, save_word2vec, unescape
 from tests.tables.examples import PIECES, small_tables, tables_of, vocabulary
 
 
@@ -43,6 +43,19 @@ def test_pieces_and_rows_come_back_exactly(tmp_path_factory, pieces, bits):
     np.testing.assert_array_equal(found.table.view(np.uint32), tables.token.view(np.uint32))
 
 
+def test_glove_has_no_first_line_and_words_with_blanks(tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_bytes(b"the 0.5 -1 2\nat name@x.com 1 1 1\n. . . 3 4 5\nthe 9 9 9\n")
+    words = read_word2vec(path)
+    assert words.pieces == ("the", "at name@x.com", ". . .", "the")
+    assert words.table[:3].tolist() == [[0.5, -1, 2], [1, 1, 1], [3, 4, 5]]
+    tokenizer = vocabulary(["##the", "the", "a"])
+    table = np.zeros((tokenizer.vocab_size, 3), np.float32)
+    new = put_words(table, tokenizer, words)
+    assert new[tokenizer.id_of("the")].tolist() == [0.5, -1, 2]  # the first of two rows
+    assert np.count_nonzero(new.any(1)) == 1 and not table.any()
+
+
 def test_mistakes_are_named(tmp_path):
     save_word2vec(small_tables(), tmp_path / "t.vec")
     lines = (tmp_path / "t.vec").read_text().splitlines(keepends=True)
@@ -50,9 +63,17 @@ def test_mistakes_are_named(tmp_path):
         "".join(lines[:-1]): "got 208 rows in .*; expected the 209 it announces",
         "".join([*lines[:9], "word 1 2\n", *lines[10:]]): "whose line 10 is not in word2vec's",
         "".join([*lines, lines[5]]): "whose line 211 is not",
-        "": "whose line 1 is not",
+        "": r"whose line 1 is not in word2vec's text format \(it is empty\)",
+        "a 1 2\nb 1\n": "whose line 2 is not",
+        "a 1 2\nb 1 nan\n": r"line 2 is not in .* \(2 numbers, expected 2 finite ones\)",
+        "a 1 2\nb 1 2 3\n": None,  # a word with a blank
+        "word\n": "whose line 1 is not",
+        "[1, 2]\n": "whose line 1 is not",
     }.items():
         (tmp_path / "wrong.vec").write_text(content)
+        if message is None:
+            assert read_word2vec(tmp_path / "wrong.vec").pieces == ("a", "b 1")
+            continue
         with pytest.raises(UserError, match=message):
             read_word2vec(tmp_path / "wrong.vec")
     with pytest.raises(UserError, match="which cannot be read"):
