@@ -19,7 +19,8 @@ from bert_jax.tasks.glue import GlueTask, glue_task
 from bert_jax.tasks.kinds import KINDS
 from bert_jax.tasks.label_counts import taken_together, without_labels
 from bert_jax.tasks.labels import label_key
-from bert_jax.tasks.question_answering.squad import read_tfds_questions
+from bert_jax.tasks.question_answering.placing import place_answers, placing_remarks
+from bert_jax.tasks.question_answering.squad_files import read_tfds_questions
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
 from bert_jax.tasks.task import Task
@@ -48,6 +49,11 @@ class DataSettings(Columns):
     split_seed: int = setting(0, "Of what is held back.", least=0)
     leave_out_labels: tuple[str, ...] = setting(
         (), "Examples of these labels are left out and counted, such as SNLI's -."
+    )
+    bad_answers: str = setting(
+        "refuse",
+        "An answer that its context lacks, of qa: refuse to begin, or skip its question.",
+        choices=("refuse", "skip"),
     )
     max_length: int = setting(128, "Most tokens of a sequence.", least=5)
     window_overlap: int | None = setting(
@@ -92,9 +98,10 @@ def read_task(settings: DataSettings) -> TaskData:
         if source is not None and source != "":
             parts[name] = kind.read(source, settings)
     parts, left_out = _without(kind, parts, names_in(settings.leave_out_labels))
+    parts, placed = _placed(kind, parts, settings.bad_answers)
     parts = _held_out(settings, parts)
     task = kind.of_examples(parts, settings.max_length, settings.window_overlap)
-    remarks = [*task.remarks(), *left_out]
+    remarks = [*task.remarks(), *left_out, *placed]
     if issubclass(kind, TextTask) and task.labels:
         remarks += taken_together(kind, chain(*parts.values()))
     return TaskData(task, parts, _columns(settings, parts["train"]), remarks)
@@ -113,6 +120,21 @@ def _without(
             f" of {kinds}, whose texts have labels"
         )
     return without_labels(kind, parts, names)
+
+
+def _placed(
+    kind: type[Task], parts: dict[str, list[Any]], bad_answers: str
+) -> tuple[dict[str, list[Any]], list[Remark]]:
+    """Questions whose answers stand in their contexts, and what is to be said of the others."""
+    if not issubclass(kind, QuestionAnswering):
+        if bad_answers != "refuse":
+            raise UserError(
+                f"got bad_answers={bad_answers} for task={kind.name}; expected it for"
+                f" {QuestionAnswering.name} alone"
+            )
+        return parts, []
+    placed = {part: place_answers(questions, bad_answers) for part, questions in parts.items()}
+    return {part: found.questions for part, found in placed.items()}, placing_remarks(placed)
 
 
 def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:

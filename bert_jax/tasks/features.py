@@ -16,7 +16,7 @@ from bert_jax.whole_file import whole_file
 NO_LABEL = -1
 """The label of a token that stands for no word, and of an example whose label nobody knows."""
 
-_VERSION = 1  # of the cached form; to be raised when what is computed changes
+_VERSION = 2  # of the cached form; to be raised when what is computed changes
 
 
 @dataclasses.dataclass(frozen=True)

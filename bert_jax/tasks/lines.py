@@ -19,7 +19,7 @@ class LineError(UserError):
     """A line that is not as it should be: `number` of `source`."""
 
     def __init__(self, source: str | Path, number: int, message: str, unit: str = "line"):
-        super().__init__(f"{source}, {unit} {number}: {message}")
+        super().__init__(f"{_place(source, number, unit)}: {message}")
         self.number, self.unit = number, unit
 
 
@@ -73,6 +73,11 @@ class Line:
             )
         return cls(source, number, texts, None, "item")
 
+    @property
+    def place(self) -> str:
+        """Where it stands, for errors: x.txt, line 3."""
+        return _place(self.source, self.number, self.unit)
+
     def wrong(self, message: str) -> LineError:
         """The error that says so of this line."""
         return LineError(self.source, self.number, message, self.unit)
@@ -94,6 +99,10 @@ class Line:
     def wanted(self, members: str) -> LineError:
         """The error of a text where there should be an object."""
         return self.wrong(f"got a text; expected an object with {members}")
+
+
+def _place(source: str | Path, number: int, unit: str) -> str:
+    return f"{source}, {unit} {number}"
 
 
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:

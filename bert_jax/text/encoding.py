@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.text.valid_unicode import valid_unicode
 
 Padding = Literal["longest", "max_length"]
 
@@ -19,12 +20,41 @@ class Encoding:
 
     `offsets` are half-open character spans (start, end) into the text the piece came from: into
     the first text where `type_ids` is 0, into the second where it is 1; (0, 0) at [CLS] and [SEP].
+    They are those of transformers' fast tokenizers; `whole_spans` says what they leave out.
     """
 
     ids: list[int]
     type_ids: list[int]
     tokens: list[str]
     offsets: list[tuple[int, int]]
+
+
+def whole_spans(
+    text: str, offsets: Sequence[tuple[int, int]], removes: Callable[[str], bool]
+) -> np.ndarray:
+    """What each piece stands for in a text, with what normalising removed behind it: int32 [n, 2].
+
+    Offsets end with the last character that a piece shows, as transformers' do: an accent that is
+    stripped, or a control character, is beyond them. Spans take them in, up to the next piece or
+    white space.
+
+        text        P e r u + U+0301   now          "Perú", its accent a character of its own
+        offsets     0-4                6-9
+        spans       0-5                6-9
+
+    Args:
+        text: what was encoded.
+        offsets: of the pieces, in order, without those of [CLS] and [SEP].
+        removes: whether nothing is left of a character, `Tokenizer.removes`.
+    """
+    text = valid_unicode(text)[0]  # as it was encoded
+    spans = np.array(offsets, np.int32).reshape(-1, 2)
+    for i, (_, end) in enumerate(offsets):
+        limit = offsets[i + 1][0] if i + 1 < len(offsets) else len(text)
+        while end < limit and text[end] != " " and removes(text[end]):
+            end += 1
+        spans[i, 1] = end
+    return spans
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

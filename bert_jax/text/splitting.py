@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import tokenizers
 from tokenizers.decoders import Decoder, Fuse
@@ -45,6 +46,14 @@ class Normalisation:
             strip_accents=self.strip_accents,
             lowercase=self.lowercase,
         )
+
+    def removes(self, character: str) -> bool:
+        """Whether nothing is left of a character, such as a control character, or an accent."""
+        return not self._normalizer.normalize_str(character)
+
+    @cached_property
+    def _normalizer(self) -> BertNormalizer:
+        return self.normalizer()
 
 
 AS_WRITTEN = Normalisation(False, False, False)

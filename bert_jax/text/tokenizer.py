@@ -219,6 +219,10 @@ class Tokenizer:
         """Whether every Chinese character is a word of its own."""
         return self.normalisation.split_chinese
 
+    def removes(self, character: str) -> bool:
+        """Whether nothing is left of a character of a text, as of an accent that is stripped."""
+        return self.splitting.has_words and self.normalisation.removes(character)
+
     @property
     def vocab_size(self) -> int:
         """V, the number of pieces."""

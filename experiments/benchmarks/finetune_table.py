@@ -25,7 +25,8 @@ from bert_jax.cli import command
 from bert_jax.errors import UserError
 from bert_jax.tasks.entities import entity_f1
 from bert_jax.tasks.finetuning import mean_and_deviation
-from bert_jax.tasks.question_answering.squad import read_squad, squad_scores
+from bert_jax.tasks.question_answering.squad import squad_scores
+from bert_jax.tasks.question_answering.squad_files import read_squad
 from bert_jax.tasks.scores import score
 from bert_jax.tasks.tables import read_table
 from bert_jax.whole_file import write_json

@@ -11,7 +11,42 @@ from tests.experiments.finetuning import write_checkpoint, write_texts
 from tests.experiments.runs import run_each
 from tests.text.vocabulary import small_tokenizer
 
+
+def squad(*qas, context="The cafe is in Paris."):
+    return {"data": [{"title": "t", "paragraphs": [{"context": context, "qas": list(qas)}]}]}
+
+
+def asked(text, start):
+    return {"id": "1", "question": "Where?", "answers": [{"text": text, "answer_start": start}]}
+
+
+SQUAD = {
+    "start_text.json": squad(asked("Paris", "15")),
+    "context_null.json": squad(asked("Paris", 15), context=None),
+    "data_null.json": {"data": None},
+    "qa_not_object.json": squad("x"),
+    "answer_number.json": squad(asked(1999, 15)),
+    "twice.json": squad(asked("Paris", 15), asked("Paris", 15)),
+    "not_there.json": squad(asked("London", 15)),
+}
+FIRST = ".json, article 1, paragraph 1, question 1: got "
 FINETUNE = {
+    "--task=qa --train=start_text.json": f'start_text{FIRST}answer_start = "15"; expected a whole',
+    "--task=qa --train=context_null.json": f"context_null{FIRST}context = null; expected a text",
+    "--task=qa --train=data_null.json": "got data_null.json, which is no SQuAD file (data = null)",
+    "--task=qa --train=qa_not_object.json": f'qa_not_object{FIRST}"x"; expected an object with id',
+    "--task=qa --train=answer_number.json": f"answer_number{FIRST}text = 1999; expected a text",
+    "--task=qa --train=twice.json": "question 2: got id '1', which twice.json, article 1, para",
+    "--task=qa --train=not_there.json --dev=not_there.json": (
+        f"not_there{FIRST}answer 'London' with answer_start 15, where the context has 'Paris.';"
+        " expected the place of the answer in characters (1 of 1 answers are not found:"
+        " --bad_answers=skip leaves them out)"
+    ),
+    "--task=qa --train=not_there.json --dev=not_there.json --bad_answers=skip": (
+        f"not_there{FIRST}no answer that stands in its context; expected at least one"
+    ),
+    "--bad_answers=drop": "flag --bad_answers=drop: value should be one of <refuse|skip>",
+    "--bad_answers=skip": "got --bad_answers=skip for --task=classification; expected it for qa",
     "--task=sorting": "got --task=sorting; expected one of classification, regression, qa",
     "--task=glue/colo": "got GLUE task 'colo'; expected one of cola, sst2",
     "--task=": "got no --task",
@@ -118,6 +153,8 @@ def folder(tmp_path_factory):
     write_texts(folder)
     choices = {"question": "Who?", "choices": ["cats", "dogs"], "answer": 0}
     (folder / "choices.jsonl").write_text(json.dumps(choices) + "\n")
+    for name, content in SQUAD.items():
+        (folder / name).write_text(json.dumps(content))
     return folder
 
 

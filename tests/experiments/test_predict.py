@@ -125,6 +125,33 @@ def test_predict_reads_what_finetune_read(classifier):
     ]
 
 
+def test_the_questions_of_a_damaged_file_that_can_be_answered_are(outcomes):
+    folder, _, _ = outcomes
+    good = {"id": "1", "question": "How are you?", "answers": [{"text": 1999}]}  # not looked at
+    paragraphs = [
+        {"context": "Jose\u0301 lives in Peru\u0301 now.", "qas": [good, "x", {**good, "id": "2"}]},
+        {"context": None, "qas": [good, good]},
+        {"context": "the cats left", "qas": [{**good, "question": ""}, good]},
+    ]
+    (folder / "damaged.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}, 5]}))
+    usual = ["--checkpoint=qa", "--input=damaged.json"]
+    done, stopped = run_each("predict", [[*usual, "--on_error=mark"], usual], folder)
+    assert done.status == 0 and done.errors == "5 of 8 examples are wrong, see their `error`\n"
+    rows = [json.loads(line) for line in done.printed.splitlines()]
+    first = "damaged.json, article 1, paragraph"
+    assert [row.get("error", row.get("id")) for row in rows] == [
+        "1", f'{first} 1, question 2: got "x"; expected an object with id, question and answers',
+        "2", *(f"{first} 2, question {n}: got context = None; expected a text that is not empty"
+               for n in (1, 2)),
+        f"{first} 3, question 1: got question = ''; expected a text that is not empty", "1",
+        "damaged.json, article 2: got 5; expected an object with paragraphs",
+    ]  # fmt: skip
+    wrong = [row for row in rows if "error" in row]
+    assert [row.get("question", row.get("article")) for row in wrong] == [2, 1, 2, 1, 2]
+    assert (stopped.status, stopped.errors.count("\n")) == (2, 1)
+    assert f"{first} 1, question 2: got" in stopped.errors
+
+
 MISTAKES = {
     "tab.txt": (b"the cats\tcats\n", "tab.txt, line 1: got 2 fields between tabs; expected one"),
     "head.txt": (b"body\tlabel\nthe\tcats\n", "line 1: got the names of columns, body, label;"),

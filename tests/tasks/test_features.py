@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
@@ -14,6 +14,7 @@ from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.question_answering.windows import WindowFeatures, window_features
 from bert_jax.tasks.tagging import tag_features
 from bert_jax.tasks.texts import text_features
+from bert_jax.text.encoding import whole_spans
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -104,7 +105,8 @@ def test_windows_hold_the_answer_exactly(text, max_length):
 @settings(max_examples=50, deadline=None)
 def test_windows_cover_every_piece_and_share_the_overlap(context, max_length, overlap):
     made = window_features([Question("1", "", "Yes?", context, ())], TOKENIZER, max_length, overlap)
-    expected = TOKENIZER.encode(context).offsets[1:-1]
+    offsets = TOKENIZER.encode(context).offsets[1:-1]
+    expected = [tuple(span) for span in whole_spans(context, offsets, TOKENIZER.removes).tolist()]
     windows = [
         made.offsets[a:b][made.offsets[a:b, 0] >= 0].tolist()
         for a, b in zip(made.features.starts[:-1], made.features.starts[1:], strict=True)
@@ -115,6 +117,42 @@ def test_windows_cover_every_piece_and_share_the_overlap(context, max_length, ov
         joined = joined + window[overlap:]
         assert len(window) > overlap
     assert [tuple(pair) for pair in joined] == expected
+
+
+@given(
+    st.text(st.sampled_from("abB .é中한u\u0301\u0302\u1112\u1161\u200b\x00 "), max_size=40),
+    st.data(),
+    st.booleans(),
+    st.integers(12, 24),
+)
+@settings(max_examples=100, deadline=None)
+def test_an_answer_that_is_read_back_covers_what_was_asked(context, data, lowercase, max_length):
+    tokenizer = small_tokenizer(lowercase=lowercase)
+    spans = whole_spans(context, tokenizer.encode(context).offsets[1:-1], tokenizer.removes)
+    assume(len(spans))
+    first = data.draw(st.integers(0, len(spans) - 1))
+    last = data.draw(st.integers(first, min(first + 2, len(spans) - 1)))
+    start, end = int(spans[first, 0]), int(spans[last, 1])
+    asked = Question("1", "", "?", context, (Answer(context[start:end], start),))
+    made = window_features([asked], tokenizer, max_length, 4)
+    logits = np.full((len(made.features.ids), 2), -9.0)
+    for begin, labels in zip(made.features.starts[:-1], made.features.labels, strict=True):
+        if labels[0]:
+            logits[begin + labels[0], 0] = logits[begin + labels[1], 1] = 9.0
+    assert logits.max() == 9  # some window holds the answer whole
+    (found,) = find_answers([asked], made, logits)
+    best = found.candidates[0]
+    assert best.start <= start and end <= best.start + len(best.text)
+    assert context[best.start :].startswith(best.text)
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_a_decomposed_answer_comes_back_whole(lowercase):
+    context = "Jose\u0301 lives in Peru\u0301 now."
+    asked = Question("1", "t", "Where?", context, (Answer("Peru\u0301", 15),))
+    made = window_features([asked], small_tokenizer(lowercase=lowercase), 40, 4)
+    first, last = made.features.labels[0]
+    assert context[made.offsets[first, 0] : made.offsets[last, 1]] == "Peru\u0301"
 
 
 def test_too_little_room_is_said():

@@ -120,6 +120,31 @@ def test_how_tags_are_read_is_said_and_kept(tmp_path, capsys, tags, said, scheme
     assert list(result.figures["grid"][0]) == [f"dev_{main}"]
 
 
+def test_bad_answers_are_found_or_left_out_said_and_counted(tmp_path, capsys):
+    def asked(text, start):
+        answer = {"text": text, "answer_start": start}
+        return {"question": "Who?", "context": "the cats left", "answers": [answer]}
+
+    rows = [asked("cats", 4), asked("cats", 3), asked("cows", 4)] * 3
+    settings = {"checkpoint": small(), "workdir": tmp_path / "run", "train": rows,
+                "dev": rows[:2], "epochs": 1, "batch_size": 8, "max_length": 24,
+                "window_overlap": 4}  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"item 3: got answer 'cows' .* \(3 of 9 answers are not fou"
+    ):
+        finetune("qa", **settings)
+    assert not (tmp_path / "run").exists()
+    result = finetune("qa", bad_answers="skip", **settings)
+    said = capsys.readouterr().err
+    assert "answers: train, 3 stand up to 32 characters from where they are said to" in said
+    assert "; 3 are not found and left out, with 3 questions; dev, 1 stand up to" in said
+    assert result.figures["examples"] == {"train": 6, "dev": 2}
+    assert result.figures["data"]["answers"] == {
+        "train": {"answers_found_nearby": 3, "answers_left_out": 3, "questions_left_out": 3},
+        "dev": {"answers_found_nearby": 1, "answers_left_out": 0, "questions_left_out": 0},
+    }
+
+
 def test_a_stream_is_read_chunk_by_chunk(tmp_path):
     task, examples = TASKS["one text"]
     predictor = Predictor(

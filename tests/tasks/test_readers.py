@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from bert_jax.errors import UserError
 from bert_jax.tasks.labels import label_ids, label_key, label_names, label_numbers
 from bert_jax.tasks.multiple_choice import ChoiceQuestion, read_choices
-from bert_jax.tasks.question_answering.squad import Answer, Question, read_squad
+from bert_jax.tasks.question_answering.placing import place_answers, placing_remarks
+from bert_jax.tasks.question_answering.squad import Answer, Question
+from bert_jax.tasks.question_answering.squad_files import question_lines, questions_of, read_squad
 from bert_jax.tasks.tables import read_table
 from bert_jax.tasks.tagged_files import (
     TaggedSentence,
@@ -139,22 +141,132 @@ def test_squad(tmp_path):
         Question("1", "T", "Who?", "The fox, red.", (Answer("fox", 4),)),
         Question("2", "T", "Why?", "The fox, red.", ()),
     ]
-    answered["answers"][0]["answer_start"] = 5
+    answered["answers"][0] = {"text": "cow", "answer_start": 5}
     path = written(tmp_path, "s.json", squad([impossible, answered]))
     with pytest.raises(
         UserError,
-        match=r"article 1, paragraph 1, question 2: got answer 'fox' with answer_start 5, where the"
-        r" context has 'ox,'; expected",
+        match=r"article 1, paragraph 1, question 2: got answer 'cow' with answer_start 5, where the"
+        r" context has 'ox,'; expected .* \(1 of 1 answers are not found: bad_answers=skip leaves",
     ):
+        place_answers(read_squad(path))
+    assert len(read_squad(path)) == 2
+
+
+GOOD = {"id": "1", "question": "Who?", "answers": [{"text": "fox", "answer_start": 4}]}
+Q1 = "article 1, paragraph 1, question 1: got "
+WRONG_SQUAD = [
+    ("{", "which is no SQuAD file (line 1: Expecting property name"),
+    ('{"data": null}', 'which is no SQuAD file (data = null); expected a JSON object with "data"'),
+    ("[1]", "which is no SQuAD file; expected"),
+    ('{"data": []}', "which has no questions"),
+    ('{"data": [5]}', "article 1: got 5; expected an object with paragraphs"),
+    ('{"data": [{"title": "T"}]}', "article 1: got no 'paragraphs'; expected it"),
+    ('{"data": [{"paragraphs": {}}]}', "article 1: got paragraphs = {}; expected a list of"),
+    ('{"data": [{"paragraphs": ["x"]}]}', 'article 1, paragraph 1: got "x"; expected an object'),
+    ('{"data": [{"paragraphs": [{"qas": 1}]}]}', "paragraph 1: got qas = 1; expected a list of"),
+    (squad([GOOD], None), f"{Q1}context = null; expected a text"),
+    (squad(["x"]), f'{Q1}"x"; expected an object with id, question and answers'),
+    (squad([{"question": "Who?"}]), f"{Q1}no 'id'; expected it"),
+    (squad([GOOD | {"id": True}]), f"{Q1}id = true; expected a text"),
+    (squad([GOOD | {"question": None}]), f"{Q1}question = null; expected a text"),
+    (squad([GOOD | {"answers": {"text": ["fox"]}}]), f'{Q1}answers = {{"text": ["fox"]}}; expected'
+     " a list of answers"),
+    (squad([GOOD | {"answers": ["fox"]}]), f'{Q1}"fox"; expected an object with text and'),
+    (squad([GOOD | {"answers": [{"text": 1999, "answer_start": 4}]}]), f"{Q1}text = 1999;"),
+    (squad([GOOD | {"answers": [{"text": "fox", "answer_start": "4"}]}]),
+     f'{Q1}answer_start = "4"; expected a whole number'),
+    (squad([GOOD | {"answers": [{"text": "fox"}]}]), f"{Q1}no 'answer_start'"),
+    (squad([GOOD, GOOD]), "question 2: got id '1', which "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content, message", WRONG_SQUAD)
+def test_every_value_of_a_squad_file_is_checked_and_named(tmp_path, content, message):
+    path = written(tmp_path, "s.json", content)
+    with pytest.raises(UserError) as error:
         read_squad(path)
-    assert len(read_squad(path, check_starts=False)) == 2
-    for content, message in (
-        ("{", "which is no SQuAD file"),
-        ('{"data": []}', "which has no questions"),
-        (squad([{"question": "Who?"}]), "question 1: got no 'id'"),
-    ):
-        with pytest.raises(UserError, match=message):
-            read_squad(written(tmp_path, "s.json", content))
+    assert message in str(error.value) and str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_each_question_of_a_damaged_file_is_named(tmp_path):
+    fine = {"context": "The fox.", "qas": [GOOD | {"id": "2"}, "x", GOOD | {"id": "3"}]}
+    broken = {"context": None, "qas": [GOOD, GOOD | {"id": "4"}]}
+    data = [{"title": "T", "paragraphs": [fine, broken]}, 5]
+    path = written(tmp_path, "s.json", json.dumps({"data": data}))
+    found = list(question_lines(path))
+    assert [each.number for each in found] == [1, 2, 3, 1, 2, 2]
+    assert [getattr(each, "place", str(each).split(": ")[0]) for each in found] == [
+        f"{path}, {place}" for place in (
+            "article 1, paragraph 1, question 1", "article 1, paragraph 1, question 2",
+            "article 1, paragraph 1, question 3", "article 1, paragraph 2, question 1",
+            "article 1, paragraph 2, question 2", "article 2",
+        )
+    ]  # fmt: skip
+
+
+def test_questions_in_memory_have_ids_of_their_own():
+    asked = {"question": "Who?", "context": "The fox.", "answers": []}
+    assert [q.id for q in questions_of([asked, asked | {"id": "x"}])] == ["1", "x"]
+    with pytest.raises(UserError, match="the examples, item 2: got id 'x', which the examples, it"):
+        questions_of([asked | {"id": "x"}] * 2)
+    numpy = asked | {"answers": [{"text": "fox", "answer_start": np.int64(4)}]}
+    assert questions_of([numpy])[0].answers == (Answer("fox", 4),)
+    flagged = {"is_impossible": True, "answers": [{"text": "", "answer_start": -1}]}
+    assert questions_of([asked | flagged])[0].answers == ()
+
+
+CONTEXT = "In 1995, the\u00a0red  fox saw 5 foxes.\nThe fox left."
+
+
+@pytest.mark.parametrize(
+    "text, start, expected",
+    [
+        ("fox", 18, Answer("fox", 18)),
+        ("fox", 17, Answer("fox", 18)),  # off by a little
+        ("fox\n", 20, Answer("fox", 18)),
+        ("fox", 38, Answer("fox", 39)),
+        ("5", 7, Answer("5", 26)),  # not the one of 1995
+        ("995,", 5, Answer("995,", 4)),  # a part of a word, where there is nothing else
+        ("the red fox", 9, Answer("the\u00a0red  fox", 9)),  # other white space
+        ("foxes. The", 25, Answer("foxes.\nThe", 28)),
+        ("fox", -1, Answer("fox", 18)),
+        ("In", -1, Answer("In", 0)),
+        ("left", 0, None),  # too far
+        ("cow", 19, None),
+        ("", 0, None),
+        (" ", 3, None),
+        ("fox", 10**30, None),
+        ("fox", -(10**30), None),
+    ],
+)
+def test_answers_that_are_off_by_a_little_are_found(text, start, expected):
+    question = Question("1", "T", "?", CONTEXT, (Answer(text, start), Answer("left", 43)))
+    found = place_answers([question], "skip")
+    kept = [] if expected is None else [expected]
+    assert list(found.questions[0].answers) == [*kept, Answer("left", 43)]
+    assert found.moved == (expected not in (None, Answer(text, start)))
+    assert (found.answers_left_out, found.questions_left_out) == (expected is None, 0)
+    for answer in found.questions[0].answers:
+        assert CONTEXT[answer.start :].startswith(answer.text)
+
+
+def test_questions_without_an_answer_that_is_found_are_left_out_and_counted():
+    good = Question("1", "T", "?", CONTEXT, (Answer("fox", 17),))
+    bad = Question("2", "T", "?", CONTEXT, (Answer("cow", 18), Answer("dog", 0)))
+    none = Question("3", "T", "?", CONTEXT, ())  # SQuAD 2.0
+    found = place_answers([bad, good, none], "skip")
+    assert [question.id for question in found.questions] == ["1", "3"]
+    assert (found.moved, found.answers_left_out, found.questions_left_out) == (1, 2, 1)
+    (remark,) = placing_remarks({"train": place_answers([none]), "dev": found})
+    counts = {"answers_found_nearby": 1, "answers_left_out": 2, "questions_left_out": 1}
+    assert remark.figures == {"answers": {"dev": counts}}
+    assert "\n" not in remark.said and remark.said.startswith("answers: dev, 1 stand up to 32 char")
+    assert placing_remarks({"dev": place_answers([none])}) == []
+    with pytest.raises(UserError, match=r"\(2 of 3 answers are not found: bad_answers=skip"):
+        place_answers([good, bad])
+    with pytest.raises(UserError, match="got no answer that stands in its context"):
+        place_answers([bad], "skip")
 
 
 def test_columns_and_conllu(tmp_path):
@@ -235,7 +347,10 @@ def test_the_shared_files():
     table = read_table(SHARED / "sick" / "sick_e_train.tsv", ["a", "b", "label"])
     assert len(table) == 4500
     assert label_names(table.columns["label"]) == ("CONTRADICTION", "ENTAILMENT", "NEUTRAL")
-    assert len(read_squad(SHARED / "squad" / "dev-v1.1.rebuilt.json")) == 10570
+    questions = read_squad(SHARED / "squad" / "dev-v1.1.rebuilt.json")
+    assert len(questions) == 10570
+    placed = place_answers(questions)
+    assert placed.questions == questions and placing_remarks({"dev": placed}) == []
     impossible = [
         q for q in read_squad(SHARED / "squad" / "dev-v2.0.rebuilt.json") if not q.answers
     ]

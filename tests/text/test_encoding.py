@@ -1,6 +1,7 @@
 """A tokenizer called as at Hugging Face: padded arrays that go straight into a model."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
+from bert_jax.text.encoding import whole_spans
 from tests.convert import models
 from tests.text.vocabulary import small_tokenizer
 
@@ -113,3 +115,49 @@ def test_every_model_takes_it_as_it_is(architecture):
             output.last_hidden_state[1, :longest], alone.last_hidden_state[0], atol=1e-5
         )
     assert output.last_hidden_state.shape == (2, both.input_ids.shape[1], 8)
+
+
+@pytest.mark.parametrize(
+    "text, uncased, cased",
+    [
+        ("you\u0301 now.", "you\u0301|n|o|w|.", "you\u0301|n|o|w|."),
+        ("a\u0301b", "a\u0301|b", "a\u0301b"),  # one [UNK] where accents stay
+        ("ab\u0301\u0302b c", "a|b\u0301\u0302|b|c", "ab\u0301\u0302b|c"),
+        ("a\x00. \u200bc\u200b\ufffd d", "a\x00|.|c\u200b\ufffd|d", "a\x00|.|c\u200b\ufffd|d"),
+        ("中\u0301字\ufeff.", "中\u0301|字\ufeff|.", "中|\u0301|字\ufeff|."),
+        ("a \u0301 b", "a|b", "a|\u0301|b"),  # it belongs to no piece
+        ("한\u0301 a", "한\u0301|a", "한\u0301|a"),
+        ("a\ud800b", "a\ud800|b", "a\ud800|b"),
+        ("\x00a\x00", "a\x00", "a\x00"),
+        ("", "", ""),
+    ],
+)
+def test_a_piece_stands_for_what_was_removed_behind_it(text, uncased, cased):
+    for lowercase, expected in ((True, uncased), (False, cased)):
+        tokenizer = small_tokenizer(lowercase=lowercase)
+        offsets = tokenizer.encode(text).offsets[1:-1]
+        spans = whole_spans(text, offsets, tokenizer.removes)
+        assert "|".join(text[start:end] for start, end in spans) == expected
+        assert spans[:, 0].tolist() == [start for start, _ in offsets]
+
+
+LETTERS = "aBé字中한b\u0301\u0302\u1112\u1161\u200b\ufeff\x00\x0c\u0130ßﬁ.  \n\u00a0"
+
+
+@given(st.text(st.sampled_from(LETTERS), max_size=20), st.booleans(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_between_two_pieces_is_white_space_alone(text, lowercase, split_chinese):
+    tokenizer = small_tokenizer(lowercase=lowercase, split_chinese=split_chinese)
+    spans = whole_spans(text, tokenizer.encode(text).offsets[1:-1], tokenizer.removes)
+    assert len(spans) or not text.strip() or all(map(tokenizer.removes, "".join(text.split())))
+    for (_, end), (start, _) in itertools.pairwise(spans):
+        between = text[end:start]
+        assert not between or (between[0].isspace() and not tokenizer.removes(between[0]))
+        assert all(c.isspace() or tokenizer.removes(c) for c in between)
+
+
+def test_where_text_is_cut_already_nothing_is_removed():
+    tokenizer = small_tokenizer(splitting="[a-z]")
+    assert not tokenizer.removes("\x00")
+    offsets = tokenizer.encode("a\x00b").offsets[1:-1]
+    assert whole_spans("a\x00b", offsets, tokenizer.removes).tolist() == [[0, 1], [2, 3]]

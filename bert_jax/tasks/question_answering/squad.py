@@ -1,19 +1,12 @@
-"""SQuAD, 1.1 and 2.0: questions about paragraphs from its files, and its scores of answers."""
+"""SQuAD, 1.1 and 2.0: what a question is, and its scores of answers."""
 
-import json
 import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
-
-from bert_jax.errors import UserError
-from bert_jax.tasks.lines import read_bytes
-from bert_jax.tasks.tfds import as_text, open_split
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -21,7 +14,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclass(frozen=True)
 class Answer:
-    """A stretch of the context: `context[start : start + len(text)] == text`."""
+    """A stretch of the context: `context[start : start + len(text)] == text`, once it is placed."""
 
     text: str
     start: int
@@ -40,109 +33,8 @@ class Question:
     question: str
     context: str
     answers: tuple[Answer, ...]
-
-
-def read_squad(path: str | Path, *, check_starts: bool = True) -> list[Question]:
-    """Read a SQuAD file, plain or gzipped.
-
-    Args:
-        path: `{"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question",
-            "answers": [{"text", "answer_start"}]}]}]}]}`.
-        check_starts: whether each answer must stand where it is said to. Scoring compares texts
-            only and does not need it.
-
-    Raises:
-        UserError: not such a file; the message names the first question that is wrong.
-    """
-    try:
-        content = json.loads(read_bytes(path))
-        articles = content["data"]
-    except (ValueError, TypeError, KeyError) as error:
-        where = (
-            f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
-        )
-        raise UserError(
-            f"got {path}, which is no SQuAD file{f' ({where})' if where else ''}; expected a JSON"
-            ' object with "data"'
-        ) from error
-    questions: list[Question] = []
-    for a, article in enumerate(articles):
-        for p, paragraph in enumerate(_member(article, "paragraphs", f"{path}, article {a + 1}")):
-            where = f"{path}, article {a + 1}, paragraph {p + 1}"
-            context = _member(paragraph, "context", where)
-            for q, entry in enumerate(_member(paragraph, "qas", where)):
-                questions.append(
-                    _question(
-                        entry, str(article.get("title", a)), context, f"{where}, question {q + 1}",
-                        check_starts,
-                    )
-                )  # fmt: skip
-    if not questions:
-        raise UserError(f"got {path}, which has no questions; expected at least one")
-    return questions
-
-
-def read_tfds_questions(name: str, split: str) -> list[Question]:
-    """Return a split of `squad` or `squad/v2.0` as questions."""
-    _, records = open_split(name, split)
-    questions = []
-    for record in records:
-        answers = record["answers"]
-        questions.append(
-            Question(
-                as_text(record["id"]), as_text(record["title"]), as_text(record["question"]),
-                as_text(record["context"]),
-                tuple(
-                    Answer(as_text(text), int(start))
-                    for text, start in zip(answers["text"], answers["answer_start"], strict=False)
-                ),
-            )
-        )  # fmt: skip
-    return questions
-
-
-def questions_of(rows: Sequence[Any]) -> list[Question]:
-    """Questions in memory: dicts with question, context and, where there are answers, these.
-
-        {"question": …, "context": …, "answers": [{"text": …, "answer_start": …}]}
-
-    Raises:
-        UserError: one of another form, with its number from 1.
-    """
-    questions = []
-    for number, row in enumerate(rows, 1):
-        if isinstance(row, Question):
-            questions.append(row)
-            continue
-        where = f"the examples, item {number}"
-        context = _member(row, "context", where)
-        article = str(row.get("title", number))
-        questions.append(_question({"id": number, **row}, article, context, where, True))
-    return questions
-
-
-def _question(entry: Any, article: str, context: str, where: str, check: bool) -> Question:
-    answers = tuple(
-        Answer(_member(a, "text", where), _member(a, "answer_start", where))
-        for a in (entry.get("answers") or ())
-    )
-    for answer in answers if check else ():
-        found = context[answer.start : answer.start + len(answer.text)]
-        if found != answer.text:
-            raise UserError(
-                f"{where}: got answer {answer.text!r} with answer_start {answer.start}, where the"
-                f" context has {found!r}; expected the place of the answer in characters"
-            )
-    return Question(
-        str(_member(entry, "id", where)), article, _member(entry, "question", where), context,
-        answers,
-    )  # fmt: skip
-
-
-def _member(content: Any, name: str, where: str) -> Any:
-    if not isinstance(content, dict) or name not in content:
-        raise UserError(f"{where}: got no {name!r}; expected it, as in SQuAD's files")
-    return content[name]
+    place: str = field(default="", compare=False, repr=False)
+    """Where it was read, for errors."""
 
 
 def normal_answer(text: str) -> str:

@@ -24,10 +24,13 @@ from bert_jax.tasks.question_answering.squad import (
     Question,
     answer_scores,
     best_null_threshold,
+    squad_scores,
+)
+from bert_jax.tasks.question_answering.squad_files import (
+    question_lines,
     questions_of,
     read_squad,
     read_tfds_questions,
-    squad_scores,
 )
 from bert_jax.tasks.question_answering.windows import WindowFeatures, window_features
 from bert_jax.tasks.report import Mistake, Mistakes, Shown
@@ -126,9 +129,7 @@ class QuestionAnswering:
     @classmethod
     def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:
         """See `Task`: the questions of SQuAD's JSON."""
-        for number, asked in enumerate(read_squad(path, check_starts=False), 1):
-            content = {"id": asked.id, "question": asked.question, "context": asked.context}
-            yield Line(str(path), number, (), content, "question")
+        return question_lines(path)
 
     @classmethod
     def of_examples(

@@ -8,6 +8,7 @@ import numpy as np
 from bert_jax.errors import UserError
 from bert_jax.tasks.features import Features, features_of
 from bert_jax.tasks.question_answering.squad import Question
+from bert_jax.text.encoding import whole_spans
 from bert_jax.text.inputs import Inputs
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -24,7 +25,8 @@ class WindowFeatures:
 
     features: Features
     offsets: np.ndarray
-    """int32 [T, 2], the characters of the context that a token covers, half-open; -1 elsewhere."""
+    """int32 [T, 2], the characters of the context that a token stands for (`whole_spans`),
+    half-open; -1 elsewhere."""
     questions: np.ndarray
     """int64 [n], which question each window belongs to; ascending."""
 
@@ -52,6 +54,10 @@ def window_features(
     """
     contexts = {question.context: number for number, question in enumerate(questions)}
     encoded = dict(zip(contexts, tokenizer.encode_batch(list(contexts)), strict=True))
+    spans = {
+        context: whole_spans(context, each.offsets[1:-1], tokenizer.removes)
+        for context, each in encoded.items()
+    }
     asked = tokenizer.encode_batch([question.question for question in questions])
     sequences: list[Inputs] = []
     labels: list[tuple[int, int]] = []
@@ -60,7 +66,7 @@ def window_features(
     for number, (question, words) in enumerate(zip(questions, asked, strict=True)):
         context = encoded[question.context]
         pieces = context.ids[1:-1]
-        characters = np.array(context.offsets[1:-1], np.int32).reshape(-1, 2)
+        characters = spans[question.context]
         head = [*words.ids[:-1][: MOST_QUESTION_PIECES + 1], tokenizer.sep_id]
         room = max_length - len(head) - 1
         if room <= overlap:
