@@ -4,11 +4,11 @@ r"""Fine-tune a pretrained BERT with one output layer, and score it as the field
         --train=train.tsv --dev=dev.tsv --test=test.tsv --seeds=0,1,2 --workdir=runs/mine
     python -m experiments.finetune --task=glue/cola --checkpoint=bert-base-uncased
 
-Tasks: classification and regression of a text or a pair of texts (TSV, CSV, JSON lines), qa (SQuAD
-JSON), tagging (CoNLL columns, CoNLL-U), multiple_choice (JSON lines), similarity of two texts (with
-scores or without), and by name glue/cola … glue/wnli, squad, squad/v2.0. Any file may also be
-tfds:NAME:SPLIT. The same command continues where it stopped, bit for bit; more seeds or grid points
-are added to what is there. In the workdir:
+Tasks: classification, multi_label (several classes at once) and regression of a text or a pair of
+texts (TSV, CSV, JSON lines), qa (SQuAD JSON), tagging (CoNLL columns, CoNLL-U), multiple_choice
+(JSON lines), similarity of two texts (with scores or without), and by name glue/cola … glue/wnli,
+squad, squad/v2.0. Any file may also be tfds:NAME:SPLIT. The same command continues where it
+stopped, bit for bit; more seeds or grid points are added to what is there. In the workdir:
 
     config.json    what was asked for       seed0/ …  curves, predictions, best parameters
     checkpoints/   the best seed's          predictions_dev.jsonl, predictions_test.jsonl

@@ -7,6 +7,7 @@ from .finetuning import FinetuningSettings as FinetuningSettings
 from .finetuning import finetune as finetune
 from .kinds import KINDS as KINDS
 from .kinds import task_of as task_of
+from .multi_label import MultiLabel as MultiLabel
 from .multiple_choice import ChoiceQuestion as ChoiceQuestion
 from .multiple_choice import MultipleChoice as MultipleChoice
 from .predictor import Predictor as Predictor

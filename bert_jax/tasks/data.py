@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from bert_jax.tasks.glue import GlueTask, glue_task
 from bert_jax.tasks.kinds import KINDS
 from bert_jax.tasks.label_counts import taken_together, without_labels
 from bert_jax.tasks.labels import label_key
+from bert_jax.tasks.multi_label import MultiLabel
 from bert_jax.tasks.question_answering.placing import place_answers, placing_remarks
 from bert_jax.tasks.question_answering.squad_files import read_tfds_questions
 from bert_jax.tasks.question_answering.task import QuestionAnswering
@@ -37,7 +39,8 @@ class DataSettings(Columns):
 
     task: str = setting(
         "",
-        "classification, regression, qa, tagging, multiple_choice, similarity, glue/NAME, squad, …",
+        "classification, multi_label, regression, qa, tagging, multiple_choice, similarity,"
+        " glue/NAME, squad, …",
     )
     train: Source | None = setting(None, "A file, or tfds:NAME:SPLIT; in Python, also examples.")
     dev: Source | None = setting(None, "As train; by default cut from it.")
@@ -86,6 +89,12 @@ def read_task(settings: DataSettings) -> TaskData:
         if not 0 <= getattr(settings, name) < 1:
             raise UserError(
                 f"got {name}={getattr(settings, name)}; expected a share of at least 0 and below 1"
+            )
+    for name in ("label_columns", "label_delimiter"):
+        if getattr(settings, name) and (kind is None or not issubclass(kind, MultiLabel)):
+            raise UserError(
+                f"got `{name}` for task={settings.task}; expected it for task={MultiLabel.name}"
+                " only"
             )
     if kind is None:
         return _read_named(settings)
@@ -213,7 +222,8 @@ def _held_out(settings: DataSettings, parts: dict[str, list[Any]]) -> dict[str, 
 def class_weights(task: Task, train: Sequence[Any], text: str) -> np.ndarray | None:
     """Weights of the classes: none, `balanced`, or `name:weight` pairs; absent names weigh 1.
 
-    Balanced, each class weighs n / (C · its count), so that all weigh the same together.
+    Balanced, all classes weigh the same together (`Head.balance`); of multi-label classification,
+    the examples with a class as much as those without it.
 
     Args:
         task: which classes there are.
@@ -228,9 +238,8 @@ def class_weights(task: Task, train: Sequence[Any], text: str) -> np.ndarray | N
     if not task.labels:
         raise UserError(f"got class_weights={text}; expected none: the task has no classes")
     if text == "balanced":
-        given = task.given_labels(train)
-        counts = np.array([max(given.count(name), 1) for name in task.labels])
-        return len(given) / (len(task.labels) * counts)
+        given = Counter(task.given_labels(train))
+        return task.head.balance(np.array([given[name] for name in task.labels]), len(train))
     weights = dict.fromkeys(map(label_key, task.labels), 1.0)
     for part in text.split(","):
         name, _, weight = part.rpartition(":")

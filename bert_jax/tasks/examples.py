@@ -28,10 +28,16 @@ class Columns:
     text_column: str | None = setting(None, "By default text; of multiple choice, question.")
     text_pair_column: str | None = setting(None, "A second text, for pairs.")
     label_column: str | None = setting(None, "By default label, answer, upos, or the last column.")
+    label_columns: tuple[str, ...] = setting(
+        (), "Of multi_label: columns of 0 and 1, one for each label, instead of label_column."
+    )
+    label_delimiter: str | None = setting(
+        None, "Of multi_label: what stands between the labels of a text, such as |."
+    )
     choices_column: str = setting("choices", "Of multiple choice.")
 
     def named(self) -> dict[str, Any]:
-        """JSON-able, these five fields, whatever a subclass has beside them."""
+        """JSON-able, these fields, whatever a subclass has beside them."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(Columns)}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from bert_jax.arguments import expect
+from bert_jax.checkpoints import load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
@@ -82,7 +83,7 @@ class FinetuningSettings(DataSettings):
     head_learning_rate: float | None = setting(None, "Of the output layer alone.", least=0.0)
     freeze_embeddings: bool = setting(False, "The three tables do not learn.")
     freeze_layers: int = setting(0, "Nor do the first so many layers.", least=0)
-    class_weights: str = setting("", "balanced, or name:weight pairs.")
+    class_weights: str = setting("", "balanced, or name:weight pairs; of multi_label, of the 1s.")
     dropout: float | None = setting(None, "Instead of the checkpoint's.", least=0.0, most=0.9)
     patience: int = setting(0, "Evaluations without a better one; 0: no end.", least=0)
     evals_per_epoch: int = setting(1, "And checkpoints.", least=1)
@@ -185,8 +186,8 @@ def finetune(
     what is there.
 
     Args:
-        task: classification, regression, qa, tagging, multiple_choice, similarity, or the name of a
-            data set.
+        task: classification, multi_label, regression, qa, tagging, multiple_choice, similarity, or
+            the name of a data set.
         callbacks: are told of every seed's metrics and evaluations.
         stop: asked after every step; True saves and ends.
         **settings: see `FinetuningSettings`.
@@ -347,7 +348,18 @@ def _made(task: Task, examples: list[Any], tokenizer: Tokenizer) -> dict[str, np
 
 
 def _fingerprint(examples: Sequence[Any]) -> str:
-    return hashlib.sha256(repr(examples).encode()).hexdigest()
+    return hashlib.sha256(repr(_ordered(examples)).encode()).hexdigest()
+
+
+def _ordered(value: Any) -> Any:
+    """The same with sets in order, which differs from process to process."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, list):
+        return [_ordered(each) for each in value]
+    if type(value) is tuple:
+        return tuple(_ordered(each) for each in value)
+    return {k: _ordered(v) for k, v in value.items()} if type(value) is dict else value
 
 
 def _seed_settings(settings: FinetuningSettings) -> SeedSettings:
@@ -411,7 +423,9 @@ def _finished(
         for name in ("metrics", "heldout")
     }
     write_json(workdir / "result.json", figures)
-    return FinetuningResult(workdir, parts.task, figures, predictions, curves)
+    chosen = {k: v for k, v in load_json(checkpoint, "head")["settings"].items() if k != "task"}
+    task = dataclasses.replace(cast(Any, parts.task), **chosen)  # such as a threshold
+    return FinetuningResult(workdir, task, figures, predictions, curves)
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,12 @@ from bert_jax.training.sharding import DeviceBatch
 Sums = dict[str, jax.Array]
 
 
+def equal_shares(counts: np.ndarray, examples: int) -> np.ndarray:
+    """Weights [C] by which all classes weigh the same together: n / (C · count)."""
+    del examples
+    return counts.sum() / (len(counts) * np.maximum(counts, 1))
+
+
 @dataclass(frozen=True)
 class Head:
     """One kind of output layer.
@@ -35,6 +41,8 @@ class Head:
         scores: how many scores the layer gives; None: one for each class.
         sized: whether the model class is told how many scores there are.
         problem_type: Hugging Face's name of what is learned, where the model class leaves it open.
+        balance: class weights [C] by which all count the same, from how often each class occurs and
+            how many examples there are.
     """
 
     architecture: str
@@ -46,6 +54,7 @@ class Head:
     scores: int | None = None
     sized: bool = True
     problem_type: str | None = None
+    balance: Callable[[np.ndarray, int], np.ndarray] = equal_shares
 
     def count(self, labels: Sequence[str]) -> int:
         """How many scores the layer gives where these are the classes."""

@@ -9,6 +9,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
 from bert_jax.tasks.classification import Classification
 from bert_jax.tasks.examples import Columns
+from bert_jax.tasks.multi_label import MultiLabel
 from bert_jax.tasks.multiple_choice import MultipleChoice
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
@@ -17,7 +18,7 @@ from bert_jax.tasks.tagging import Tagging
 from bert_jax.tasks.task import Task, count_scores
 
 KINDS: tuple[type[Task], ...] = (
-    Classification, Regression, QuestionAnswering, Tagging, MultipleChoice,
+    Classification, MultiLabel, Regression, QuestionAnswering, Tagging, MultipleChoice,
     Similarity,
 )  # fmt: skip
 

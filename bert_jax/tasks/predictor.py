@@ -101,7 +101,8 @@ class Predictor:
         if columns or known:
             trained = {"text_pair_column": "pair"} if known is None else known
             named: dict[str, Any] = {**trained, **(columns or {})}
-            known = Columns(**{**named, "columns": tuple(named.get("columns", ()))})
+            lists: dict[str, Any] = {k: tuple(v) for k, v in named.items() if isinstance(v, list)}
+            known = Columns(**{**named, **lists})
         return cls(pretrained, task_of(pretrained, head.get("settings")), columns=known, **options)
 
     def __call__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.settings import names_in
 from bert_jax.tasks.examples import Columns, Remark, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of, from_arrays
 from bert_jax.tasks.lines import Line, LineError
@@ -38,14 +40,24 @@ def text_examples(
     """
     texts = table.texts(text_column, "text_column")
     pairs = table.texts(pair_column, "text_pair_column") if pair_column else [None] * len(table)
-    labels = table.column(label_column, "label_column") if label_column else [None] * len(table)
-    for label, line in zip(labels, table.lines, strict=True):
-        if label_column and label is None:
-            raise UserError(f"{table.source}, line {line}: got no {label_column}; expected a label")
+    labels = table_labels(table, label_column) if label_column else [None] * len(table)
     return [
         TextExample(text, pair, label, table.source, line)
         for text, pair, label, line in zip(texts, pairs, labels, table.lines, strict=True)
     ]
+
+
+def table_labels(table: Table, column: str) -> list[Any]:
+    """The labels in a column of a table.
+
+    Raises:
+        UserError: the column is not there, or a label is missing.
+    """
+    labels = table.column(column, "label_column")
+    for label, line in zip(labels, table.lines, strict=True):
+        if label is None:
+            raise UserError(f"{table.source}, line {line}: got no {column}; expected a label")
+    return labels
 
 
 def check_labels(
@@ -112,15 +124,21 @@ class TextTask:
         rows = in_memory(source)
         if rows is not None and isinstance(rows[0], TextExample):
             return list(rows)
-        pairs = rows is not None and not isinstance(rows[0], str) and len(rows[0]) > 2
-        usual = ("text", "pair", "label") if pairs else ("text", "label")
+        labels = names_in(columns.label_columns) or ("label",)
+        pairs = rows is not None and not isinstance(rows[0], str) and len(rows[0]) > 1 + len(labels)
+        usual = ("text", "pair", *labels) if pairs else ("text", *labels)
         table = table_of(source, columns.columns, usual)
         pair = columns.text_pair_column
         if pair is None and rows is not None and "pair" in table.columns:
             pair = "pair"
-        return text_examples(
-            table, columns.text_column or "text", pair, columns.label_column or "label"
-        )
+        examples = text_examples(table, columns.text_column or "text", pair, None)
+        given = zip(examples, cls.labels_of(table, columns), strict=True)
+        return [dataclasses.replace(example, label=label) for example, label in given]
+
+    @classmethod
+    def labels_of(cls, table: Table, columns: Columns) -> list[Any]:
+        """The label of each row of a table."""
+        return table_labels(table, columns.label_column or "label")
 
     @classmethod
     def example(cls, line: Line, columns: Columns | None) -> TextExample:

@@ -84,6 +84,8 @@ def _builder(name: str) -> Any:
 def as_plain(value: Any, feature: Any) -> Any:
     """A value as Python has it; of a class label its name, None where it is hidden."""
     names = getattr(feature, "names", None)
+    if names and isinstance(value, np.ndarray) and value.ndim:
+        return [as_plain(each, feature) for each in value]
     if names:
         return None if int(value) < 0 else names[int(value)]
     if isinstance(value, bytes | str):

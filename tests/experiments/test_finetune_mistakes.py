@@ -47,7 +47,7 @@ FINETUNE = {
     ),
     "--bad_answers=drop": "flag --bad_answers=drop: value should be one of <refuse|skip>",
     "--bad_answers=skip": "got --bad_answers=skip for --task=classification; expected it for qa",
-    "--task=sorting": "got --task=sorting; expected one of classification, regression, qa",
+    "--task=sorting": "got --task=sorting; expected one of classification, multi_label",
     "--task=glue/colo": "got GLUE task 'colo'; expected one of cola, sst2",
     "--task=": "got no --task",
     "--task=regression": "train.tsv, line 2: got label 'dogs'; expected a number",
@@ -69,6 +69,17 @@ FINETUNE = {
     "--label_column=class": "got --label_column=class, which train.tsv lacks",
     "--train=empty.tsv": "empty.tsv, line 3: got label ' '; expected a text or a number",
     "--dev=empty.tsv": "empty.tsv, line 3: got label ' '; expected a text or a number",
+    "--label_columns=a,b": "got --label_columns for --task=classification; expected it for --task",
+    "--label_delimiter=|": "got --label_delimiter for --task=classification; expected it for",
+    "--task=multi_label": "train.tsv, line 2: got label 'dogs'; expected a list of labels",
+    "--task=multi_label --label_columns=a,b": "got --label_columns=a, which train.tsv lacks",
+    "--task=multi_label --label_columns=label": "line 2: got label = 'dogs'; expected 0 or 1",
+    "--task=multi_label --label_columns=label --label_delimiter=|": (
+        "got --label_columns=label with --label_delimiter=|; expected a column for each label"
+    ),
+    "--task=multi_label --label_delimiter=| --dev=other.tsv": (
+        "other.tsv, line 3: got label 'cows'; expected one of cats, dogs"
+    ),
     "--leave_out_labels=cats,dogs": (
         "got --leave_out_labels=cats,dogs, which leaves no example of --train"
     ),

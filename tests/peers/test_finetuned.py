@@ -16,6 +16,7 @@ transformers.logging.set_verbosity_error()
 
 AUTO = {
     "classification": transformers.AutoModelForSequenceClassification,
+    "multi_label": transformers.AutoModelForSequenceClassification,
     "one text": transformers.AutoModelForSequenceClassification,
     "regression": transformers.AutoModelForSequenceClassification,
     "tagging": transformers.AutoModelForTokenClassification,

@@ -15,6 +15,7 @@ from bert_jax.data.row_layout import sorted_rows
 from bert_jax.tasks.classification import Classification
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
 from bert_jax.tasks.kinds import head_item
+from bert_jax.tasks.multi_label import MultiLabel
 from bert_jax.tasks.multiple_choice import ChoiceQuestion, MultipleChoice
 from bert_jax.tasks.question_answering.squad import Answer, Question
 from bert_jax.tasks.question_answering.task import QuestionAnswering
@@ -30,6 +31,7 @@ from tests.text.vocabulary import small_tokenizer
 TOKENIZER = small_tokenizer()
 ANIMALS = ["cats", "dogs", "mr smith", "you", "i"]
 VERBS = ["like", "left"]
+LABEL_SETS = [tuple(n for n, m in (("A", 2), ("B", 3), ("C", 5)) if i % m == 0) for i in range(10)]
 TEXTS = [(a, v) for v in VERBS for a in ANIMALS]  # ten pairs
 
 
@@ -73,6 +75,10 @@ def _choice(number):
 
 TASKS = {
     "classification": (Classification(("A", "B", "C"), 24), [_text(i) for i in range(10)]),
+    "multi_label": (
+        MultiLabel(("A", "B", "C"), 24),
+        [dataclasses.replace(_text(i), label=LABEL_SETS[i]) for i in range(10)],
+    ),
     "one text": (Classification(("A", "B", "C"), 24), [_text(i, False) for i in range(10)]),
     "regression": (
         Regression(24),

@@ -20,7 +20,7 @@ from bert_jax.training.freezing import split_frozen
 from bert_jax.training.sharding import put_batch
 from tests.tasks.examples import TASKS, TOKENIZER, finetuner, tiny_pretrained
 
-SAID = {"label", "tags", "answer", "start"}  # beside probabilities
+SAID = {"label", "labels", "tags", "answer", "start"}  # beside probabilities
 
 
 def run_steps(task, examples, steps, *, seed=0, batch_size=10, rate=3e-3, **settings):

@@ -32,6 +32,7 @@ def small(**changes):
 
 
 ROWS = {
+    "multi_label": [("the cats left", ["cats", "left"]), ("the dogs", []), ("you", {"you"})] * 4,
     "classification": [("the cats left", "yes"), ("the dogs left", "no")] * 6,
     "regression": [{"text": "the cats", "pair": "left", "label": 0.5}, {"text": "you", "pair": "i",
                    "label": 1}] * 6,
@@ -42,6 +43,7 @@ ROWS = {
     "similarity": [("the cats", "cats", 5), ("you", "the dogs left", 1)] * 6,
 }  # fmt: skip
 ASKED = {
+    "multi_label": "the cats left",
     "classification": "the cats left",
     "regression": ("the cats", "left"),
     "tagging": "the cats left",
