@@ -87,24 +87,29 @@ def types_of(settings: type) -> dict[str, set[Any]]:
 
 
 def check_settings(settings: Any) -> None:
-    """Check every value against the type and the limits of its field; None is as the default.
+    """Check every value against the type and the limits of its field.
 
     Raises:
-        UserError: the first that is beyond them, or a number that is not one or not finite.
+        UserError: the first that is beyond them, a number that is not one or not finite, or None
+            where the field cannot be None.
     """
     kinds_of = types_of(type(settings))
     for field in described_fields(settings):
         value, limits = getattr(settings, field.name), field.metadata
-        if value is None:
-            continue
         got = f"got {field.name}={value}; expected"
         kinds = kinds_of[field.name] - {types.NoneType}
+        if value is None:
+            if types.NoneType in kinds_of[field.name]:
+                continue
+            raise UserError(f"{got} something, or no `{field.name}`")
         if kinds == {int} and not isinstance(value, numbers.Integral):
             raise UserError(f"{got} a whole number")
         if kinds <= {int, float} and not (isinstance(value, numbers.Real) and math.isfinite(value)):
             raise UserError(f"{got} a finite number")
         if kinds <= {str, os.PathLike} and not isinstance(value, str | os.PathLike):
             raise UserError(f"{got} {'a text' if kinds == {str} else 'a path'}")
+        if tuple in kinds and not isinstance(value, Sequence):
+            raise UserError(f"{got} names, in a list or a text with commas between")
         if limits["choices"] and value not in limits["choices"]:
             raise UserError(f"{got} one of {', '.join(limits['choices'])}")
         if limits["least"] is not None and not value >= limits["least"]:

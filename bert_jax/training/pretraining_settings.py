@@ -172,6 +172,12 @@ class PretrainingSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        for field in dataclasses.fields(self):  # of a shell variable that is not set
+            if field.default is None and getattr(self, field.name) == "":
+                raise UserError(
+                    f"got {field.name}=, which says nothing; expected something, or no"
+                    f" `{field.name}`"
+                )
         if not 0 < self.heldout_fraction < 1:
             raise UserError(
                 f"got heldout_fraction={self.heldout_fraction}; expected a share above 0 and below"
@@ -190,6 +196,11 @@ class PretrainingSettings:
         vocabulary = {name: getattr(self, name) for name in ("vocab", "vocab_size", "add_tokens")}
         said = [f"{name}={value}" for name, value in vocabulary.items() if value is not None]
         if self.init_checkpoint is None:
+            if self.vocab is not None and self.vocab_size is not None:
+                raise UserError(
+                    f"got {' and '.join(said)}; expected one of them: a vocabulary that is given is"
+                    " not learned"
+                )
             if self.add_tokens is not None:
                 raise UserError(
                     f"got add_tokens={self.add_tokens} alone; expected init_checkpoint=MODEL beside"
@@ -279,6 +290,12 @@ class PretrainingSettings:
     def rows(self) -> RowSettings:
         """How rows are made."""
         plan = OBJECTIVES[self.objective].plan
+        longest = max(phase.length for phase in self.row_phases())
+        if self.pack > longest:
+            raise UserError(
+                f"got pack={self.pack} for rows of {longest} tokens; expected fewer instances in a"
+                " row than it has tokens, such as pack=8"
+            )
         return RowSettings(self.batch_size, self.pack, masking=self.row_masking(), plan=plan)
 
     def row_masking(self) -> Masking:
@@ -286,12 +303,12 @@ class PretrainingSettings:
         try:
             rates = [float(rate) for rate in str(self.mask_rate).split(":")]
             first, final = rates[0], rates[-1]
-            if len(rates) > 2:
+            if len(rates) > 2 or not all(0 < rate < 1 for rate in rates):
                 raise ValueError(rates)
         except ValueError:
             raise UserError(
-                f"got mask_rate={self.mask_rate}; expected a share such as 0.15, or from:to as in"
-                " 0.3:0.15"
+                f"got mask_rate={self.mask_rate}; expected a share above 0 and below 1 such as"
+                " 0.15, or from:to as in 0.3:0.15"
             ) from None
         return dataclasses.replace(
             MASKINGS[self.masking],
@@ -303,6 +320,12 @@ class PretrainingSettings:
 
     def rate(self) -> optax.Schedule:
         """The learning rate by the number of updates applied."""
+        for name in ("warmup", "decay"):
+            steps = getattr(self, name)
+            if steps > 1 and steps != round(steps):
+                raise UserError(
+                    f"got {name}={steps}; expected a whole number of steps, or a share below 1"
+                )
         course = Course(
             self.learning_rate,
             self.steps,

@@ -78,16 +78,17 @@ def linear(course: Course) -> optax.Schedule:
     Raises:
         UserError: another power.
     """
-    if course.power != 1:
-        raise UserError(
-            f"got a linear schedule with a decay of power {course.power}; expected power 1, or"
-            " `schedule`=polynomial"
-        )
+    _check_no_power("linear", course)
     return polynomial(course)
 
 
 def cosine(course: Course) -> optax.Schedule:
-    """Fall along half a wave: slowly at first and at last."""
+    """Fall along half a wave: slowly at first and at last.
+
+    Raises:
+        UserError: a power other than 1, of which a wave has none.
+    """
+    _check_no_power("cosine", course)
 
     def falling(count: jax.Array) -> jax.Array:
         left = _left(count, course.warmup_steps, course.steps)
@@ -97,7 +98,12 @@ def cosine(course: Course) -> optax.Schedule:
 
 
 def constant(course: Course) -> optax.Schedule:
-    """Stay at the peak."""
+    """Stay at the peak.
+
+    Raises:
+        UserError: a power other than 1, since nothing falls.
+    """
+    _check_no_power("constant", course)
     return _after_warmup(course, lambda count: jnp.full_like(count, course.peak))
 
 
@@ -162,6 +168,15 @@ def shared_updates(first: optax.Schedule, second: optax.Schedule, most: int) -> 
     counts = jnp.arange(most)
     differs = np.asarray(jax.jit(first)(counts)) != np.asarray(jax.jit(second)(counts))
     return int(np.argmax(differs)) if differs.any() else most
+
+
+def _check_no_power(name: str, course: Course) -> None:
+    """Refuse a power where a schedule has no use for it."""
+    if course.power != 1:
+        raise UserError(
+            f"got a {name} schedule with a decay of power {course.power}; expected power 1, or"
+            " `schedule`=polynomial or wsd"
+        )
 
 
 def _after_warmup(course: Course, then: optax.Schedule) -> optax.Schedule:

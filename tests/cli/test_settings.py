@@ -52,3 +52,11 @@ def test_numbers_are_numbers():
         with pytest.raises(UserError, match=f"got scale={wrong}; expected a finite number"):
             check_settings(Sizes(scale=wrong))
     check_settings(Sizes(scale=1))
+
+
+def test_none_and_a_number_are_no_names():
+    check_settings(Sizes(names=["a"]))
+    with pytest.raises(UserError, match="got sides=None; expected something, or no `sides`"):
+        check_settings(Sizes(sides=None))
+    with pytest.raises(UserError, match="got names=5; expected names, in a list or a text with"):
+        check_settings(Sizes(names=5))

@@ -40,6 +40,11 @@ CASES = {
     "--corpus=one.txt": "got 1 document, all in one split; expected at least two different ones",
     "--corpus=binary.bin": "binary.bin",
     "--vocab=nowhere.txt": "got vocabulary 'nowhere.txt', which cannot be read",
+    "--vocab=": "got --vocab=, which says nothing; expected something, or no --vocab",
+    "--vocab=other.txt --vocab_size=9": "got --vocab=other.txt and --vocab_size=9; expected one of",
+    "--splitting=": "got --splitting=, which says nothing; expected something, or no --splitting",
+    "--branch_from=": "got --branch_from=, which says nothing; expected something, or",
+    "--init_checkpoint=": "got --init_checkpoint=, which says nothing; expected something",
     "--splitting=space": "got --splitting='space'; expected words, spaces or a regular expression",
     "--splitting=spaces --lowercase": "got --lowercase=True beside --splitting='spaces', by which",
     "--vocab_size=7": "got vocabulary size 7; expected at least",
@@ -59,13 +64,14 @@ CASES = {
     "--learning_rate=inf": "--learning_rate=inf; expected a finite number",
     "--phases=1024:1.0": "got --phases=1024:1.0, rows of 1024 tokens; expected at most the model's",
     "--phases=4:1.0": "expected at least 5",
+    "--pack=33": "got --pack=33 for rows of 32 tokens; expected fewer instances in a row",
     "--pack=0": "flag --pack=0: 0 is not a positive integer",
     "--masking=word": "flag --masking=word: value should be one of <token|whole_word|span>",
     "--objective=nsp": "flag --objective=nsp: value should be one of <mlm+nsp|mlm>",
-    "--mask_rate=some": "got --mask_rate=some; expected a share such as 0.15, or from:to as in",
+    "--mask_rate=some": "got --mask_rate=some; expected a share above 0 and below 1",
     "--mask_rate=0.3:0.2:0.1": "got --mask_rate=0.3:0.2:0.1; expected a share",
-    "--mask_rate=1.5": "got a masking rate of 1.5; expected one between 0 and 1",
-    "--mask_rate=0.3:0": "got a masking rate of 0.0; expected one between 0 and 1",
+    "--mask_rate=1.5": "got --mask_rate=1.5; expected a share above 0 and below 1",
+    "--mask_rate=0.3:0": "got --mask_rate=0.3:0; expected a share above 0 and below 1",
     "--mask_fraction=0.95": "got --mask_fraction=0.95, --random_fraction=0.1; expected shares",
     "--random_fraction=-0.1": "--random_fraction=-0.1; expected shares that add up to at most 1",
     "--optimizer=sgdd": "flag --optimizer=sgdd: value should be one of <adamw|bert_adam|",
@@ -74,6 +80,10 @@ CASES = {
     "--learning_rate=fast": "got --learning_rate=fast; expected a number",
     "--schedule=step": "flag --schedule=step: value should be one of <linear|polynomial|cosine|",
     "--schedule=linear --decay_power=2": "got a linear schedule with a decay of power 2.0;",
+    "--schedule=cosine --decay_power=2": "got a cosine schedule with a decay of power 2.0;",
+    "--schedule=constant --decay_power=0": "got a constant schedule with a decay of power 0.0;",
+    "--schedule=wsd --decay=1.5": "got --decay=1.5; expected a whole number of steps, or a share",
+    "--warmup=1.5": "got --warmup=1.5; expected a whole number of steps, or a share below 1",
     "--schedule=wsd --decay=9": "got a decay of 9 steps in a run of 4; expected 0 to 4",
     "--schedule=wsd --decay=3 --warmup=2": "got a warm-up of 2 and a decay of 3 steps in a run of",
     "--branch_from=nowhere": "got --branch_from=nowhere, which is no checkpoint in the workdir of",
@@ -187,7 +197,7 @@ def outcomes(tmp_path_factory):
     for number, wrong in enumerate(CASES):
         names = [flag.removeprefix("--").split("=")[0] for flag in wrong.split()]
         given = {"workdir": f"run{number}", **usual}
-        if "init_checkpoint" in names:  # whose vocabulary it would be moved from
+        if {"vocab", "init_checkpoint"} & set(names):  # which have a vocabulary
             del given["vocab_size"]
         usual_flags = [f"--{k}={v}" for k, v in given.items() if k not in names]
         lines.append(usual_flags + wrong.split())
