@@ -130,7 +130,13 @@ def write_json(path: _Path, content: Mapping[str, Any]) -> None:
 def write_json_lines(path: _Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, whole or not at all; `rows` may be a generator."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(json_line(row) for row in rows)
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A JSON object and the end of its line; lone surrogates, which UTF-8 has not, stay escaped."""
+    text = json.dumps(row, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def write_text(path: _Path, text: str) -> None:

@@ -15,7 +15,6 @@ a name on the Hugging Face hub.
 """
 
 import itertools
-import json
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -29,6 +28,8 @@ from bert_jax.console import plain_console
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import Fills, MaskFiller
+from bert_jax.tasks.lines import LineError, decoded
+from bert_jax.whole_file import json_line
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
 _SPLITTING = define_splitting()
@@ -56,23 +57,26 @@ def main(texts: Sequence[str]) -> None:
     lines = enumerate(texts, 1) if texts else _lines()
     numbers, asked = itertools.tee(lines)  # as far apart as a batch
     console = plain_console(highlight=False)
-    answers = filler.fill((text for _, text in asked), "mark")
-    for (number, _), fills in zip(numbers, answers, strict=True):
+    answers = filler.fill((text for _, text in asked if isinstance(text, str)), "mark")
+    for number, text in numbers:
+        fills = next(answers) if isinstance(text, str) else Fills("", error=str(text))
         if fills.error and _ON_ERROR.value == "stop":
             where = f"text {number}" if texts else f"standard input, line {number}"
-            raise UserError(f"{where}: {fills.error}")
+            raise UserError(f"{where}: {fills.error}") if isinstance(text, str) else text
         if as_json:
             place = {} if texts else {"line": number}
-            print(json.dumps({**place, **_content(fills)}, ensure_ascii=False), flush=True)
+            print(json_line({**place, **_content(fills)}), end="", flush=True)
         else:
             _show(fills, console)
 
 
-def _lines() -> Iterator[tuple[int, str]]:
+def _lines() -> Iterator[tuple[int, str | LineError]]:
     """Those of standard input that are not empty, with their numbers."""
-    for number, line in enumerate(map(str.strip, sys.stdin), 1):
-        if line:
+    for number, line in decoded("standard input", sys.stdin.buffer):
+        if isinstance(line, LineError):
             yield number, line
+        elif line.strip():
+            yield number, line.strip()
 
 
 def _content(fills: Fills) -> dict[str, object]:

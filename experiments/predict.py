@@ -14,7 +14,6 @@ Any fine-tuned checkpoint of Hugging Face will do as well.
 """
 
 import itertools
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from bert_jax.progress import ProgressBar
 from bert_jax.tasks.predictor import Predictor
 from bert_jax.tasks.unlabelled import read_unlabelled
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.whole_file import whole_file
+from bert_jax.whole_file import json_line, whole_file
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
@@ -87,7 +86,7 @@ def main() -> None:
         rows = predictor.stream(lines, FLAGS.on_error)
         while chunk := list(itertools.islice(rows, FLAGS.chunk)):
             for row in chunk:
-                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+                target.write(json_line(row))
             target.flush()
             done += len(chunk)
             wrong += sum("error" in row for row in chunk)

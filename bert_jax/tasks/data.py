@@ -96,6 +96,11 @@ def read_task(settings: DataSettings) -> TaskData:
                 f"got `{name}` for task={settings.task}; expected it for task={MultiLabel.name}"
                 " only"
             )
+    if settings.bad_answers != "refuse" and kind is not QuestionAnswering:
+        raise UserError(
+            f"got bad_answers={settings.bad_answers} for task={settings.task}; expected it for"
+            f" task={QuestionAnswering.name} only"
+        )
     if kind is None:
         return _read_named(settings)
     if settings.train is None or settings.train == "":
@@ -136,11 +141,6 @@ def _placed(
 ) -> tuple[dict[str, list[Any]], list[Remark]]:
     """Questions whose answers stand in their contexts, and what is to be said of the others."""
     if not issubclass(kind, QuestionAnswering):
-        if bad_answers != "refuse":
-            raise UserError(
-                f"got bad_answers={bad_answers} for task={kind.name}; expected it for"
-                f" {QuestionAnswering.name} alone"
-            )
         return parts, []
     placed = {part: place_answers(questions, bad_answers) for part, questions in parts.items()}
     return {part: found.questions for part, found in placed.items()}, placing_remarks(placed)

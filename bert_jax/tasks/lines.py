@@ -82,19 +82,29 @@ class Line:
         """The error that says so of this line."""
         return LineError(self.source, self.number, message, self.unit)
 
-    def member(self, name: str, kind: type) -> Any:
-        """A member of the object.
+    def text(self, name: str) -> str:
+        """A member of the object that is a text.
 
         Raises:
             UserError: it is not there, of another type, or empty.
         """
         value = (self.content or {}).get(name)
-        if not isinstance(value, kind) or not value:
-            raise self.wrong(
-                f"got {name} = {value!r}; expected a {'text' if kind is str else 'list'} that is"
-                " not empty"
-            )
+        if not isinstance(value, str) or not value:
+            raise self.wrong(f"got {name} = {value!r}; expected a text that is not empty")
         return value
+
+    def list_of_texts(self, name: str) -> tuple[str, ...]:
+        """A member of the object that is a list of texts.
+
+        Raises:
+            UserError: it is not there, something else, or empty.
+        """
+        value = (self.content or {}).get(name)
+        if not value or not isinstance(value, list | tuple):
+            raise self.wrong(f"got {name} = {value!r}; expected a list that is not empty")
+        if not all(isinstance(each, str) for each in value):
+            raise self.wrong(f"got {name} = {value!r}; expected a list of texts")
+        return tuple(value)
 
     def wanted(self, members: str) -> LineError:
         """The error of a text where there should be an object."""
@@ -142,15 +152,24 @@ def decoded(source: str, lines: Iterable[bytes]) -> Iterator[tuple[int, str | Li
 
 
 def each_example(
-    source: str, lines: Iterable[tuple[int, str | LineError]]
+    source: str, lines: Iterable[tuple[int, str | LineError]], objects: bool = False
 ) -> Iterator[Line | LineError]:
-    """Read an example a line, a text or an object; empty lines are left out."""
+    """Read an example a line, a text or an object; empty lines are left out.
+
+    Args:
+        source: where they stand, for errors.
+        lines: with their numbers.
+        objects: whether every line must be an object.
+    """
     for number, line in lines:
         if isinstance(line, LineError):
             yield line
         elif line.strip():
             try:
-                yield Line.parsed(source, number, line)
+                found = Line.parsed(source, number, line)
+                if objects and found.content is None:
+                    raise found.wrong(f"got {line[:60]!r}; expected one JSON object a line")
+                yield found
             except LineError as error:
                 yield error
 

@@ -205,10 +205,12 @@ class MultipleChoice:
         text, choices = known.text_column or "question", known.choices_column or "choices"
         if line.content is None:
             raise line.wanted(f'"{text}" and "{choices}"')
-        asked, given = line.member(text, str), line.member(choices, list)
+        asked, given = line.text(text), line.list_of_texts(choices)
         if len(given) < 2:
-            raise line.wrong(f"got {choices} = {given!r}; expected a list of at least two texts")
-        return ChoiceQuestion(asked, tuple(map(str, given)), None, line.number)
+            raise line.wrong(
+                f"got {choices} = {list(given)!r}; expected a list of at least two texts"
+            )
+        return ChoiceQuestion(asked, given, None, line.number)
 
     @classmethod
     def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:

@@ -143,45 +143,59 @@ class Predictor:
             yield from self._answers(found, on_error)
 
     def _answers(
-        self, found: list[tuple[dict[str, int], Any]], on_error: str
+        self, found: list[tuple[Line | LineError, Any]], on_error: str
     ) -> Iterator[dict[str, Any]]:
         """What is said of examples, or their errors, each behind its number."""
-        good = [each for _, each in found if not isinstance(each, UserError)]
-        answers = iter(self._predictions(good, on_error) if good else ())
-        for place, each in found:
+        answers = self._predictions([each for _, each in found if not isinstance(each, UserError)])
+        for line, each in found:
             answer = each if isinstance(each, UserError) else next(answers)
+            if isinstance(line, Line) and isinstance(answer, UserError):
+                answer = line.wrong(str(answer))
+            place = {line.unit: line.number}
             if not isinstance(answer, UserError):
-                yield {**place, **answer} if "line" in place else answer
+                yield {**place, **answer} if line.unit == "line" else answer
             elif on_error == "stop":
                 raise answer
             else:
                 yield {**place, "error": str(answer)}
 
-    def _predictions(self, examples: list[Any], on_error: str) -> Iterator[Any]:
-        """What the model says of examples; the error of one that it cannot take."""
+    def _predictions(self, examples: list[Any]) -> Iterator[Any]:
+        """What the model says of examples; of one that it cannot take, the error."""
+        if not examples:
+            return
         try:
             prepared = self.task.prepare(examples, self._tokenizer)
-        except UserError as error:
-            if on_error == "stop" or len(examples) == 1:
-                yield error
-                return
-            for example in examples:
-                yield from self._predictions([example], on_error)
+        except UserError:
+            refused = [self._refused(example) for example in examples]
+            if not any(refused):
+                raise
+            good = [each for each, wrong in zip(examples, refused, strict=True) if not wrong]
+            answers = self._predictions(good)
+            for wrong in refused:
+                yield wrong or next(answers)
             return
         rows = packed_rows(prepared.features, self._batch_rows, self._positions)
         step = partial(self._forward, self._params)
         logits = predict(step, self.task.head, prepared.features, rows)
         yield from self.task.predictions(examples, prepared, logits)
 
-    def _example(self, number: int, item: Any) -> tuple[dict[str, int], Any]:
+    def _refused(self, example: Any) -> UserError | None:
+        """Why the model cannot take an example; None where it can."""
+        try:
+            self.task.prepare([example], self._tokenizer)
+        except UserError as error:
+            return error
+        return None
+
+    def _example(self, number: int, item: Any) -> tuple[Line | LineError, Any]:
         """Where an example stands, and the example, or the error of what is none."""
         try:
             if isinstance(item, LineError):
                 raise item
             line = item if isinstance(item, Line) else Line.of_item(number, item)
-            return {line.unit: line.number}, self.task.example(line, self.columns)
+            return line, self.task.example(line, self.columns)
         except LineError as error:
-            return {error.unit: error.number}, error
+            return error, error
 
 
 def _head(source: str | os.PathLike[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.figures import Lines, draw_lines, draw_matrix, draw_points
+from bert_jax.text.valid_unicode import valid_unicode
 
 from .report import Confusion, Mistakes, Points, Shown, Table
 from .task import Task
@@ -52,7 +53,8 @@ def write_report(
         parts.append(f"<h2>The {escape(part)} part, by the best seed</h2>")
         for shown in task.shown(rows):
             parts += _drawn(shown)
-    (workdir / "report.html").write_text("\n".join(parts) + "\n", encoding="utf-8")
+    page, _ = valid_unicode("\n".join(parts) + "\n")
+    (workdir / "report.html").write_text(page, encoding="utf-8")
 
 
 def confusion(truth: Sequence[str], predicted: Sequence[str]) -> dict[tuple[str, str], int]:

@@ -239,13 +239,18 @@ def sentences_of(rows: Sequence[Any], columns: Columns) -> list[TaggedSentence]:
         table.lines, table.column(words, "text_column"), table.column(tags, "label_column"),
         strict=True,
     ):  # fmt: skip
-        if isinstance(own, str) or not own or len(own) != len(given):
+        lists = all(isinstance(x, Sequence) and not isinstance(x, str) for x in (own, given))
+        if not lists or not own or len(own) != len(given) or not all(map(_is_text, own)):
             raise UserError(
                 f"{table.source}, item {line}: got {own!r} with tags {given!r}; expected a list of"
                 " words and as many tags"
             )
         sentences.append(TaggedSentence(tuple(own), tuple(map(str, given)), (line,) * len(own)))
     return sentences
+
+
+def _is_text(word: Any) -> bool:
+    return isinstance(word, str)
 
 
 def column_number(column: str | None) -> int:

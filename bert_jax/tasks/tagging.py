@@ -161,17 +161,17 @@ class Tagging:
     def example(cls, line: Line, columns: Columns | None) -> TaggedSentence:
         """See `Task`: words between spaces, or an object with words."""
         if line.content is not None:
-            words = line.member(_words_column(columns), list)
+            words = line.list_of_texts(_words_column(columns))
         elif line.unit == "line" and len(line.texts) > 1:
             raise line.wrong(
                 f"got {len(line.texts)} fields between tabs; expected words between spaces (format="
                 "training reads a word a line, as training does)"
             )
         else:
-            words = words_of(" ".join(line.texts))
+            words = tuple(words_of(" ".join(line.texts)))
         if not words:
             raise line.wrong("got no words; expected at least one")
-        return TaggedSentence(tuple(map(str, words)), (), (line.number,) * len(words))
+        return TaggedSentence(words, (), (line.number,) * len(words))
 
     @classmethod
     def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:

@@ -148,7 +148,7 @@ class TextTask:
         if line.unit == "item":
             pair_name = pair_name or "pair"
         if line.content is not None:
-            text = line.member(name, str)
+            text = line.text(name)
             pair = line.content.get(pair_name) if pair_name else None
             if not isinstance(pair, str | None):
                 raise line.wrong(f"got {pair_name} = {pair!r}; expected a text, or none")

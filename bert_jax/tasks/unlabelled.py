@@ -41,7 +41,8 @@ def read_unlabelled(
     ending = Path(source.removesuffix(".gz")).suffix.lower()
     if form == "training" or (form is None and ending in task.endings):
         return task.lines(source, columns)
-    lines = each_example(source, each_line(source))
+    objects = form is None and ending == ".jsonl"
+    lines = each_example(source, each_line(source), objects)
     return lines if form == "lines" else _lines(task, source, lines)
 
 

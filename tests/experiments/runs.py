@@ -19,7 +19,8 @@ name, takes, cases = json.loads(sys.stdin.readline())
 experiment, outcomes = importlib.import_module(f"experiments.{name}"), []
 for arguments, text in cases:
     sys.argv = [f"{name}.py", *arguments]
-    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8")
+    given = io.BytesIO(text.encode(errors="surrogateescape"))
+    sys.stdin = io.TextIOWrapper(given, encoding="utf-8")
     out, errors, status = io.StringIO(), io.StringIO(), 0
     with flagsaver.flagsaver(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
@@ -43,7 +44,8 @@ class Outcome:
 def run_each(experiment, cases, cwd, takes="", texts=None):
     """Run `experiments.<experiment>` with each list of arguments, in order, in folder `cwd`.
 
-    `texts` are their standard inputs, `takes` what the experiment takes beside flags.
+    `texts` are their standard inputs, a byte that is no UTF-8 as Python escapes it ("\\udcff"),
+    and `takes` is what the experiment takes beside flags.
     """
     texts = texts or [""] * len(cases)
     lines = [[list(case), text] for case, text in zip(cases, texts, strict=True)]

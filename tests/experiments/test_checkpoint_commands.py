@@ -79,6 +79,19 @@ def test_fill_mask_stops_at_a_wrong_line_or_marks_it(folder):
     assert rows[2] | {"line": 1} == rows[0]
 
 
+def test_fill_mask_names_lines_that_are_no_text(folder):
+    text = "un [MASK]\n\n\udcff [MASK]\nun\u2028[MASK]\r\n[MASK]"
+    cases = [("--checkpoint=hf", "--batch_size=1"), ("--checkpoint=hf", "--on_error=mark")]
+    stopped, marked = run_each("fill_mask", cases, folder, TEXT, [text, text])
+    message = "standard input, line 3: got bytes that are no UTF-8 (at byte 0 of the line)"
+    assert (stopped.status, len(stopped.printed.splitlines())) == (2, 1)
+    assert message in stopped.errors and stopped.errors.count("\n") == 1
+    rows = list(map(json.loads, marked.printed.strip().split("\n")))
+    assert [row["line"] for row in rows] == [1, 3, 4, 5] and marked.status == 0
+    assert [message in row.get("error", "") for row in rows] == [False, True, False, False]
+    assert [row["text"] for row in rows] == ["un [MASK]", "", "un\u2028[MASK]", "[MASK]"]
+
+
 def test_extract_features_from_a_file(folder, tmp_path):
     done = run(
         "extract_features", "--checkpoint=hf", "--input=lines.txt", f"--output={tmp_path}/out.npz",

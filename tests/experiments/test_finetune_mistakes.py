@@ -45,8 +45,9 @@ FINETUNE = {
     "--task=qa --train=not_there.json --dev=not_there.json --bad_answers=skip": (
         f"not_there{FIRST}no answer that stands in its context; expected at least one"
     ),
+    "--bad_answers=skip --task=squad": "got --bad_answers=skip for --task=squad; expected it for",
     "--bad_answers=drop": "flag --bad_answers=drop: value should be one of <refuse|skip>",
-    "--bad_answers=skip": "got --bad_answers=skip for --task=classification; expected it for qa",
+    "--bad_answers=skip": "got --bad_answers=skip for --task=classification; expected it for",
     "--task=sorting": "got --task=sorting; expected one of classification, multi_label",
     "--task=glue/colo": "got GLUE task 'colo'; expected one of cola, sst2",
     "--task=": "got no --task",

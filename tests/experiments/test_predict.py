@@ -152,6 +152,51 @@ def test_the_questions_of_a_damaged_file_that_can_be_answered_are(outcomes):
     assert f"{first} 1, question 2: got" in stopped.errors
 
 
+FORMS = {  # what a file holds, and of which lines a row comes out; ! of one that is wrong
+    "classification": {
+        "a.txt": ("the cats\tleft\nyou\n\n \n\tleft\nthe\tcats\tleft\nyou\ti\n", "1 2 5 !6 7"),
+        "a.tsv": ("text\tpair\nthe cats\tleft\n\nyou\t\nyou\n", "2 4 !5"),
+        "a.csv": ('text,pair\n"the\ncats",left\n\nyou,\nyou\n', "3 5 !6"),
+        "a.jsonl": ('{"text": "the \\ud800"}\n\n{"text": "you", "pair": "i"}\n"text"\n[]\n'
+                    '{"text": "you", "pair": null}\n{"text": 5}\n', "1 3 !4 !5 6 !7"),
+    },
+    "one text": {"blank.txt": ("a moving film\n\na dull film\n", "1 3")},
+    "regression": {"a.csv": ("text,pair\nthe,cats\n\n\nyou,left\n", "2 5")},
+    "tagging": {
+        "a.conll": ("\n# id 1\nthe _\n\n\ncats _\nx\n\nyou _", "3 !7 9"),
+        "a.tsv": ("the\t\n\n\t\nyou\t", "1 4"),
+        "a.conllu": ("# text\n1\tthe" + "\t_" * 8 + "\n\n\n1\tyou\n\n", "2 !5"),
+        "a.txt": ("the cats\n\nyou\n", "1 3"),
+        "a.jsonl": ('{"words": ["the"]}\n\nyou\n{"words": [5]}\n', "1 !3 !4"),
+    },
+    "multiple_choice": {"a.jsonl": ('{"question": "how?", "choices": ["a", "b"]}\n\nhow?\n'
+                                    '{"question": "how?", "choices": ["a", 5]}\n', "1 !3 !4")},
+    "qa": {"a.jsonl": ('{"question": "who?", "context": "the cats"}\n\n{"question": "who?"}\n',
+                       "1 !3")},
+}  # fmt: skip
+
+
+def test_a_row_comes_out_for_every_row_in_with_its_line(outcomes):
+    folder, _, _ = outcomes
+    cases, texts, expected = [], [], []
+    for task, forms in FORMS.items():
+        for form, (content, lines) in forms.items():
+            name = f"{task.split()[0]}_{form}"
+            (folder / name).write_bytes(content.encode())
+            cases.append([f"--checkpoint={task}", f"--input={name}", "--on_error=mark"])
+            texts.append("")
+            expected.append(lines)
+            if form.endswith(".txt"):  # the same from standard input
+                cases.append([f"--checkpoint={task}", "--on_error=mark", "--chunk=2"])
+                texts.append(content)
+                expected.append(lines)
+    done = run_each("predict", cases, folder, texts=texts)
+    for case, each, lines in zip(cases, done, expected, strict=True):
+        rows = [json.loads(row) for row in each.printed.splitlines()]
+        found = " ".join(f"{'!' * ('error' in row)}{row['line']}" for row in rows)
+        assert (each.status, found) == (0, lines), (case, each)
+
+
 MISTAKES = {
     "tab.txt": (b"the cats\tcats\n", "tab.txt, line 1: got 2 fields between tabs; expected one"),
     "head.txt": (b"body\tlabel\nthe\tcats\n", "line 1: got the names of columns, body, label;"),

@@ -9,6 +9,8 @@ from bert_jax.errors import UserError
 from bert_jax.tasks import KINDS, FinetuningSettings, Predictor, finetune
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.lines import Line, LineError
+from bert_jax.tasks.report_page import write_report
+from bert_jax.tasks.tagged_files import sentences_of
 from bert_jax.tasks.unlabelled import read_unlabelled
 from bert_jax.training.callbacks import Callback
 from tests.tasks.examples import TASKS, TOKENIZER, assert_says_the_same, tiny_pretrained
@@ -191,12 +193,32 @@ def test_a_wrong_example_is_marked_and_the_others_are_answered(name):
         next(stream)
 
 
-def test_a_question_that_leaves_no_room_is_marked():
+def test_a_question_that_leaves_no_room_is_named_or_marked():
     long = {"question": "how are you " * 20, "context": "the cats left"}
-    found = predictor_of("qa")([ASKED["qa"], long, ASKED["qa"]], "mark")
+    asked = [ASKED["qa"], long, ASKED["qa"]]
+    predictor = predictor_of("qa")
+    found = predictor(asked, "mark")
     assert [sorted(row.keys() & {"error", "answer"}) for row in found] == [
         ["answer"], ["error"], ["answer"],
     ]  # fmt: skip
+    message = "the examples, item 2: got max_length=24 with window_overlap=4; expected more room"
+    assert found[1]["item"] == 2 and found[1]["error"].startswith(message)
+    stream = predictor.stream(asked)
+    assert next(stream) == found[0]
+    with pytest.raises(UserError, match=message):
+        next(stream)
+
+
+def test_text_that_is_no_unicode_is_learned_and_written(tmp_path):
+    rows = [("the cats \ud800", "yes"), ("the dogs", "no")] * 6
+    result = finetune(
+        "classification", checkpoint=small(), workdir=tmp_path / "run", train=rows, dev=rows,
+        epochs=1, batch_size=8, max_length=24,
+    )  # fmt: skip
+    assert result.predictions["dev"][0]["text"] == "the cats \ud800"  # escaped in the file
+    assert '"text": "the cats \\ud800"' in (tmp_path / "run/predictions_dev.jsonl").read_text()
+    write_report(result.workdir, result.task, result.predictions, result.figures, result.curves)
+    assert "\ufffd" in (tmp_path / "run/report.html").read_text()
 
 
 def test_the_columns_of_training_are_remembered(tmp_path):
@@ -243,6 +265,30 @@ def test_a_no_break_space_is_a_part_of_its_word(tmp_path):
     (tmp_path / "a.txt").write_text("10\u00a0000  Euro\u3000yes\n")
     (line,) = read_unlabelled(task, str(tmp_path / "a.txt"), None)
     assert task.example(line, None).words == ("10\u00a0000", "Euro", "yes")
+
+
+@pytest.mark.parametrize(
+    ("name", "item", "message"),
+    [
+        ("tagging", {"words": ["the", 5]}, r"got words = \['the', 5\]; expected a list of texts"),
+        ("tagging", {"words": "the"}, "got words = 'the'; expected a list that is not empty"),
+        ("multiple_choice", {"question": "how?", "choices": ["fine", None]}, "expected a list of"),
+        ("multiple_choice", {"question": "how?", "choices": ["a"]}, "expected a list of at least"),
+        ("qa", {"question": "who?", "context": 5}, "got context = 5; expected a text"),
+        ("classification", {"text": "who?", "pair": 5}, "got pair = 5; expected a text, or none"),
+    ],
+)
+def test_values_that_are_no_text_are_refused(name, item, message):
+    task, _ = TASKS[name]
+    with pytest.raises(LineError, match=f"the examples, item 3: .*{message}"):
+        task.example(Line.of_item(3, item), None)
+
+
+@pytest.mark.parametrize("wrong", [(["the", 5], ["O", "O"]), (None, ["O"]), (["the"], None),
+                                   ("the", "OOO"), ([], []), (["the"], ["O", "O"])])  # fmt: skip
+def test_sentences_that_are_none_are_refused(wrong):
+    with pytest.raises(UserError, match=r"the examples, item 2: got .*; expected a list of words"):
+        sentences_of([(["the"], ["O"]), wrong], Columns())
 
 
 def test_columns_that_seem_a_sentence_a_line_are_refused(tmp_path):

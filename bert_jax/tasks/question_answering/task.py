@@ -123,7 +123,7 @@ class QuestionAnswering:
         """See `Task`: an object with question and context."""
         if line.content is None:
             raise line.wanted('"question" and "context"')
-        question, context = line.member("question", str), line.member("context", str)
+        question, context = line.text("question"), line.text("context")
         return Question(str(line.content.get("id", line.number)), "", question, context, ())
 
     @classmethod
