@@ -49,9 +49,10 @@ def whole_spans(
     """
     text = valid_unicode(text)[0]  # as it was encoded
     spans = np.array(offsets, np.int32).reshape(-1, 2)
-    for i, (_, end) in enumerate(offsets):
-        limit = offsets[i + 1][0] if i + 1 < len(offsets) else len(text)
-        while end < limit and text[end] != " " and removes(text[end]):
+    limits = np.append(spans[1:, 0], len(text))[: len(spans)]
+    for i in np.flatnonzero(spans[:, 1] < limits):
+        end = int(spans[i, 1])
+        while end < limits[i] and text[end] != " " and removes(text[end]):
             end += 1
         spans[i, 1] = end
     return spans
