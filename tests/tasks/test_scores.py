@@ -17,10 +17,10 @@ from bert_jax.tasks.question_answering.squad import (
     best_null_threshold,
     exact_match,
     normal_answer,
-    read_squad,
     squad_scores,
     word_f1,
 )
+from bert_jax.tasks.question_answering.squad_files import read_squad
 from bert_jax.tasks.scores import SCORES, score
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"

@@ -1,7 +1,7 @@
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.question_answering.squad import read_tfds_questions
+from bert_jax.tasks.question_answering.squad_files import read_tfds_questions
 from bert_jax.tasks.tagged_files import read_tfds_tags
 from bert_jax.tasks.tfds import read_tfds_table
 
