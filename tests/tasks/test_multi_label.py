@@ -274,10 +274,10 @@ def test_what_no_task_does_is_said(count, problem_type):
 def test_what_a_report_shows():
     task, examples = TASKS["multi_label"]
     logits = np.where(task.prepare(examples, TOKENIZER).features.labels > 0, 3.0, -3.0)
-    logits[0] = 3, -1, 3  # of A, B, C one is missed
+    logits[7] = -3, -1, 3  # of B and C one is missed
     rows = list(task.predictions(examples, task.prepare(examples, TOKENIZER), logits))
     table, mistakes = task.shown(rows)
-    assert table.rows[1] == ("B", "4", "3", "1.000", "0.750", "0.857")
+    assert table.rows[1] == ("B", "3", "2", "1.000", "0.667", "0.800")
     (mistake,) = mistakes.found
     assert mistake.measure == pytest.approx(1 - expit(-1))
-    assert (mistake.truth, mistake.predicted) == ("A, B, C", "A, C")
+    assert (mistake.truth, mistake.predicted) == ("B, C", "C")
