@@ -21,6 +21,7 @@ _BASE = {
     "config",
     "console",
     "parameters",
+    "pooling",
     "pretrained_paths",
     "progress",
     "settings",
