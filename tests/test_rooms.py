@@ -18,6 +18,7 @@ _BASE = {
     "memory",
     "errors",
     "figures",
+    "hub",
     "config",
     "console",
     "parameters",
