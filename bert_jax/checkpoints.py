@@ -1,53 +1,36 @@
-"""Checkpoints: orbax, asynchronous and atomic, the embedding tables an item of their own.
+"""The checkpoints of a run: orbax, asynchronous and atomic, the newest and the best kept.
 
     checkpoints/
-      600/
-        state/        step, parameters but for the embeddings, optimiser state
-        embeddings/   token, segment, position, norm — read alone by `load_embeddings`
-        config/       BertConfig as JSON
-        vocabulary/   the pieces, their hash, how text is normalised
-        head/         of a fine-tuned model: its architecture and class names
-        metrics/      held-out figures, by which the best checkpoint is kept
+      400/   600/       one checkpoint each, see `checkpoint_files`
+      500.damaged/      one that did not hold what was written when the run was continued
 
 A checkpoint is renamed into place when it is whole: one that is listed can be read.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any
 
-import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from bert_jax.checkpoint_files import (
+    DamagedCheckpointError,
+    S,
+    State,
+    damage_of,
+    digests_of,
+    json_items,
+    orbax_context,
+    restored,
+    take_embeddings,
+)
 from bert_jax.errors import UserError
 
 BEST_METRIC = "heldout_mlm_loss"
-
-
-class State(Protocol):
-    """What a run saves: a dataclass of arrays that JAX knows as a tree, such as `TrainState`.
-
-    Attributes:
-        step: scalar, by which the checkpoint is named.
-        params: nested dict with `bert/embeddings`.
-    """
-
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-
-    @property
-    def step(self) -> Any: ...  # noqa: D102
-
-    @property
-    def params(self) -> dict[str, Any]: ...  # noqa: D102
-
-
-S = TypeVar("S", bound=State)
 
 
 class Checkpoints:
@@ -80,7 +63,7 @@ class Checkpoints:
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
             Path(directory).absolute(),
-            context=_context(),
+            context=orbax_context(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -95,7 +78,7 @@ class Checkpoints:
             ),
             cleanup_tmp_directories=True,
         )
-        self._json = _json_items(config, vocabulary, head)
+        self._json = json_items(config, vocabulary, head)
         self._best_metric, self._highest = best_metric, highest
         self._writing: ocp.AsyncResponse[bool] | None = None
 
@@ -117,11 +100,13 @@ class Checkpoints:
 
     def save(self, state: State, metrics: Mapping[str, float] | None = None) -> None:
         """Start writing `state`; returns when its arrays are copied, not when they are written."""
+        self.wait()  # an earlier save that nobody waits for keeps its thread and its files
         step = int(state.step)
-        rest, embeddings = _take_embeddings(state)
+        rest, embeddings = take_embeddings(state)
+        arrays = {"state": rest, "embeddings": embeddings}
         self._writing = self._checkpointer.save_checkpointables_async(
             step,
-            {"state": rest, "embeddings": embeddings, **self._json},
+            {**arrays, **self._json, "digests": digests_of(state, self._json)},
             metrics=dict(metrics) if metrics else None,
         )
 
@@ -130,17 +115,23 @@ class Checkpoints:
 
         Args:
             like: a state of the same shapes; arrays or `jax.ShapeDtypeStruct` with shardings.
+
+        Raises:
+            UserError: there is none.
+            DamagedCheckpointError: it is not what was written.
         """
         self.wait()
         step = self.latest_step() if step is None else step
         if step is None:
             raise UserError(f"got no checkpoint in {self._checkpointer.directory}; expected one")
-        return _restored(partial(self._checkpointer.load_checkpointables, step), like)
+        load = partial(self._checkpointer.load_checkpointables, step)
+        return restored(load, self.path(step), like)
 
     def wait(self) -> None:
         """Wait until the checkpoint that was started last is whole."""
-        if self._writing is not None:
-            self._writing.result()
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of `step` lies."""
@@ -148,150 +139,32 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until everything that was started is written."""
+        self.wait()
         self._checkpointer.close()
 
 
-def save_params(
-    path: str | Path,
-    params: Mapping[str, Any],
-    *,
-    config: Mapping[str, Any],
-    vocabulary: Mapping[str, Any] | None,
-    head: Mapping[str, Any] | None = None,
-) -> None:
-    """Write parameters as one checkpoint, without step or optimiser state, whole or not at all.
+def set_aside_damaged(directory: str | Path) -> None:
+    """Rename a run's newest checkpoints to `STEP.damaged`, up to the newest whole one; says so.
+
+    To be called by one process, before `Checkpoints` opens the directory.
 
     Args:
-        path: the checkpoint itself, which must not exist.
-        params: nested dict with `bert/embeddings`; arrays of any kind.
-        config, vocabulary, head: as for `Checkpoints`; the vocabulary may be None.
+        directory: of a run's checkpoints; may be absent.
+
+    Raises:
+        DamagedCheckpointError: none is whole; all stay where they are.
     """
-    bert = dict(params["bert"])
-    embeddings = bert.pop("embeddings")
-    state = {"params": {**params, "bert": bert}}
-    with _context():
-        ocp.save_checkpointables(
-            Path(path).absolute(),
-            {"state": state, "embeddings": embeddings, **_json_items(config, vocabulary, head)},
-        )
-
-
-def save_embeddings(
-    path: str | Path, embeddings: Mapping[str, Any], vocabulary: Mapping[str, Any] | None
-) -> None:
-    """Write the three tables and their LayerNorm alone, whole or not at all.
-
-    Args:
-        path: a folder, which must not exist.
-        embeddings: nested dict as `load_embeddings` gives it.
-        vocabulary: as for `Checkpoints`, or None.
-    """
-    items = {"embeddings": dict(embeddings), **_json_items(None, vocabulary, None)}
-    with _context():
-        ocp.save_checkpointables(Path(path).absolute(), items)
-
-
-def load_state(path: str | Path, like: S) -> S:
-    """The state in one checkpoint, placed as `like` is; see `Checkpoints.restore`."""
-    with _context():
-        return _restored(partial(ocp.load_checkpointables, Path(path).absolute()), like)
-
-
-def load_embeddings(path: str | Path) -> dict[str, Any]:
-    """The three tables and their LayerNorm as numpy arrays, reading nothing else.
-
-    Args:
-        path: one checkpoint, such as `WORKDIR/checkpoints/600`.
-
-    Returns:
-        A nested dict: `token` [V, D], `segment` [S, D] and `position` [512, D], each under
-        `table`, and `norm` with `scale` and `bias` [D].
-    """
-    return _load(path, "embeddings")
-
-
-def load_params(path: str | Path) -> dict[str, Any]:
-    """All parameters of a checkpoint as numpy arrays, without the optimiser state."""
-    path = Path(path).absolute()
-    with _context(alone=True):
-        on_disk = ocp.checkpointables_metadata(path).metadata["state"]
-        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk["params"])
-        skipped = {
-            name: jax.tree.map(lambda _: ocp.PLACEHOLDER, tree)
-            for name, tree in on_disk.items()
-            if name != "params"
-        }
-        state = ocp.load_checkpointables(path, {"state": {"params": wanted, **skipped}})["state"]
-    params = state["params"]
-    return {**params, "bert": {"embeddings": load_embeddings(path), **params["bert"]}}
-
-
-def has_item(path: str | Path, item: str) -> bool:
-    """Whether a checkpoint holds an item, such as `head`."""
-    return (Path(path) / item).is_dir()
-
-
-def load_json(path: str | Path, item: str) -> dict[str, Any]:
-    """The `config`, the `vocabulary` or the `head` of a checkpoint."""
-    file = Path(path) / item / "data.json"
-    if not file.is_file():
-        raise UserError(f"got {path}, which has no {item}; expected a checkpoint of bert_jax")
-    return json.loads(file.read_text())
-
-
-def _load(path: str | Path, item: str) -> Any:
-    path = Path(path).absolute()
-    if not (path / item).is_dir():
-        raise UserError(f"got {path}, which has no {item}; expected a checkpoint of bert_jax")
-    with _context(alone=True):
-        on_disk = ocp.checkpointables_metadata(path).metadata[item]
-        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), on_disk)
-        return ocp.load_checkpointables(path, {item: abstract})[item]
-
-
-def _context(alone: bool = False) -> ocp.Context:
-    """Orbax settings: `config`, `vocabulary` and `head` are JSON files a person can read.
-
-    `alone` is for what one process of several does without the others, which orbax would wait for.
-    """
-    registry = ocp.handlers.local_registry()
-    for name in ("config", "vocabulary", "head"):
-        registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
-    context = ocp.Context()
-    context.checkpointables.registry = registry
-    if alone and jax.process_count() > 1:
-        me = jax.process_index()
-        context.multiprocessing.primary_host = me
-        context.multiprocessing.active_processes = {me}
-        context.multiprocessing.barrier_sync_key_prefix = f"process_{me}"
-    return context
-
-
-def _json_items(
-    config: Mapping[str, Any] | None,
-    vocabulary: Mapping[str, Any] | None,
-    head: Mapping[str, Any] | None,
-) -> dict[str, dict[str, Any]]:
-    items = {"config": config, "vocabulary": vocabulary, "head": head}
-    return {name: dict(content) for name, content in items.items() if content is not None}
-
-
-def _take_embeddings(state: S) -> tuple[S, dict[str, Any]]:
-    bert = dict(state.params["bert"])
-    embeddings = bert.pop("embeddings")
-    return dataclasses.replace(state, params={**state.params, "bert": bert}), embeddings
-
-
-def _put_embeddings(state: S, embeddings: dict[str, Any]) -> S:
-    bert = {"embeddings": embeddings, **state.params["bert"]}
-    return dataclasses.replace(state, params={**state.params, "bert": bert})
-
-
-def _restored(load: Callable[[dict[str, Any]], dict[str, Any]], like: S) -> S:
-    rest, embeddings = _take_embeddings(jax.tree.map(_abstract, like))
-    loaded = load({"state": rest, "embeddings": embeddings})
-    return _put_embeddings(loaded["state"], loaded["embeddings"])
-
-
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    directory = Path(directory)
+    found = [path for path in directory.glob("*") if path.name.isdecimal() and path.is_dir()]
+    damaged: list[tuple[Path, str]] = []
+    for path in sorted(found, key=lambda path: -int(path.name)):
+        reason = damage_of(path)
+        if reason is None:
+            break
+        damaged.append((path, reason))
+    if damaged and len(damaged) == len(found):
+        raise DamagedCheckpointError(*damaged[0])
+    for path, reason in damaged:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.rename(aside)
+        print(f"{path} is damaged ({reason}); set aside as {aside.name}", file=sys.stderr)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.checkpoints import Checkpoints, load_embeddings, load_json, load_params
+from bert_jax.checkpoint_files import load_embeddings, load_json, load_params
+from bert_jax.checkpoints import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer

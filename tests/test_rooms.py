@@ -14,15 +14,14 @@ _TOPS = ("bert_jax", "experiments", "launch")
 # Each room may import those before it, and itself. Modules beside the packages are the base.
 _BASE = {
     "arguments",
+    "array_digests",
     "extras",
     "memory",
     "errors",
     "figures",
-    "hub",
     "config",
     "console",
     "parameters",
-    "pooling",
     "pretrained_paths",
     "progress",
     "settings",
@@ -33,9 +32,10 @@ _BASE = {
 _BELOW: dict[str, set[str]] = {}
 _BELOW["text"] = _BASE
 _BELOW["data"] = _BASE | {"text"}
-_BELOW["checkpoints"] = _BASE
+_BELOW["checkpoint_files"] = _BASE
+_BELOW["checkpoints"] = _BASE | {"checkpoint_files"}
 _BELOW["kernels"] = _BASE
-_BELOW["convert"] = _BASE | {"text", "checkpoints"}
+_BELOW["convert"] = _BASE | {"text", "checkpoint_files", "checkpoints"}
 _BELOW["model"] = _BELOW["convert"] | {"kernels", "convert"}
 _BELOW["tables"] = _BELOW["convert"] | {"convert", "model"}
 _BELOW["training"] = _BELOW["tables"] | {"kernels", "data", "tables"}

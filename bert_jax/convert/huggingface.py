@@ -12,17 +12,9 @@ from bert_jax.convert.architectures import PARTS, architecture_of, parts_of
 from bert_jax.convert.class_names import Names, class_names, numbered_names
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.found_weights import WEIGHTS, open_weights
-from bert_jax.convert.model_card import CARD
 from bert_jax.convert.safetensors_files import write_safetensors
-from bert_jax.convert.sentence_encoders import (
-    in_lower_case,
-    read_sentence_encoder,
-    wants_lower_case,
-    write_sentence_encoder,
-)
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.parameters import Parameters
-from bert_jax.pretrained_paths import model_folder
 from bert_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
 from bert_jax.whole_file import whole_folder
 
@@ -33,14 +25,13 @@ def is_huggingface(directory: Path) -> bool:
 
 
 def load_huggingface(
-    root: Path, embeddings_only: bool = False, splitting: str | None = None
+    directory: Path, embeddings_only: bool = False, splitting: str | None = None
 ) -> Pretrained:
     """Read a Hugging Face directory; see `load_pretrained`.
 
     Raises:
         UserError: no weights that are read, or weights that do not fit the configuration.
     """
-    directory = model_folder(root)
     config = BertConfig.from_json(directory / "config.json")
     file = open_weights(directory)
     params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
@@ -49,11 +40,6 @@ def load_huggingface(
     tokenizer, more = read_tokenizer(directory, splitting)
     architecture = architecture_of(params, stated)
     labels, said = _labels(content, params)
-    sentences = read_sentence_encoder(root, directory)
-    if tokenizer is not None and wants_lower_case(directory):
-        tokenizer = in_lower_case(tokenizer)
-    if sentences is not None and sentences.not_obeyed:
-        said = (*said, f"sentence vectors need {', '.join(sentences.not_obeyed)}, not known here")
     problem = content.get("problem_type")
     return Pretrained(
         config=config,
@@ -61,15 +47,9 @@ def load_huggingface(
         architecture=architecture,
         labels=labels,
         problem_type=None if problem is None else str(problem),
-        sentences=sentences,
         tokenizer=tokenizer,
-        card=_text(root / CARD),
         notes=(*notes, *more, *said),
     )
-
-
-def _text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _labels(content: dict[str, Any], params: Parameters) -> tuple[Names, Names]:
@@ -91,7 +71,7 @@ def save_huggingface(
         UserError: see `files.new_directory`.
     """
     architecture, notes = pretrained.architecture, []
-    params, sentences = pretrained.params, pretrained.sentences
+    params = pretrained.params
     has, known = parts_of(params), PARTS[architecture]
     if "pooler" in has - known:
         params = {**params, "bert": {k: v for k, v in params["bert"].items() if k != "pooler"}}
@@ -102,16 +82,12 @@ def save_huggingface(
     if architecture == "BertModel":
         arrays = {name.removeprefix("bert."): array for name, array in arrays.items()}
     with whole_folder(directory, overwrite=overwrite) as partial:
-        if pretrained.card is not None:
-            (partial / CARD).write_text(pretrained.card, encoding="utf-8")
         write_safetensors(partial / WEIGHTS, arrays, {"format": "pt"})
         content = json.dumps(_config(pretrained), indent=2, ensure_ascii=False)
         (partial / "config.json").write_text(content + "\n", encoding="utf-8")
-        positions = pretrained.config.max_position_embeddings
         if pretrained.tokenizer is not None:
+            positions = pretrained.config.max_position_embeddings
             write_tokenizer(pretrained.tokenizer, partial, positions)
-        if sentences is not None and not sentences.not_obeyed:
-            write_sentence_encoder(sentences, partial, pretrained.config.hidden_size, positions)
     return tuple(notes)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bert_jax.checkpoints import has_item, load_embeddings, load_json, save_embeddings
+from bert_jax.checkpoint_files import has_item, load_embeddings, load_json, save_embeddings
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.whole_file import whole_folder

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from bert_jax.arguments import expect
-from bert_jax.checkpoints import load_json
+from bert_jax.checkpoint_files import load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError

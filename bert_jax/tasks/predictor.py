@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import jax
 
 from bert_jax.arguments import expect, whole_number
-from bert_jax.checkpoints import has_item, load_json
+from bert_jax.checkpoint_files import has_item, load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained

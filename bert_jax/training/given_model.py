@@ -23,7 +23,7 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from bert_jax.checkpoints import load_json
+from bert_jax.checkpoint_files import load_json
 from bert_jax.config import BertConfig
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import missing_weights, parts_named
@@ -208,14 +208,7 @@ def given_model(
     drawn = missing_weights(have, wanted, objective.model)
     left_out = tuple(name for name in have if name not in wanted)
     return GivenModel(
-        str(place or model.origin),
-        config,
-        params,
-        tokenizer,
-        vocabulary,
-        drawn,
-        left_out,
-        model.notes,
+        str(place or source), config, params, tokenizer, vocabulary, drawn, left_out, model.notes
     )
 
 

@@ -30,7 +30,8 @@ import jax
 from jax.sharding import Mesh
 
 from bert_jax.arguments import expect, path_like
-from bert_jax.checkpoints import Checkpoints, load_json
+from bert_jax.checkpoint_files import load_json
+from bert_jax.checkpoints import Checkpoints, set_aside_damaged
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches
@@ -257,6 +258,8 @@ def _pretrain(
         batches, heldout = _batches(settings, corpus, mesh)
         if starting is not None and is_first():
             starting.write_move(workdir)
+        if is_first():
+            set_aside_damaged(workdir / "checkpoints")
         prepared()
         checkpoints = Checkpoints(
             workdir / "checkpoints",

@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax.checkpoints import Checkpoints, load_state
+from bert_jax.checkpoint_files import load_state
+from bert_jax.checkpoints import Checkpoints
 from bert_jax.data.loader import Batches, HeldoutBatches
 from bert_jax.parameters import token_table
 from bert_jax.training.assembly import Pretrainer

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.checkpoints import load_params
+from bert_jax.checkpoint_files import load_params
 from bert_jax.convert.pretrained import load_pretrained
 from tests.experiments.finetuning import write_checkpoint, write_texts
 from tests.faults.runs import REPOSITORY

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.checkpoints import load_params
+from bert_jax.checkpoint_files import load_params
 from bert_jax.training.metrics import read_metrics
 from tests.faults.runs import (
     command,

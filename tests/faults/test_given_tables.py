@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.checkpoints import load_params
+from bert_jax.checkpoint_files import load_params
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.storage import load_tables, save_tables
 from tests.faults.runs import (

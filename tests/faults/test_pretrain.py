@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.checkpoints import load_params
+from bert_jax.checkpoint_files import load_params
 from bert_jax.training.metrics import read_metrics
 from tests.faults.runs import (
     STEPS,
@@ -159,3 +159,23 @@ def test_another_corpus_or_model_under_the_same_name_is_refused(uninterrupted, t
     (tmp_path / "corpus" / "corpus.json").write_text(json.dumps(saved | {"fingerprint": "other"}))
     assert "whose content is no longer that of" in finish(start(line), status=2)
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_ends_the_same(uninterrupted, tmp_path):
+    expected, corpus, model, _ = uninterrupted
+    line = command(tmp_path / "run", corpus, model, keep=2)
+    process = start(line)
+    wait_for_step(process, tmp_path / "run", 165)  # 80 and 160 are written, or soon will be
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    steps = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir())
+    newest = tmp_path / "run" / "checkpoints" / str(steps[-1])
+    data = max((newest / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    damaged = bytearray(data.read_bytes())
+    damaged[len(damaged) // 2] ^= 16
+    data.write_bytes(bytes(damaged))
+    output = finish(start(line))
+    assert f"{newest} is damaged (" in output
+    assert f"set aside as {newest.name}.damaged" in output
+    assert f"from step {steps[-2]}" in output
+    assert_same_run(tmp_path / "run", expected)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.checkpoints import load_params
+from bert_jax.checkpoint_files import load_params
 from tests.faults.runs import (
     command,
     curve,

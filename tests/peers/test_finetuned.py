@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the peers suite needs torch")
 transformers = pytest.importorskip("transformers", reason="the peers suite needs transformers")
 
-from bert_jax.checkpoints import load_json  # noqa: E402
+from bert_jax.checkpoint_files import load_json  # noqa: E402
 from bert_jax.convert.huggingface import save_huggingface  # noqa: E402
 from bert_jax.convert.pretrained import load_pretrained  # noqa: E402
 from bert_jax.tasks.kinds import task_of  # noqa: E402

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from bert_jax.checkpoints import Checkpoints, load_embeddings, load_json
+from bert_jax.checkpoint_files import load_embeddings, load_json
+from bert_jax.checkpoints import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.tables.array_files import load_npz, save_npz
 from bert_jax.tables.orbax_tables import load_orbax_tables

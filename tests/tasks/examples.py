@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from bert_jax import Bert, BertConfig
-from bert_jax.checkpoints import save_params
+from bert_jax.checkpoint_files import save_params
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import pretrained_from
 from bert_jax.data.row_layout import sorted_rows

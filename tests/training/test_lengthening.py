@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bert_jax import BertConfig
-from bert_jax.checkpoints import load_params
+from bert_jax.checkpoint_files import load_params
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.training.callbacks import Callback

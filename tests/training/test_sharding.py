@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from bert_jax.checkpoints import Checkpoints, load_params
+from bert_jax.checkpoint_files import load_params
+from bert_jax.checkpoints import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.sharding import (

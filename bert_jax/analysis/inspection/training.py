@@ -17,7 +17,7 @@ from bert_jax.analysis.report.training_sections import (
     timeline_section,
     updates_section,
 )
-from bert_jax.checkpoints import load_embeddings
+from bert_jax.checkpoint_files import load_embeddings
 from bert_jax.errors import UserError
 from bert_jax.tables.storage import load_tables
 
