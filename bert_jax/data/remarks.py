@@ -75,10 +75,15 @@ def _remarks_on_vocabulary(report: CorpusReport, tokenizer: Tokenizer) -> list[s
             "reaches, since it is lower-cased: expected lowercase=False beside a cased vocabulary"
         )
     if report.unk_rate > 0.05:
-        cased = not tokenizer.lowercase and not capitals
+        how = tokenizer.splitting
+        if how.has_words and not tokenizer.lowercase and not capitals:
+            wanted = "text's letters: it has no capitals, say lowercase=True"
+        elif how.has_words:
+            wanted = "text, or, where that is no text of words, its `splitting`"
+        else:
+            wanted = f"text, split by {how.name!r}"
         found.append(
-            f"{report.unk_rate:.1%} of the pieces are [UNK]: expected a vocabulary of this "
-            + ("text's letters: it has no capitals, say lowercase=True" if cased else "text")
+            f"{report.unk_rate:.1%} of the pieces are [UNK]: expected a vocabulary of this {wanted}"
         )
     return found
 

@@ -200,6 +200,7 @@ def given_model(
     place = find_ours(Path(source).expanduser())
     config = settings.config_from(model.config)
     tokenizer = _own_vocabulary(source, model, settings)
+    tokenizer.splitting.normalisation(settings.lowercase)  # cut text is not lower-cased
     vocabulary = _vocabulary(source, tokenizer, settings, built)
     params = _with_decoder(model.params, config)
     objective = OBJECTIVES[settings.objective]

@@ -115,3 +115,14 @@ def test_characters_that_an_expression_does_not_match_are_said():
         " of the corpus, above all +-: expected an expression that matches all that matters"
     )
     assert first_look(source(texts), None, 0.2, splitting_of("[A-Z][a-z]?|.")) == ()
+
+
+def test_a_vocabulary_of_text_that_is_cut_already_is_told_from_one_of_words():
+    pieces = [*SPECIAL_PIECES, "C", "O"]
+    wrong = {
+        "of this text, or, where that is no text of words, its `splitting`": Tokenizer(pieces),
+        "of this text, split by 'spaces'": Tokenizer(pieces, splitting="spaces"),
+    }
+    for way_out, tokenizer in wrong.items():
+        with pytest.raises(UserError, match=f"% of the pieces are .UNK.: .*{way_out}"):
+            first_look(source(["CCO N\nON N\n" * 9] * 4), tokenizer, 0.1)

@@ -428,3 +428,10 @@ def test_pairs_need_two_kinds_of_segment(source, tmp_path):
     with pytest.raises(UserError, match=r"kinds of segment, for a model of 1; expected objective="):
         start_of(tmp_path, place)
     start_of(tmp_path, place, objective="mlm")
+
+
+def test_text_that_stays_as_it_is_written_is_not_lower_cased(source, tmp_path):
+    own = load_pretrained(source[0]).tokenizer
+    place = broken(source, tmp_path, tokenizer=Tokenizer(own.pieces, splitting="spaces"))
+    with pytest.raises(UserError, match="got lowercase=True beside splitting='spaces', by which"):
+        start_of(tmp_path, place, lowercase=True, vocab_size=99)
