@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -208,6 +209,8 @@ def _pretrain(
     if settings.branch_from:
         check_branch(Path(settings.branch_from), settings, record, workdir)
     built = built_corpus(inputs)
+    if built is not None and settings.init_checkpoint is None:
+        _check_built(built, settings)
     model = given_model(settings, parts, workdir, built)
     given = given_tables(
         settings.init_embeddings,
@@ -345,6 +348,22 @@ def _batches(
         max_batches=settings.eval_batches, host_rows=mine,
     )  # fmt: skip
     return batches, heldout
+
+
+def _check_built(corpus: Corpus, settings: PretrainingSettings) -> None:
+    """Refuse casing that is not the corpus's; say of a size of vocabulary that it is not used."""
+    own = corpus.tokenizer
+    if settings.lowercase not in (None, own.lowercase):
+        raise UserError(
+            f"got lowercase={settings.lowercase}, but the corpus in {corpus.data_dir} was made with"
+            f" lowercase={own.lowercase}; expected the same, or no `lowercase` at all"
+        )
+    if settings.vocab_size not in (None, own.vocab_size) and is_first():
+        print(
+            f"note: vocab_size={settings.vocab_size} is not used: the corpus in {corpus.data_dir}"
+            f" has a vocabulary, of {own.vocab_size:,} pieces",
+            file=sys.stderr,
+        )
 
 
 def _check_continues(

@@ -114,6 +114,7 @@ CASES = {
     "--init_checkpoint=broken": "got broken with NaN or infinite values in mlm/b",
     "--init_checkpoint=whole --model=tiny": "got --model=tiny with hidden_size=128, but hidden_siz",
     "--init_checkpoint=whole --phases=64:1.0": "at most the model's 32 positions, or a model with",
+    "--corpus=built --nolowercase": "got --lowercase=False, but the corpus in built was made with",
     "--init_checkpoint=whole --corpus=built": "got the corpus in built, which was built with anoth",
     "--init_checkpoint=whole --corpus=built --vocab_size=64": "expected --vocab=built/vocab.txt",
     "--init_checkpoint=whole --vocab=other.txt --vocab_size=9": "got --vocab=other.txt and --vocab",
