@@ -40,20 +40,23 @@ def head_start(pretrained: Pretrained, head: Head, labels: Sequence[str]) -> Hea
     """
     bare = {"bert": pretrained.params["bert"]}
     own = {k: v for k, v in pretrained.params.items() if k in ("classifier", "qa_outputs")}
+    count = head.count(labels)
     if not own:
         said = "the output layer is new: the checkpoint has none"
+        said = said if count else "there is no output layer: the encoder itself learns"
         return HeadStart(dataclasses.replace(pretrained, params=bare), False, said)
     scores = next(iter(own.values()))["kernel"].shape[1]
-    theirs, wanted = _of(pretrained.labels, scores), _of(labels, head.count(labels))
+    theirs, wanted = _of(pretrained.labels, scores), _of(labels, count)
     named = bool(labels and pretrained.labels)
     reason = ""
     if not head.is_of(pretrained):
         problem = pretrained.problem_type
         reason = pretrained.architecture + (f" with problem_type {problem}" if problem else "")
-    elif scores != head.count(labels) or (named and sorted(pretrained.labels) != sorted(labels)):
+    elif scores != count or (named and sorted(pretrained.labels) != sorted(labels)):
         reason = theirs
     if reason:
-        said = f"the output layer is new, of {wanted}; left out: the checkpoint's, of {reason}"
+        start = f"the output layer is new, of {wanted}" if count else "there is no output layer"
+        said = f"{start}; left out: the checkpoint's, of {reason}"
         return HeadStart(dataclasses.replace(pretrained, params=bare), False, said)
     said = f"the output layer is the checkpoint's, of {theirs}"
     if labels and not pretrained.labels:

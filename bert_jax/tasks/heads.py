@@ -38,7 +38,7 @@ class Head:
         sums: the loss as sums over a batch, from logits, batch, sequences of a unit, and class
             weights [C] (or None): `nats` to be divided by `weight`, and perhaps `hits` by `count`.
         per_token: whether there is a score a token, and not a sequence.
-        scores: how many scores the layer gives; None: one for each class.
+        scores: how many scores the layer gives; None: one for each class; 0: there is no layer.
         sized: whether the model class is told how many scores there are.
         problem_type: Hugging Face's name of what is learned, where the model class leaves it open.
         balance: class weights [C] by which all count the same, from how often each class occurs and
@@ -58,7 +58,7 @@ class Head:
 
     def count(self, labels: Sequence[str]) -> int:
         """How many scores the layer gives where these are the classes."""
-        return self.scores or len(labels)
+        return len(labels) if self.scores is None else self.scores
 
     def options(self, labels: Sequence[str]) -> dict[str, Any]:
         """The arguments of the model class beside its sizes."""

@@ -88,7 +88,7 @@ def _directions(vectors: Any) -> Any:
 # At Hugging Face a sentence encoder is a BertModel, whose vectors others take the mean of.
 HEAD = Head(
     "BertModel", BertForSentenceEmbedding, pair_labels, lambda output: output.sentence_embeddings,
-    pair_sums, scores=1, sized=False,
+    pair_sums, scores=0, sized=False,
 )  # fmt: skip
 
 

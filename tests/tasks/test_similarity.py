@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from bert_jax import BertConfig, BertForSentenceEmbedding
 from bert_jax.errors import UserError
 from bert_jax.tasks.examples import Columns
+from bert_jax.tasks.head_start import head_start
 from bert_jax.tasks.predictor import Predictor
 from bert_jax.tasks.similarity import HEAD, Similarity, own_ranks, pair_sums
 from bert_jax.tasks.texts import TextExample
@@ -121,3 +124,19 @@ def test_an_encoder_that_was_never_fine_tuned_compares_texts():
     assert "value" not in rows[0]
     with pytest.raises(UserError, match="item 1: got the one text 'you'; expected two"):
         Predictor(tiny_pretrained(), task)(["you"])
+
+
+def test_that_there_is_no_output_layer_is_said():
+    task, pretrained = Similarity(16), tiny_pretrained()
+    assert "no output layer: the encoder" in head_start(pretrained, task.head, ()).said
+    layer = {"classifier": {"kernel": np.zeros((32, 3)), "bias": np.zeros(3)}}
+    of_three = dataclasses.replace(
+        pretrained,
+        params=pretrained.params | layer,
+        architecture="BertForSequenceClassification",
+    )
+    start = head_start(of_three, task.head, ())
+    assert start.pretrained.params.keys() == {"bert"}
+    assert start.said == (
+        "there is no output layer; left out: the checkpoint's, of BertForSequenceClassification"
+    )
