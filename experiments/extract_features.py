@@ -5,13 +5,17 @@ r"""Write the vectors a model gives to the lines of a text file.
         --pooling=mean --layers=0,6,-1 < lines.txt
 
 A line is a text; an empty one too, so that row numbers are line numbers. `--layers` counts from 0,
-the input representation, and from -1, the last. `--pooling` is `tokens` (a row a piece, [CLS] and
-[SEP] too), `cls`, `mean` (over all pieces, as sentence-transformers does) or `pooler`. Streams: the
-input may be larger than memory. The columns:
+the input representation, and from -1, the last. Streams: the input may be larger than memory.
+
+`--pooling=auto` follows the model: a sentence encoder (a directory of sentence-transformers, a
+model that was fine-tuned for similarity) gives a vector a text, as it says itself, with its maximum
+length, layers, normalising and prompt; any other model gives `tokens`, a row a piece, [CLS] and
+[SEP] too. `cls`, `mean` (over all pieces), `max`, `mean_sqrt_len`, `weighted_mean` and `last` pool
+the pieces of a text, `pooler` is what the pooler makes of [CLS]. The columns:
 
     text                    number of the line, from 0
     layer_N                 fp32 vectors of layer N
-    position, id, piece     with --pooling=tokens; a .npz has pieces[id] instead of piece
+    position, id, piece     where a row is a piece; a .npz has pieces[id] instead of piece
 
 all-MiniLM-L6-v2, mean of the last layer, 2 cores: see docs/checkpoints.md.
 """
@@ -20,7 +24,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import jax.numpy as jnp
 from absl import flags
@@ -31,7 +35,7 @@ from bert_jax.cli.text_flags import define_splitting
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.feature_files import check_suffix, write_features
-from bert_jax.inference.features import POOLINGS, FeatureExtractor, Features, Pooling
+from bert_jax.inference.features import POOLING_NAMES, FeatureExtractor, Features
 from bert_jax.progress import ProgressBar
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
@@ -40,9 +44,9 @@ _OUTPUT = flags.DEFINE_string("output", None, "The file to write, .npz or .parqu
 define_overwrite()
 _SPLITTING = define_splitting()
 _LAYERS = flags.DEFINE_list("layers", ["-1"], "Layers, as in 0,6,-1.")
-_POOLING = flags.DEFINE_enum("pooling", "tokens", POOLINGS, "What a row is.")
+_POOLING = flags.DEFINE_enum("pooling", "auto", POOLING_NAMES, "What a row is.")
 _MAX_LENGTH = flags.DEFINE_integer(
-    "max_length", None, "Pieces a text is cut to; by default as many as the model has positions."
+    "max_length", None, "Pieces a text is cut to; by default what the model says, or its positions."
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Texts a batch.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")
@@ -62,7 +66,7 @@ def main() -> None:
         extractor = FeatureExtractor(
             load_pretrained(_CHECKPOINT.value, splitting=_SPLITTING.value),
             _numbers(_LAYERS.value or []),
-            cast(Pooling, _POOLING.value),
+            str(_POOLING.value),
             max_length=_MAX_LENGTH.value,
             batch_size=int(_BATCH_SIZE.value or 0),
             dtype=jnp.dtype(_DTYPE.value),
@@ -76,7 +80,7 @@ def main() -> None:
                     seen["pieces"] += len(features.encoding.ids)
                     yield features
 
-        pieces = extractor.tokenizer.pieces if _POOLING.value == "tokens" else None
+        pieces = extractor.tokenizer.pieces if extractor.a_row_a_piece else None
         rows = write_features(output, counted(), extractor.layers, pieces)
     seconds = time.perf_counter() - began
     command.print_table(

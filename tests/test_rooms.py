@@ -22,6 +22,7 @@ _BASE = {
     "config",
     "console",
     "parameters",
+    "pooling",
     "pretrained_paths",
     "progress",
     "settings",

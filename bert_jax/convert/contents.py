@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from bert_jax.config import BertConfig
+from bert_jax.convert.sentence_encoders import SentenceEncoder
 from bert_jax.parameters import Parameters
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -22,6 +23,7 @@ class Pretrained:
         labels: class names of a fine-tuned head in the order of its scores; () where none.
         problem_type: Hugging Face's name of what a sequence classifier was trained to say; None
             where nothing says.
+        sentences: how it makes one vector of a text; None where it does not say.
         tokenizer: None where the checkpoint has no vocabulary that can be read.
         notes: what was left out, and what was guessed: for a person to read.
     """
@@ -31,5 +33,6 @@ class Pretrained:
     architecture: str
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
+    sentences: SentenceEncoder | None = None
     tokenizer: Tokenizer | None = None
     notes: tuple[str, ...] = ()

@@ -103,6 +103,8 @@ def save_google(
     config, notes = _config(pretrained.config)
     if homeless:
         notes.append(f"left out, having no place in Google's form: {', '.join(homeless)}")
+    if pretrained.sentences is not None:
+        notes.append("left out: how sentence vectors are made")
     if pretrained.labels:
         notes.append(f"left out: the class names {', '.join(pretrained.labels)}")
     with whole_folder(directory, overwrite=overwrite) as partial:

@@ -13,8 +13,15 @@ from bert_jax.convert.class_names import Names, class_names, numbered_names
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.found_weights import WEIGHTS, open_weights
 from bert_jax.convert.safetensors_files import write_safetensors
+from bert_jax.convert.sentence_encoders import (
+    in_lower_case,
+    read_sentence_encoder,
+    wants_lower_case,
+    write_sentence_encoder,
+)
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
 from bert_jax.parameters import Parameters
+from bert_jax.pretrained_paths import model_folder
 from bert_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
 from bert_jax.whole_file import whole_folder
 
@@ -25,13 +32,14 @@ def is_huggingface(directory: Path) -> bool:
 
 
 def load_huggingface(
-    directory: Path, embeddings_only: bool = False, splitting: str | None = None
+    root: Path, embeddings_only: bool = False, splitting: str | None = None
 ) -> Pretrained:
     """Read a Hugging Face directory; see `load_pretrained`.
 
     Raises:
         UserError: no weights that are read, or weights that do not fit the configuration.
     """
+    directory = model_folder(root)
     config = BertConfig.from_json(directory / "config.json")
     file = open_weights(directory)
     params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
@@ -40,6 +48,11 @@ def load_huggingface(
     tokenizer, more = read_tokenizer(directory, splitting)
     architecture = architecture_of(params, stated)
     labels, said = _labels(content, params)
+    sentences = read_sentence_encoder(root, directory)
+    if tokenizer is not None and wants_lower_case(directory):
+        tokenizer = in_lower_case(tokenizer)
+    if sentences is not None and sentences.not_obeyed:
+        said = (*said, f"sentence vectors need {', '.join(sentences.not_obeyed)}, not known here")
     problem = content.get("problem_type")
     return Pretrained(
         config=config,
@@ -47,6 +60,7 @@ def load_huggingface(
         architecture=architecture,
         labels=labels,
         problem_type=None if problem is None else str(problem),
+        sentences=sentences,
         tokenizer=tokenizer,
         notes=(*notes, *more, *said),
     )
@@ -71,7 +85,7 @@ def save_huggingface(
         UserError: see `files.new_directory`.
     """
     architecture, notes = pretrained.architecture, []
-    params = pretrained.params
+    params, sentences = pretrained.params, pretrained.sentences
     has, known = parts_of(params), PARTS[architecture]
     if "pooler" in has - known:
         params = {**params, "bert": {k: v for k, v in params["bert"].items() if k != "pooler"}}
@@ -85,9 +99,11 @@ def save_huggingface(
         write_safetensors(partial / WEIGHTS, arrays, {"format": "pt"})
         content = json.dumps(_config(pretrained), indent=2, ensure_ascii=False)
         (partial / "config.json").write_text(content + "\n", encoding="utf-8")
+        positions = pretrained.config.max_position_embeddings
         if pretrained.tokenizer is not None:
-            positions = pretrained.config.max_position_embeddings
             write_tokenizer(pretrained.tokenizer, partial, positions)
+        if sentences is not None and not sentences.not_obeyed:
+            write_sentence_encoder(sentences, partial, pretrained.config.hidden_size, positions)
     return tuple(notes)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bert_jax.checkpoint_files import has_item, load_embeddings, load_json, load_params, save_params
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
+from bert_jax.convert.sentence_encoders import SentenceEncoder
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.tokenizer_files import split_as
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
@@ -29,6 +32,7 @@ def load_ours(
     if tokenizer is not None:
         tokenizer = split_as(splitting, tokenizer, str(checkpoint))
     return Pretrained(
+        sentences=_sentences(head),
         config=BertConfig.from_dict(load_json(checkpoint, "config"), str(checkpoint)),
         params=params,
         architecture=architecture_of(params, head.get("architecture")),
@@ -37,6 +41,16 @@ def load_ours(
         tokenizer=tokenizer,
         notes=notes,
     )
+
+
+def _sentences(head: Mapping[str, Any]) -> SentenceEncoder | None:
+    """How sentence vectors are made: as was kept, or as fine-tuning for similarity made them."""
+    if (record := head.get("sentences")) is not None:
+        return SentenceEncoder.from_record(record)
+    # A task without an output layer of its own: there is one.
+    if head.get("architecture") == "BertModel" and "settings" in head:
+        return SentenceEncoder(max_length=head["settings"].get("max_length"))
+    return None
 
 
 def _tokenizer(checkpoint: Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
@@ -55,6 +69,13 @@ def save_ours(
         UserError: see `files.new_directory`.
     """
     tokenizer, problem = pretrained.tokenizer, pretrained.problem_type
+    sentences, notes = pretrained.sentences, []
+    if sentences is not None and (sentences.layers or sentences.not_obeyed):
+        sentences = None
+        notes.append(
+            "left out: how sentence vectors are made, since our form has no place for the modules"
+            " over them"
+        )
     with whole_folder(directory, overwrite=overwrite) as partial:
         partial.rmdir()  # orbax makes it
         save_params(
@@ -66,6 +87,7 @@ def save_ours(
                 "architecture": pretrained.architecture,
                 "labels": list(pretrained.labels),
                 **({} if problem is None else {"problem_type": problem}),
+                **({} if sentences is None else {"sentences": sentences.to_record()}),
             },
         )
-    return ()
+    return tuple(notes)

@@ -13,10 +13,10 @@ from bert_jax.convert.found_weights import FLAX_FILES, SAFETENSORS_FILES, has_we
 from bert_jax.convert.google_tf import load_google
 from bert_jax.convert.huggingface import is_huggingface, load_huggingface
 from bert_jax.convert.ours import load_ours
+from bert_jax.convert.sentence_encoders import SENTENCE_FILES
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
 from bert_jax.pretrained_paths import (
-    MODULES,
     fetch,
     files_on_hub,
     find_google,
@@ -67,8 +67,8 @@ def _load(
 ) -> Pretrained:
     if (ours := find_ours(path)) is not None:
         return load_ours(ours, embeddings_only, splitting)
-    if is_huggingface(folder := model_folder(path)):
-        return load_huggingface(folder, embeddings_only, splitting)
+    if is_huggingface(model_folder(path)):
+        return load_huggingface(path, embeddings_only, splitting)
     if (google := find_google(path)) is not None:
         return load_google(google, embeddings_only, splitting)
     if path.suffix in (".npz", ".vec"):
@@ -93,7 +93,7 @@ def locate_model(source: str | os.PathLike[str]) -> Path:
         UserError: there is nothing, or the hub's model has no weights in these forms.
     """
     model = here_or_inside(("config.json", *SAFETENSORS_FILES, *FILES))
-    path = locate(source, (*model, MODULES))
+    path = locate(source, (*model, *SENTENCE_FILES))
     if is_path(source) or has_weights(model_folder(path)):
         return path
     name = f"{str(source).partition('@')[0]}@{path.name}"  # the commit that was fetched

@@ -4,27 +4,107 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Self, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.arguments import expect, strings, whole_number
+from bert_jax.arguments import expect, known_names, strings, whole_number
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
-from bert_jax.model.bert import Bert
+from bert_jax.model.bert import Bert, BertOutput
 from bert_jax.parameters import merge_model
+from bert_jax.pooling import MEAN, POOLINGS, Pooling
 from bert_jax.text.encoding import Encoding
 
-Pooling = Literal["tokens", "cls", "mean", "pooler"]
-POOLINGS: tuple[Pooling, ...] = ("tokens", "cls", "mean", "pooler")
+Vectors = Callable[[BertOutput, jax.Array], list[jax.Array]]
+"""From a model's output and the mask of real pieces [B, L] to fp32 vectors, a layer each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """What becomes of hidden states.
+
+    Attributes:
+        vectors: gives [B, L, D] or [B, D].
+        a_row_a_piece: whether there is a vector a piece, and not one a text.
+        max_length: pieces a text is cut to; None for the model's positions.
+        prompt: what is put before every text.
+    """
+
+    vectors: Vectors
+    a_row_a_piece: bool = False
+    max_length: int | None = None
+    prompt: str = ""
+
+
+def _tokens(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
+    return _Way(lambda output, mask: _states(output, layers), a_row_a_piece=True)
+
+
+def _pooled_by(pooling: Pooling) -> Callable[[Pretrained, tuple[int, ...]], _Way]:
+    def way(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
+        return _Way(lambda output, mask: [pooling.of(h, mask) for h in _states(output, layers)])
+
+    return way
+
+
+def _pooler(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
+    last = pretrained.config.num_hidden_layers
+    if "pooler" not in pretrained.params["bert"]:
+        raise UserError(
+            "got pooling by the pooler, which this checkpoint does not have; expected "
+            f"{', '.join(name for name in _WAYS if _WAYS[name] is not _pooler)}"
+        )
+    if layers != (last,):
+        raise UserError(
+            f"got pooling by the pooler of layers {', '.join(map(str, layers))}; expected the last"
+            f" layer, {last}, alone"
+        )
+    return _Way(lambda output, mask: [cast(jax.Array, output.pooler_output).astype(jnp.float32)])
+
+
+def _as_the_model_says(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
+    said, last = pretrained.sentences, pretrained.config.num_hidden_layers
+    if said is None:
+        return _tokens(pretrained, layers)
+    if said.not_obeyed:
+        raise UserError(
+            f"got a sentence encoder with {', '.join(said.not_obeyed)}, which is not known here;"
+            f" expected pooling={MEAN.name} or another, to have vectors without it"
+        )
+    if said.layers and layers != (last,):
+        raise UserError(
+            f"got a sentence encoder with a Dense layer over layers"
+            f" {', '.join(map(str, layers))}; expected the last layer, {last}, alone, or pooling="
+            f"{MEAN.name} or another"
+        )
+    return _Way(
+        lambda output, mask: [said.of(hidden, mask) for hidden in _states(output, layers)],
+        max_length=said.max_length,
+        prompt=said.prompt,
+    )
+
+
+def _states(output: BertOutput, layers: tuple[int, ...]) -> list[jax.Array]:
+    states = cast(tuple[jax.Array, ...], output.hidden_states)  # they were asked for
+    return [states[layer].astype(jnp.float32) for layer in layers]
+
+
+_WAYS: dict[str, Callable[[Pretrained, tuple[int, ...]], _Way]] = {
+    "auto": _as_the_model_says,
+    "tokens": _tokens,
+    **{pooling.name: _pooled_by(pooling) for pooling in POOLINGS},
+    "pooler": _pooler,
+}
+POOLING_NAMES = tuple(_WAYS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +113,7 @@ class Features:
 
     Attributes:
         encoding: its pieces; cut to the model's length where the text was longer.
-        vectors: fp32 by layer number: [L, D] for tokens, else [D].
+        vectors: fp32 by layer number: [L, D] where there is one a piece, else [D].
     """
 
     encoding: Encoding
@@ -49,22 +129,25 @@ class FeatureExtractor:
     Args:
         pretrained: a checkpoint with a vocabulary.
         layers: 0 is the input representation, 1 … the layers; negative ones count from the last.
-        pooling: `tokens` gives every piece's vector, [CLS] and [SEP] too; `cls` that of [CLS];
-            `mean` the mean over all real pieces; `pooler` what the pooler makes of [CLS], which
-            belongs to the last layer alone.
-        max_length: texts are cut to it; None for the model's positions.
+        pooling: `tokens` gives every piece's vector, [CLS] and [SEP] too; `cls`, `max`, `mean`,
+            `mean_sqrt_len`, `weighted_mean` and `last` one of the real pieces, [CLS] and [SEP] too
+            (`bert_jax.pooling`); `pooler` what the pooler makes of [CLS], which belongs to the last
+            layer alone; `auto` what the model says, as a sentence encoder does, its maximum length,
+            normalising and prompt too; else as `tokens`.
+        max_length: texts are cut to it; None for the model's own.
         batch_size: B.
         dtype: what the model computes in.
 
     Raises:
-        UserError: no vocabulary, no such layer, no pooler, or a length the model does not have.
+        UserError: no vocabulary, no such layer, no pooler, a length the model does not have, or a
+            sentence encoder with modules that are not known here.
     """
 
     def __init__(
         self,
         pretrained: Pretrained,
         layers: Sequence[int] = (-1,),
-        pooling: Pooling = "tokens",
+        pooling: str = "auto",
         *,
         max_length: int | None = None,
         batch_size: int = 32,
@@ -79,37 +162,37 @@ class FeatureExtractor:
         for layer in expect("layers", layers, Sequence, "a list of layer numbers"):
             expect("layers", layer, (int, np.integer), "a list of layer numbers")
         self.layers = _numbered(layers, config.num_hidden_layers)
-        has_pooler = "pooler" in pretrained.params["bert"]
-        if pooling == "pooler" and not (has_pooler and self.layers == (config.num_hidden_layers,)):
-            raise UserError(
-                f"got pooling by the pooler of layers {', '.join(map(str, self.layers))}; expected "
-                f"the last layer, {config.num_hidden_layers}, alone"
-                if has_pooler
-                else "got pooling by the pooler, which this checkpoint does not have; expected "
-                "tokens, cls or mean"
-            )
-        self._longest = config.max_position_embeddings if max_length is None else max_length
+        known_names([pooling], _WAYS, "`pooling`")
+        self._way = _WAYS[pooling](pretrained, self.layers)
+        positions = config.max_position_embeddings
+        own = min(self._way.max_length or positions, positions)
+        self._longest = own if max_length is None else max_length
         whole_number("max_length", self._longest, 0)
-        if not 2 <= self._longest <= config.max_position_embeddings:
+        if not 2 <= self._longest <= positions:
             raise UserError(
-                f"got max_length={max_length}; expected 2 to {config.max_position_embeddings}, the "
-                "model's positions"
+                f"got max_length={max_length}; expected 2 to {positions}, the model's positions"
             )
         self.tokenizer = pretrained.tokenizer
-        self._batch_size, self._pooling = whole_number("batch_size", batch_size), pooling
-        self._lengths = row_lengths(config.max_position_embeddings)
+        self._batch_size = whole_number("batch_size", batch_size)
+        self._lengths = row_lengths(positions)
+        has_pooler = "pooler" in pretrained.params["bert"]
         fitted = fit(
             pretrained, Bert, config, seed=0, compute=Compute(dtype=dtype), pooler=has_pooler
         )
         self._params = jax.device_put(fitted.params)
-        self._vectors = jax.jit(partial(_vectors, fitted.definition, self.layers, pooling))
+        self._vectors = jax.jit(partial(_vectors, fitted.definition, self._way.vectors))
+
+    @property
+    def a_row_a_piece(self) -> bool:
+        """Whether there is a vector a piece, and not one a text."""
+        return self._way.a_row_a_piece
 
     @classmethod
     def from_pretrained(
         cls,
         source: str | os.PathLike[str],
         layers: Sequence[int] = (-1,),
-        pooling: Pooling = "tokens",
+        pooling: str = "auto",
         *,
         splitting: str | None = None,
         **options: Any,
@@ -128,7 +211,8 @@ class FeatureExtractor:
 
     def _extract_window(self, texts: list[str]) -> Sequence[Features]:
         strings("texts", texts)
-        encodings = self.tokenizer.encode_batch(texts, max_length=self._longest)
+        prompted = [self._way.prompt + text for text in texts]
+        encodings = self.tokenizer.encode_batch(prompted, max_length=self._longest)
         found: list[dict[int, np.ndarray]] = [{} for _ in texts]
         sequences = sequences_of(encodings)
         for rows in sorted_rows(sequences, self._batch_size, self._lengths):
@@ -142,7 +226,7 @@ class FeatureExtractor:
                 )
             )
             for row, i in enumerate(rows.texts):
-                real = slice(len(encodings[i].ids)) if self._pooling == "tokens" else slice(None)
+                real = slice(len(encodings[i].ids)) if self.a_row_a_piece else slice(None)
                 found[i] = {
                     layer: of_layer[row][real].copy()
                     for layer, of_layer in zip(self.layers, vectors, strict=True)
@@ -163,8 +247,7 @@ def _numbered(layers: Sequence[int], count: int) -> tuple[int, ...]:
 
 def _vectors(
     definition: Any,
-    layers: tuple[int, ...],
-    pooling: Pooling,
+    vectors: Vectors,
     params: Any,
     ids: jax.Array,
     types: jax.Array,
@@ -172,12 +255,4 @@ def _vectors(
 ) -> list[jax.Array]:
     """For each layer, fp32 [B, L, D] or [B, D]."""
     output = merge_model(definition, params)(ids, types, mask, output_hidden_states=True)
-    if pooling == "pooler":
-        return [output.pooler_output.astype(jnp.float32)]
-    states = [output.hidden_states[layer].astype(jnp.float32) for layer in layers]
-    if pooling == "cls":
-        return [hidden[:, 0] for hidden in states]
-    if pooling == "mean":
-        real = mask.astype(jnp.float32)[..., None]
-        return [(hidden * real).sum(1) / jnp.maximum(real.sum(1), 1.0) for hidden in states]
-    return states
+    return vectors(output, mask)

@@ -9,6 +9,7 @@ import pytest
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.convert.sentence_encoders import SentenceEncoder
 from tests.convert import models
 from tests.experiments.runs import run, run_each
 
@@ -25,6 +26,9 @@ def folder(tmp_path_factory):
     (folder / "lines.txt").write_text("un read\n\nreading é\n", encoding="utf-8")
     params = {**before.params, "mlm": {**before.params["mlm"], "bias": np.full(11, np.nan)}}
     save_huggingface(dataclasses.replace(before, params=params), folder / "nan")
+    save_huggingface(dataclasses.replace(before, sentences=SentenceEncoder()), folder / "lstm")
+    modules = folder / "lstm" / "modules.json"
+    modules.write_text(modules.read_text().replace("models.Pooling", "models.LSTM"))
     (folder / "bad.txt").write_bytes(b"fine\nun\xff\n")
     return folder
 
@@ -103,6 +107,22 @@ def test_extract_features_from_a_file(folder, tmp_path):
     assert columns["layer_0"].shape == columns["layer_2"].shape == (3, 8)
 
 
+def test_a_sentence_encoder_gives_a_row_a_line_until_pieces_are_asked_for(folder, tmp_path):
+    made = run("convert", "--from=ours", f"--to={tmp_path}/mean", "--pooling=mean", cwd=folder)
+    assert (made.status, made.errors) == (0, "") and "sentence vectors" in made.printed
+    usual = (f"--checkpoint={tmp_path}/mean", "--input=lines.txt")
+    cases = [
+        (*usual, f"--output={tmp_path}/auto.npz"),
+        (*usual, f"--output={tmp_path}/mean.npz", "--pooling=mean"),
+        (*usual, f"--output={tmp_path}/tokens.npz", "--pooling=tokens"),
+    ]
+    assert [done.status for done in run_each("extract_features", cases, folder)] == [0, 0, 0]
+    auto, mean, tokens = (np.load(tmp_path / f"{n}.npz") for n in ("auto", "mean", "tokens"))
+    assert auto["layer_2"].shape == (3, 8) and "id" not in auto
+    np.testing.assert_array_equal(auto["layer_2"], mean["layer_2"])
+    assert tokens["layer_2"].shape == (len(tokens["id"]), 8) and len(tokens["id"]) > 6
+
+
 MISTAKES = [
     ("convert", [], "got no --from or no --to"),
     ("convert", ["--from=nowhere!", "--to=x"], "got 'nowhere!', where there is nothing"),
@@ -135,7 +155,9 @@ MISTAKES = [
     ("extract_features", ["--output=no/out.npz"], "got no/out.npz; expected a file in a folder"),
     ("extract_features", ["--layers=last"], "got --layers=last; expected whole numbers"),
     ("extract_features", ["--layers=9"], "got layer 9; expected 0 (the input representation) to 2"),
-    ("extract_features", ["--pooling=max"], "flag --pooling=max"),
+    ("extract_features", ["--pooling=sum"], "flag --pooling=sum"),
+    ("extract_features", ["--checkpoint=lstm"], "expected --pooling=mean or another, to have vec"),
+    ("convert", ["--from=hf", "--to=x", "--pooling=tokens"], "flag --pooling=tokens: value should"),
     ("extract_features", ["--pooling=pooler", "--layers=0"], "expected the last layer, 2, alone"),
     ("extract_features", ["--max_length=17"], "got --max_length=17; expected 2 to 16"),
     ("extract_features", ["--batch_size=0"], "flag --batch_size=0"),

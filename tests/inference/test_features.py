@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,9 +7,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from bert_jax.convert.ours import save_ours
+from bert_jax.convert.sentence_encoders import DenseLayer, SentenceEncoder
 from bert_jax.errors import UserError
 from bert_jax.inference.feature_files import write_features
-from bert_jax.inference.features import POOLINGS, FeatureExtractor
+from bert_jax.inference.features import POOLING_NAMES, FeatureExtractor
+from bert_jax.pooling import MEAN
 from tests.convert import models
 
 WORDS = ["un", "read", "reading", "é", "你", "unreadable", "?"]
@@ -21,15 +25,21 @@ def alone(text, pooling, layer):
     encoding = PRETRAINED.tokenizer.encode(text)
     output = MODEL([encoding.ids], [encoding.type_ids], output_hidden_states=True)
     hidden = np.asarray(output.hidden_states[layer])[0]
+    places = np.arange(1, len(hidden) + 1)[:, None]
     return {
+        "auto": hidden,  # it does not say that it is a sentence encoder
         "tokens": hidden,
         "cls": hidden[0],
+        "max": hidden.max(0),
         "mean": hidden.mean(0),
+        "mean_sqrt_len": hidden.sum(0) / np.sqrt(len(hidden)),
+        "weighted_mean": (places * hidden).sum(0) / places.sum(),
+        "last": hidden[-1],
         "pooler": np.asarray(output.pooler_output)[0],
     }[pooling]
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", POOLING_NAMES)
 def test_batched_vectors_are_those_of_a_text_alone(pooling):
     layers = (2,) if pooling == "pooler" else (0, 1, 2)
     extractor = FeatureExtractor(PRETRAINED, layers, pooling, batch_size=3)
@@ -69,10 +79,43 @@ def test_what_the_pooler_cannot_give_is_said():
     with pytest.raises(UserError, match="expected the last layer, 2, alone"):
         FeatureExtractor(PRETRAINED, (0, 2), "pooler")
     tagging = models.pretrained("BertForTokenClassification", models.tokenizer())
-    with pytest.raises(UserError, match="which this checkpoint does not have"):
+    with pytest.raises(UserError, match="not have; expected auto, tokens, cls, max, mean, mean_sq"):
         FeatureExtractor(tagging, (2,), "pooler")
     with pytest.raises(UserError, match="got a checkpoint without a vocabulary"):
         FeatureExtractor(models.pretrained("BertModel"))
+
+
+def test_a_sentence_encoder_is_followed_unless_something_else_is_asked_for():
+    said = SentenceEncoder((MEAN,), max_length=4, normalize=True, prompts={"q": "é "})
+    encoder = dataclasses.replace(PRETRAINED, sentences=said)
+    (features,) = FeatureExtractor(encoder)(["un read reading 你"])
+    assert features.encoding.tokens == ["[CLS]", "un", "read", "[SEP]"]
+    mean = alone("un read", "mean", 2)
+    np.testing.assert_allclose(features.vectors[2], mean / np.linalg.norm(mean), atol=1e-5)
+    for layer, of_layer in FeatureExtractor(encoder, (0, 1))("un read")[0].vectors.items():
+        mean = alone("un read", "mean", layer)
+        np.testing.assert_allclose(of_layer, mean / np.linalg.norm(mean), atol=1e-5)
+    text = "un read reading 你"
+    (features,) = FeatureExtractor(encoder, pooling="cls")([text])
+    np.testing.assert_allclose(features.vectors[2], alone(text, "cls", 2), atol=1e-5)
+    prompted = dataclasses.replace(encoder, sentences=dataclasses.replace(said, default_prompt="q"))
+    assert FeatureExtractor(prompted)("un")[0].encoding.tokens == ["[CLS]", "é", "un", "[SEP]"]
+    (features,) = FeatureExtractor(prompted, max_length=5)("un " * 9)
+    assert features.encoding.tokens == ["[CLS]", "é", "un", "un", "[SEP]"]
+    rows = [FeatureExtractor(model).a_row_a_piece for model in (encoder, PRETRAINED)]
+    assert rows == [False, True]
+
+
+def test_what_a_sentence_encoder_cannot_give_is_said():
+    layer = DenseLayer(np.eye(8, dtype=np.float32), None, "torch.nn.modules.linear.Identity")
+    dense = dataclasses.replace(PRETRAINED, sentences=SentenceEncoder(layers=(layer,)))
+    with pytest.raises(UserError, match="a Dense layer over layers 0, 2; expected the last layer"):
+        FeatureExtractor(dense, (0, 2))
+    unknown = SentenceEncoder(not_obeyed=("the module LSTM",))
+    with pytest.raises(UserError, match="with the module LSTM, which is not known here"):
+        FeatureExtractor(dataclasses.replace(PRETRAINED, sentences=unknown))
+    with pytest.raises(UserError, match="got 'means', which `pooling` lacks; expected mean"):
+        FeatureExtractor(PRETRAINED, pooling="means")
 
 
 def read(path):
