@@ -17,15 +17,14 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
+from bert_jax import hub
 from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
 
-_HUB_NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?(?:@[\w./-]+)?", re.ASCII)
 MODULES = "modules.json"  # of sentence-transformers: the parts of a model and their folders
 _FILE_ENDING = re.compile(
     r"\.(txt|json|npz|npy|safetensors|orbax|vec|ckpt|index|bin|pt|pth|h5|msgpack|gz|tar|zip)$"
@@ -49,8 +48,8 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
     if is_path(source):
         return _snapshot(path) if (path / "snapshots").is_dir() else path
     name, near = str(source), _nearby(path)
-    if isinstance(source, str) and _HUB_NAME.fullmatch(name) and not _is_local(name, near):
-        return fetch(name, wanted)
+    if isinstance(source, str) and hub.NAME.fullmatch(name) and not _is_local(name, near):
+        return hub.fetch(name, wanted)
     raise UserError(
         f"got {name!r}, where there is nothing; expected the path of a checkpoint"
         + (f": there is {near}" if near else ", or a name on the Hugging Face hub such as ")
@@ -164,58 +163,6 @@ def _step(prefix: Path) -> tuple[int, str]:
     """model.ckpt-20 is newer than model.ckpt-3; bert_model.ckpt is where both began."""
     number = prefix.name.rpartition("-")[2]
     return (int(number) if number.isdecimal() else -1, prefix.name)
-
-
-def fetch(name: str, wanted: Sequence[str]) -> Path:
-    """Fetch files of a model from the hub, or find them in the hub's cache, and say where.
-
-    Args:
-        name: `owner/name` or `name`, and perhaps `@revision`.
-        wanted: patterns of the files.
-
-    Raises:
-        UserError: there is no such model, or no network.
-    """
-    import huggingface_hub  # takes a second to import
-
-    repository, revision = _on_hub(name)
-    with _hub_errors(name):
-        return Path(
-            huggingface_hub.snapshot_download(
-                repository, revision=revision, allow_patterns=list(wanted)
-            )
-        )
-
-
-def files_on_hub(name: str) -> list[str]:
-    """The names of all files of a model on the hub.
-
-    Raises:
-        UserError: there is no such model, or no network.
-    """
-    import huggingface_hub
-
-    repository, revision = _on_hub(name)
-    with _hub_errors(name):
-        return huggingface_hub.HfApi().list_repo_files(repository, revision=revision)
-
-
-def _on_hub(name: str) -> tuple[str, str | None]:
-    repository, _, revision = name.partition("@")
-    return repository, revision or None
-
-
-@contextmanager
-def _hub_errors(name: str) -> Iterator[None]:
-    """Say in one line what the hub did not give; all of its library's errors are one of these."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"got {name!r}, where there is no file, and which the Hugging Face hub did not give "
-            f"({reason}); expected the path of a checkpoint, or a model on the hub"
-        ) from None
 
 
 def _is_local(name: str, near: Path | None) -> bool:

@@ -12,9 +12,14 @@ new form has no place for is said. What a directory of sentence-transformers say
 along, too; `--pooling=mean` says it of a model that does not: `SentenceTransformer(…)` gives these
 vectors. `--to` is a new directory, whole or not there at all:
 
-    huggingface   config.json, model.safetensors, vocab.txt, tokenizer.json, tokenizer_config.json
+    huggingface   config.json, model.safetensors, vocab.txt, tokenizer.json, tokenizer_config.json,
+                  README.md: a model card, of a run of ours with its data, steps, scores and command
     google        bert_model.ckpt.*, bert_config.json, vocab.txt
     ours          an orbax checkpoint, its embedding tables an item of their own
+
+`--push_to_hub=OWNER/NAME` also puts the directory on the Hugging Face hub (`--private`: for nobody
+else to see), with the token of `hf auth login` or HF_TOKEN, and prints the commit, by which
+OWNER/NAME@COMMIT is read again everywhere.
 
 Google's form needs TensorFlow (`pip install -e '.[google-tf]'`), nothing needs torch. Pickled
 weights (pytorch_model.bin) go through `experiments.unpickle` first.
@@ -22,22 +27,26 @@ weights (pytorch_model.bin) go through `experiments.unpickle` first.
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 from absl import flags
 
+from bert_jax import hub
 from bert_jax.cli import command
 from bert_jax.cli.outputs import define_overwrite, overwrites
 from bert_jax.cli.text_flags import define_splitting
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
+from bert_jax.convert.model_card import model_card
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.convert.sentence_encoders import SentenceEncoder
 from bert_jax.errors import UserError
 from bert_jax.pooling import POOLINGS
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.version import __version__
 
 _FROM = flags.DEFINE_string("from", None, "The checkpoint to read: a path, or a name on the hub.")
 _TO = flags.DEFINE_string("to", None, "The directory to write.")
@@ -51,6 +60,10 @@ _POOLING = flags.DEFINE_enum(
     [pooling.name for pooling in POOLINGS],
     "How it makes one vector of a text, as a sentence encoder; by default as the model says.",
 )
+_PUSH_TO_HUB = flags.DEFINE_string(
+    "push_to_hub", None, "OWNER/NAME on the Hugging Face hub, to put what is written there as well."
+)
+_PRIVATE = flags.DEFINE_bool("private", False, "A model made by --push_to_hub is private.")
 _ALLOW_NOT_FINITE = flags.DEFINE_bool(
     "allow_not_finite", False, "Copy NaN and infinite weights, as of a run that diverged."
 )
@@ -67,15 +80,34 @@ def main() -> None:
     """Read, write, and say what was converted and what was not."""
     if not _FROM.value or not _TO.value:
         raise UserError("got no --from or no --to; expected --from=CHECKPOINT --to=DIRECTORY")
+    pushed, private = _PUSH_TO_HUB.value, bool(_PRIVATE.value)
+    save = _SAVERS[str(_FORMAT.value)]
+    if pushed is not None:
+        hub.check_pushable("push_to_hub", pushed)
+        if save is not save_huggingface:
+            raise UserError(
+                f"got --push_to_hub={pushed} beside --format={_FORMAT.value}; expected"
+                " --format=huggingface, which the hub's users can open"
+            )
+    elif private:
+        raise UserError("got --private alone; expected --push_to_hub=OWNER/NAME beside it")
     pretrained = load_pretrained(
         _FROM.value,
         splitting=_SPLITTING.value,
         allow_not_finite=bool(_ALLOW_NOT_FINITE.value),
     )
     pretrained = _as_sentence_encoder(pretrained)
-    save = _SAVERS[str(_FORMAT.value)]
+    name = pushed or Path(_TO.value).name
+    pretrained = dataclasses.replace(
+        pretrained, card=model_card(pretrained, name, command.command_line())
+    )
     notes = save(pretrained, _TO.value, overwrite=overwrites())
-    command.print_table("Converted", {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)})
+    shown = {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)}
+    if pushed is not None:
+        message = f"Convert {_FROM.value} with bert_jax {__version__}"
+        commit = hub.push(Path(_TO.value), pushed, private=private, message=message)
+        shown["pushed to"] = f"{pushed}@{commit}"
+    command.print_table("Converted", shown)
     for note in (*pretrained.notes, *notes):
         print(f"note: {note}")
 
@@ -93,6 +125,7 @@ def _shown(pretrained: Pretrained) -> dict[str, str]:
     config, tokenizer = pretrained.config, pretrained.tokenizer
     size = sum(leaf.size for leaf in jax.tree.leaves(pretrained.params))
     return {
+        "origin": pretrained.origin or "-",
         "model": f"{pretrained.architecture}, {config.num_hidden_layers} layers of width "
         f"{config.hidden_size}",
         "parameters": f"{size:,}",

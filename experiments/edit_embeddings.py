@@ -12,7 +12,8 @@ suffix of `--output` says what is written:
     .orbax              the same as a folder, with the items of our checkpoints
     .vec                the token table in word2vec's text format, which gensim opens
     .txt                the vocabulary alone
-    no suffix           the whole edited model, its MLM bias and decoder too, as --format says
+    no suffix           the whole edited model, its MLM bias and decoder too, as --format says; with
+                        a model card in Hugging Face's form
 
 Pieces of `--vocab` that the old vocabulary has keep their rows; a new one gets the row that those
 of the pieces spelled most like it make likely, and with `--text` those that are used like it too;
@@ -32,6 +33,7 @@ from bert_jax.cli.outputs import check_new, define_overwrite, overwrites
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
+from bert_jax.convert.model_card import model_card
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.sources import open_source
@@ -134,6 +136,8 @@ def _edit_model(source: str, output: str) -> tuple[dict[str, str], dict[str, Any
     before = dataclasses.replace(before, tokenizer=_tokenizer(before.tokenizer))
     edit = _edit(before.tokenizer)
     after, report = edit.of_model(before)
+    card = model_card(after, Path(output).name, command.command_line())
+    after = dataclasses.replace(after, card=card)
     notes = (*before.notes, *_SAVERS[str(_FORMAT.value)](after, output, overwrite=overwrites()))
     shown, record = _said(_tables_of(before), _tables_of(after), report, edit.words)
     return {**shown, **{f"note {i}": note for i, note in enumerate(notes, 1)}}, record

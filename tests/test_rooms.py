@@ -19,6 +19,7 @@ _BASE = {
     "memory",
     "errors",
     "figures",
+    "hub",
     "config",
     "console",
     "parameters",

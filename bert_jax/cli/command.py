@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -141,10 +142,23 @@ def _flags_by_module() -> dict[str, list[str]]:
 
 
 def _fail(message: str) -> None:
+    print(f"{_job()}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def command_line() -> str:
+    """What was typed, as a module of a checkout is run.
+
+    >>> command_line()  # doctest: +SKIP
+    'python -m experiments.convert --from=runs/pretrain --to=exported'
+    """
+    return shlex.join(["python", "-m", _job(), *sys.argv[1:]])
+
+
+def _job() -> str:
     path = Path(sys.argv[0])
     package = "launch" if path.parent.name == "launch" else "experiments"
-    print(f"{package}.{path.stem}: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    return f"{package}.{path.stem}"
 
 
 def print_table(title: str, rows: Mapping[str, Any]) -> None:

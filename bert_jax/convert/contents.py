@@ -25,6 +25,8 @@ class Pretrained:
             where nothing says.
         sentences: how it makes one vector of a text; None where it does not say.
         tokenizer: None where the checkpoint has no vocabulary that can be read.
+        origin: where it comes from: a path, or OWNER/NAME@COMMIT of the hub; None: made here.
+        card: its model card (README.md), where it has one.
         notes: what was left out, and what was guessed: for a person to read.
     """
 
@@ -35,4 +37,6 @@ class Pretrained:
     problem_type: str | None = None
     sentences: SentenceEncoder | None = None
     tokenizer: Tokenizer | None = None
+    origin: str | None = None
+    card: str | None = None
     notes: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from bert_jax.convert.architectures import PARTS, architecture_of, parts_of
 from bert_jax.convert.class_names import Names, class_names, numbered_names
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.found_weights import WEIGHTS, open_weights
+from bert_jax.convert.model_card import CARD
 from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.convert.sentence_encoders import (
     in_lower_case,
@@ -62,8 +63,13 @@ def load_huggingface(
         problem_type=None if problem is None else str(problem),
         sentences=sentences,
         tokenizer=tokenizer,
+        card=_text(root / CARD),
         notes=(*notes, *more, *said),
     )
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _labels(content: dict[str, Any], params: Parameters) -> tuple[Names, Names]:
@@ -96,6 +102,8 @@ def save_huggingface(
     if architecture == "BertModel":
         arrays = {name.removeprefix("bert."): array for name, array in arrays.items()}
     with whole_folder(directory, overwrite=overwrite) as partial:
+        if pretrained.card is not None:
+            (partial / CARD).write_text(pretrained.card, encoding="utf-8")
         write_safetensors(partial / WEIGHTS, arrays, {"format": "pt"})
         content = json.dumps(_config(pretrained), indent=2, ensure_ascii=False)
         (partial / "config.json").write_text(content + "\n", encoding="utf-8")

@@ -37,6 +37,7 @@ def load_ours(
         params=params,
         architecture=architecture_of(params, head.get("architecture")),
         labels=tuple(head.get("labels", ())),
+        origin=head.get("origin"),
         problem_type=head.get("problem_type"),
         tokenizer=tokenizer,
         notes=notes,
@@ -87,6 +88,7 @@ def save_ours(
                 "architecture": pretrained.architecture,
                 "labels": list(pretrained.labels),
                 **({} if problem is None else {"problem_type": problem}),
+                **({} if pretrained.origin is None else {"origin": pretrained.origin}),
                 **({} if sentences is None else {"sentences": sentences.to_record()}),
             },
         )

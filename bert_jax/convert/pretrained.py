@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from bert_jax import hub
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.found_weights import FLAX_FILES, SAFETENSORS_FILES, has_weights, no_weights
 from bert_jax.convert.google_tf import load_google
 from bert_jax.convert.huggingface import is_huggingface, load_huggingface
+from bert_jax.convert.model_card import CARD
 from bert_jax.convert.ours import load_ours
 from bert_jax.convert.sentence_encoders import SENTENCE_FILES
 from bert_jax.errors import UserError
 from bert_jax.parameters import Parameters
 from bert_jax.pretrained_paths import (
-    fetch,
-    files_on_hub,
     find_google,
     find_ours,
     here_or_inside,
@@ -59,7 +60,13 @@ def load_pretrained(
     pretrained = _load(source, path, embeddings_only, splitting)
     if not allow_not_finite:
         _check_finite(source, pretrained.params)
-    return pretrained
+    return dataclasses.replace(pretrained, origin=pretrained.origin or _origin(source, path))
+
+
+def _origin(source: str | os.PathLike[str], path: Path) -> str:
+    if is_path(source):
+        return str(find_ours(path) or source)
+    return f"{str(source).partition('@')[0]}@{path.name}"  # the commit that was fetched
 
 
 def _load(
@@ -93,14 +100,14 @@ def locate_model(source: str | os.PathLike[str]) -> Path:
         UserError: there is nothing, or the hub's model has no weights in these forms.
     """
     model = here_or_inside(("config.json", *SAFETENSORS_FILES, *FILES))
-    path = locate(source, (*model, *SENTENCE_FILES))
+    path = locate(source, (*model, *SENTENCE_FILES, CARD))
     if is_path(source) or has_weights(model_folder(path)):
         return path
-    name = f"{str(source).partition('@')[0]}@{path.name}"  # the commit that was fetched
-    path = fetch(name, here_or_inside(FLAX_FILES))
+    name = _origin(source, path)
+    path = hub.fetch(name, here_or_inside(FLAX_FILES))
     if has_weights(model_folder(path)):
         return path
-    raise no_weights(str(source), files_on_hub(name))
+    raise no_weights(str(source), hub.files_of(name))
 
 
 def _check_finite(source: str | os.PathLike[str], params: Parameters) -> None:

@@ -209,7 +209,14 @@ def given_model(
     drawn = missing_weights(have, wanted, objective.model)
     left_out = tuple(name for name in have if name not in wanted)
     return GivenModel(
-        str(place or source), config, params, tokenizer, vocabulary, drawn, left_out, model.notes
+        str(place or model.origin),
+        config,
+        params,
+        tokenizer,
+        vocabulary,
+        drawn,
+        left_out,
+        model.notes,
     )
 
 

@@ -86,7 +86,7 @@ def test_what_the_pooler_cannot_give_is_said():
 
 
 def test_a_sentence_encoder_is_followed_unless_something_else_is_asked_for():
-    said = SentenceEncoder((MEAN,), max_length=4, normalize=True, prompts={"q": "é "})
+    said = SentenceEncoder((MEAN,), max_length=4, normalize=True, prompts={"q": "你 "})
     encoder = dataclasses.replace(PRETRAINED, sentences=said)
     (features,) = FeatureExtractor(encoder)(["un read reading 你"])
     assert features.encoding.tokens == ["[CLS]", "un", "read", "[SEP]"]
@@ -99,9 +99,9 @@ def test_a_sentence_encoder_is_followed_unless_something_else_is_asked_for():
     (features,) = FeatureExtractor(encoder, pooling="cls")([text])
     np.testing.assert_allclose(features.vectors[2], alone(text, "cls", 2), atol=1e-5)
     prompted = dataclasses.replace(encoder, sentences=dataclasses.replace(said, default_prompt="q"))
-    assert FeatureExtractor(prompted)("un")[0].encoding.tokens == ["[CLS]", "é", "un", "[SEP]"]
+    assert FeatureExtractor(prompted)("un")[0].encoding.tokens == ["[CLS]", "你", "un", "[SEP]"]
     (features,) = FeatureExtractor(prompted, max_length=5)("un " * 9)
-    assert features.encoding.tokens == ["[CLS]", "é", "un", "un", "[SEP]"]
+    assert features.encoding.tokens == ["[CLS]", "你", "un", "un", "[SEP]"]
     rows = [FeatureExtractor(model).a_row_a_piece for model in (encoder, PRETRAINED)]
     assert rows == [False, True]
 

@@ -1,0 +1,121 @@
+"""The Hugging Face hub: fetch a model's files, list them, push a directory.
+
+Tokens and the place of the cache are those of the library `huggingface_hub` (`hf auth login`,
+HF_TOKEN, HF_HOME, HF_ENDPOINT).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bert_jax.errors import UserError
+
+NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?(?:@[\w./-]+)?", re.ASCII)
+
+
+def fetch(name: str, wanted: Sequence[str]) -> Path:
+    """Fetch files of a model from the hub, or find them in the hub's cache, and say where.
+
+    Args:
+        name: `owner/name` or `name`, and perhaps `@revision`.
+        wanted: patterns of the files.
+
+    Returns:
+        A folder whose name is the commit.
+
+    Raises:
+        UserError: there is no such model, or no network.
+    """
+    import huggingface_hub  # takes a second to import
+
+    repository, revision = _split(name)
+    with _one_line(name):
+        return Path(
+            huggingface_hub.snapshot_download(
+                repository, revision=revision, allow_patterns=list(wanted)
+            )
+        )
+
+
+def files_of(name: str) -> list[str]:
+    """The names of all files of a model on the hub.
+
+    Raises:
+        UserError: there is no such model, or no network.
+    """
+    import huggingface_hub
+
+    repository, revision = _split(name)
+    with _one_line(name):
+        return huggingface_hub.HfApi().list_repo_files(repository, revision=revision)
+
+
+def check_pushable(argument: str, name: str) -> None:
+    """Refuse a name that no model of an owner can have on the hub.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not NAME.fullmatch(name) or "/" not in name or "@" in name:
+        raise UserError(f"got {argument}={name}; expected OWNER/NAME, as on the Hugging Face hub")
+
+
+def push(directory: Path, name: str, *, private: bool, message: str) -> str:
+    """Put all files of a directory on the hub as one commit; make the model there where absent.
+
+    Args:
+        directory: whose files to push.
+        name: `owner/name`.
+        private: whether a model that is made is private.
+        message: of the commit.
+
+    Returns:
+        The commit.
+
+    Raises:
+        UserError: the hub refuses, as without a token that may write, or there is no network.
+    """
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi()
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        return api.upload_folder(folder_path=directory, repo_id=name, commit_message=message).oid
+    except _errors() as error:
+        raise UserError(
+            f"got {name}, to which the Hugging Face hub did not let {directory} be"
+            f" pushed ({_reason(error)}); expected a token that may write there: `hf auth login`,"
+            " or HF_TOKEN"
+        ) from None
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Say in one line what the hub did not give."""
+    try:
+        yield
+    except _errors() as error:
+        raise UserError(
+            f"got {name!r}, where there is no file, and which the Hugging Face hub did not give "
+            f"({_reason(error)}); expected the path of a checkpoint, or a model on the hub"
+        ) from None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What the library raises: its own errors are one of the first two, those of a network not."""
+    from huggingface_hub.errors import HTTPError
+
+    return OSError, ValueError, HTTPError
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
