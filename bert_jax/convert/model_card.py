@@ -73,7 +73,7 @@ def model_card(pretrained: Pretrained, name: str, command: str) -> str:
     parts = [_metadata(pretrained), f"# {name}\n\n{_what(pretrained)}\n"]
     if run is not None:
         parts += [_table("Data", _data(run)), _table("Training", _training(run))]
-        parts += [_table("Scores", dict(_scores(run.result))), _made_by(run)]
+        parts += [_table("Held-out scores", dict(_scores(run.result))), _made_by(run)]
     parts.append(f"## Exported\n\n{_how(pretrained, command)}")
     parts.append(
         "## License\n\nUnknown: nobody has said one yet. The text it learned from may have one."
