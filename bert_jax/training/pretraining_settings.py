@@ -48,6 +48,9 @@ _ALL_BUT_ROWS = tuple(
 LENGTH = frozenset({"steps", "schedule", "warmup", "decay", "decay_power"})
 
 
+_SHORTEST_INSTANCE = 3  # [CLS], a piece, [SEP]
+
+
 @dataclasses.dataclass(frozen=True)
 class PretrainingSettings:
     """The settings of a pretraining run, checked where they are made.
@@ -104,7 +107,9 @@ class PretrainingSettings:
     steps: int = setting(450, "Updates in the whole run.", least=1)
     batch_size: int = setting(64, "Rows of the global batch.", least=1)
     phases: str = setting("128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
-    pack: int = setting(1, "Most instances packed into a row.", least=1)
+    pack: int = setting(
+        8, "Most instances that share a row, unseen by each other; 1: as published.", least=1
+    )
     objective: str = setting(
         "mlm+nsp",
         "mlm: masked LM alone, on rows of consecutive sentences, without next sentence prediction.",
@@ -291,12 +296,9 @@ class PretrainingSettings:
         """How rows are made."""
         plan = OBJECTIVES[self.objective].plan
         longest = max(phase.length for phase in self.row_phases())
-        if self.pack > longest:
-            raise UserError(
-                f"got pack={self.pack} for rows of {longest} tokens; expected fewer instances in a"
-                " row than it has tokens, such as pack=8"
-            )
-        return RowSettings(self.batch_size, self.pack, masking=self.row_masking(), plan=plan)
+        fit = max(longest // _SHORTEST_INSTANCE, 1)  # so that no array has places nobody can take
+        pack = min(self.pack, fit)
+        return RowSettings(self.batch_size, pack, masking=self.row_masking(), plan=plan)
 
     def row_masking(self) -> Masking:
         """`masking` with its rate and shares."""

@@ -104,7 +104,7 @@ def _train(
 ) -> Trained:
     settings = {
         "model": _MODEL.value, "batch_size": _BATCH.value, "phases": f"{_LENGTH.value}:1.0",
-        "seed": seed, "eval_every": 0, "checkpoint_every": 0, "keep": 1,
+        "seed": seed, "eval_every": 0, "checkpoint_every": 0, "keep": 1, "pack": 1,
     }  # fmt: skip
     steps = equal_steps(_STEPS.value or 1, {**settings, **changes}, settings, corpus)
     place = workdir / f"{name.replace(' ', '_').replace('%', 'percent')}_{seed}"

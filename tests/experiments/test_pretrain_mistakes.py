@@ -64,7 +64,6 @@ CASES = {
     "--learning_rate=inf": "--learning_rate=inf; expected a finite number",
     "--phases=1024:1.0": "got --phases=1024:1.0, rows of 1024 tokens; expected at most the model's",
     "--phases=4:1.0": "expected at least 5",
-    "--pack=33": "got --pack=33 for rows of 32 tokens; expected fewer instances in a row",
     "--pack=0": "flag --pack=0: 0 is not a positive integer",
     "--masking=word": "flag --masking=word: value should be one of <token|whole_word|span>",
     "--objective=nsp": "flag --objective=nsp: value should be one of <mlm+nsp|mlm>",

@@ -249,3 +249,9 @@ def test_a_record_of_settings_is_json():
 
 def test_the_face_has_them():
     assert {"Callback", "pretrain", "audit_updates"} <= set(dir(bert_jax))
+
+
+def test_a_row_has_no_places_that_no_instance_can_take():
+    assert PretrainingSettings().rows().max_instances == 8
+    assert PretrainingSettings(phases="12:0.5,16:0.5").rows().max_instances == 5
+    assert PretrainingSettings(pack=10**9).rows().max_instances == 42
