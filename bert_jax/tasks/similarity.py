@@ -22,6 +22,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSentenceEmbedding
+from bert_jax.pooling import MEAN
 from bert_jax.tasks.examples import Columns, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of
 from bert_jax.tasks.heads import Head, Sums
@@ -156,13 +157,21 @@ class Similarity(TextTask):
 
     @classmethod
     def fits(cls, pretrained: Pretrained) -> bool:
-        """See `Task`: an encoder of others does not say what it is for."""
-        return False
+        """See `Task`: a sentence encoder whose vectors are made as they are learned here."""
+        says = pretrained.sentences
+        return (
+            pretrained.architecture == HEAD.architecture
+            and says is not None
+            and (says.poolings == (MEAN,) and not (says.layers or says.prompt or says.not_obeyed))
+        )
 
     @classmethod
     def of_checkpoint(cls, pretrained: Pretrained, settings: Mapping[str, Any]) -> Self:
-        """See `Task`."""
-        return cls(**settings)
+        """See `Task`; texts are no longer than the encoder says."""
+        longest = settings["max_length"]
+        if pretrained.sentences is not None:
+            longest = min(longest, pretrained.sentences.max_length or longest)
+        return cls(**{**settings, "max_length": longest})
 
     @property
     def settings(self) -> dict[str, Any]:

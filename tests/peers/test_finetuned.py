@@ -34,8 +34,7 @@ def test_a_fine_tuned_model_opens_there_and_says_the_same(tmp_path, name):
     loaded = load_pretrained(tmp_path / "ours")
     assert task_of(loaded, load_json(tmp_path / "ours", "head")["settings"]) == task
     save_huggingface(loaded, tmp_path / "theirs")
-    if name != "similarity":  # an encoder does not say what it is for
-        assert type(task_of(load_pretrained(tmp_path / "theirs"), None)) is type(task)
+    assert type(task_of(load_pretrained(tmp_path / "theirs"), None)) is type(task)
 
     peer, info = AUTO[name].from_pretrained(
         tmp_path / "theirs", output_loading_info=True, **NO_POOLER.get(name, {})

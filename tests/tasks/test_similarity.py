@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax import BertConfig, BertForSentenceEmbedding
+from bert_jax.convert.sentence_encoders import SentenceEncoder
 from bert_jax.errors import UserError
+from bert_jax.pooling import CLS
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.head_start import head_start
+from bert_jax.tasks.kinds import task_of
 from bert_jax.tasks.predictor import Predictor
 from bert_jax.tasks.similarity import HEAD, Similarity, own_ranks, pair_sums
 from bert_jax.tasks.texts import TextExample
@@ -114,6 +117,19 @@ def test_what_is_read(tmp_path):
         Similarity.read([{"text": "a", "label": 1}], Columns())
     with pytest.raises(UserError, match=r"got the score 3 only in x\.tsv; expected at least two"):
         Similarity.of_examples({"train": [example("a", "b", 3)] * 2}, 16)
+
+
+def test_a_sentence_encoder_of_others_compares_texts():
+    pretrained = dataclasses.replace(tiny_pretrained(), sentences=SentenceEncoder(max_length=9))
+    task = task_of(pretrained, None)
+    assert task == Similarity(9)
+    bare, by_cls = (
+        dataclasses.replace(pretrained, sentences=sentences)
+        for sentences in (None, SentenceEncoder((CLS,)))
+    )
+    for other in (bare, by_cls):
+        with pytest.raises(UserError, match="a checkpoint of BertModel, which has no task"):
+            task_of(other, None)
 
 
 def test_an_encoder_that_was_never_fine_tuned_compares_texts():
