@@ -23,7 +23,7 @@ from tests.test_checkpoints import VOCABULARY, pretrainer
 # Threads of tensorstore report to orbax's event loop after orbax has given up and closed it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-FLIPS = 3  # places of each file
+FLIPS = 1  # places of each file; a session with 5 found nothing either
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +77,18 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(saved, tmp_path):
     assert found > tried / 3
 
 
-@pytest.mark.parametrize("kind", ["cut", "emptied", "removed"])
-def test_a_file_that_is_not_whole_is_an_error_or_changes_nothing(saved, tmp_path, kind):
+def test_a_file_that_is_not_whole_is_an_error_or_changes_nothing(saved, tmp_path):
     directory, state, like = saved
     copy = copied(directory, tmp_path) / "2"
-    for file in files_of(copy):
+    for number, file in enumerate(files_of(copy)):
         whole = file.read_bytes()
-        if kind == "removed":
-            file.unlink()
-        else:
-            file.write_bytes(whole[: len(whole) // 2] if kind == "cut" else b"")
+        match number % 3:
+            case 0:
+                file.unlink()
+            case 1:
+                file.write_bytes(whole[: len(whole) // 2])
+            case 2:
+                file.write_bytes(b"")
         if damage_of(copy) is None:
             assert_reads(copy, like, state)
         file.write_bytes(whole)
