@@ -276,10 +276,12 @@ def _expected(path: str | Path) -> dict[str, str]:
 def _found(path: Path) -> dict[str, str]:
     """What `digests` should hold, of what is there now."""
     found = {item: _text_digest(_text(path, item)) for item in _JSON if has_item(path, item)}
+    # Arrays of jax's are read by one process of several only together with the others.
+    make = _on_cpu if jax.process_count() == 1 else _as_numpy
     if has_item(path, "state"):
-        found |= digests(_arrays(path, "state", make=_on_cpu))
+        found |= digests(_arrays(path, "state", make=make))
     if has_item(path, "embeddings"):
-        found |= digests(_named_embeddings(_arrays(path, "embeddings", make=_on_cpu)))
+        found |= digests(_named_embeddings(_arrays(path, "embeddings", make=make)))
     return found
 
 
@@ -310,11 +312,15 @@ def _text_digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _as_numpy(leaf: Any) -> np.ndarray:
+    return np.empty(leaf.shape, leaf.dtype)
+
+
 def _arrays(
     path: str | Path,
     item: str,
     only: str | None = None,
-    make: Callable[[Any], Any] = lambda leaf: np.empty(leaf.shape, leaf.dtype),
+    make: Callable[[Any], Any] = _as_numpy,
 ) -> Any:
     """The arrays of an item, or those under one of its keys, each as `make` wants it."""
     path = Path(path).absolute()

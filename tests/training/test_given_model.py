@@ -75,13 +75,12 @@ def own_losses(checkpoint, corpus: Corpus):
         corpus.heldout, corpus.tokenizer, length=32, settings=settings.rows(), max_batches=32
     ):
         output = model(
-            batch["input_ids"], batch["token_type_ids"], attention_mask=batch["instance_ids"] > 0,
+            batch["input_ids"], batch["token_type_ids"], attention_mask=batch["instance_ids"],
+            position_ids=batch["position_ids"], cls_positions=batch["cls_positions"],
             masked_positions=batch["masked_positions"],
         )  # fmt: skip
         for name, logits in (("masked", output.mlm_logits), ("next", output.nsp_logits)):
             labels = batch[f"{name}_labels"]
-            if name == "next":
-                logits = jnp.reshape(logits, (*labels.shape, 2))
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             nats[name] += float(jnp.sum(loss * batch[f"{name}_weights"]))
             items[name] += float(batch[f"{name}_weights"].sum())
