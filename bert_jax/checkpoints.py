@@ -9,8 +9,9 @@ A checkpoint is renamed into place when it is whole: one that is listed can be r
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,12 @@ def set_aside_damaged(directory: str | Path) -> None:
     if damaged and len(damaged) == len(found):
         raise DamagedCheckpointError(*damaged[0])
     for path, reason in damaged:
-        aside = path.with_name(f"{path.name}.damaged")
+        aside = next(each for each in _asides(path) if not each.exists())
         path.rename(aside)
         print(f"{path} is damaged ({reason}); set aside as {aside.name}", file=sys.stderr)
+
+
+def _asides(path: Path) -> Iterator[Path]:
+    """600.damaged, and 600.damaged-2, … where a step was damaged before."""
+    yield path.with_name(f"{path.name}.damaged")
+    yield from (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(2))

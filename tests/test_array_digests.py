@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bert_jax.array_digests import changed, digests
+from bert_jax.array_digests import digests
 from bert_jax.training.sharding import create_mesh
 
 MASK = 2**32 - 1
@@ -47,13 +47,12 @@ def test_any_flipped_bit_shows(array, data):
     bytes_of = damaged.reshape(-1).view(np.uint8)
     place = data.draw(st.integers(0, len(bytes_of) - 1))
     bytes_of[place] ^= 1 << data.draw(st.integers(0, 7))
-    assert changed({"x": damaged, "y": array}, digests({"x": array, "y": array})) == ["x"]
+    assert digests({"x": damaged}) != digests({"x": array})
 
 
-def test_swapped_elements_show_and_what_nobody_knows_is_not_asked():
+def test_swapped_elements_show_and_nothing_has_no_digest():
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    assert changed({"x": array[::-1].copy()}, digests({"x": array})) == ["x"]
-    assert changed({"new": array}, digests({"x": array})) == []
+    assert digests({"x": array[::-1].copy()}) != digests({"x": array})
     assert digests({}) == {}
 
 

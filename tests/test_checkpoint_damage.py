@@ -128,6 +128,10 @@ def test_damaged_checkpoints_are_set_aside_up_to_a_whole_one(saved, tmp_path, ca
     assert store.latest_step() == 1
     assert int(store.restore(like).step) == 1
     store.close()
+    shutil.copytree(directory / "2", copy / "2")  # written again, and damaged again
+    (copy / "2" / "config" / "data.json").write_text("")
+    set_aside_damaged(copy)
+    assert sorted(p.name for p in copy.iterdir()) == ["1", "2.damaged", "2.damaged-2"]
     (copy / "1" / "config" / "data.json").write_text("{")
     with pytest.raises(DamagedCheckpointError, match=r"1, a damaged checkpoint \("):
         set_aside_damaged(copy)

@@ -15,6 +15,7 @@ _TOPS = ("bert_jax", "experiments", "launch")
 _BASE = {
     "arguments",
     "array_digests",
+    "bit_mixing",
     "extras",
     "memory",
     "errors",

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bert_jax.bit_mixing import mixed
+
 
 def dropout_seed(rngs: nnx.Rngs | None, rate: float) -> jax.Array | None:
     """Draw the seed [2] uint32 of one dropout mask, or None where nothing is dropped."""
@@ -36,8 +38,8 @@ def keep_mask(seed: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array
     rows = shape[0] if len(shape) > 1 else 1
     columns = shape[1:] if len(shape) > 1 else shape
     row = jax.lax.iota(jnp.uint32, rows)
-    word_0 = _mix(row ^ seed[0], 0x7FEB352D, 0x846CA68B)
-    word_1 = _mix(row + seed[1], 0x9E3779B1, 0x85EBCA77)
+    word_0 = mixed(row ^ seed[0], 0x7FEB352D, 0x846CA68B)
+    word_1 = mixed(row + seed[1], 0x9E3779B1, 0x85EBCA77)
     word_0, word_1 = (jnp.expand_dims(w, range(1, len(columns) + 1)) for w in (word_0, word_1))
     index = jnp.zeros((1, *columns), jnp.uint32)
     for axis in range(len(columns)):
@@ -48,13 +50,6 @@ def keep_mask(seed: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array
     h ^= h >> 16
     keep = h >= np.uint32(round(rate * 2**32))
     return keep.reshape(shape)
-
-
-def _mix(x: jax.Array, a: int, b: int) -> jax.Array:
-    """Spread every bit of x over all bits: a full 32-bit finaliser, cheap because rows are few."""
-    x = (x ^ (x >> 16)) * np.uint32(a)
-    x = (x ^ (x >> 15)) * np.uint32(b)
-    return x ^ (x >> 16)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
