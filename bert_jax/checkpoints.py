@@ -144,28 +144,35 @@ class Checkpoints:
         self._checkpointer.close()
 
 
-def set_aside_damaged(directory: str | Path) -> None:
-    """Rename a run's newest checkpoints to `STEP.damaged`, up to the newest whole one; says so.
+def damaged_checkpoints(directory: str | Path) -> dict[Path, str]:
+    """What is wrong with a run's newest checkpoints, up to the newest whole one, newest first.
 
-    To be called by one process, before `Checkpoints` opens the directory.
+    Of several processes every one must look: orbax counts what each reads, and waits for those that
+    have read less.
 
     Args:
         directory: of a run's checkpoints; may be absent.
 
     Raises:
-        DamagedCheckpointError: none is whole; all stay where they are.
+        DamagedCheckpointError: none is whole.
     """
-    directory = Path(directory)
-    found = [path for path in directory.glob("*") if path.name.isdecimal() and path.is_dir()]
-    damaged: list[tuple[Path, str]] = []
+    found = [path for path in Path(directory).glob("*") if path.name.isdecimal() and path.is_dir()]
+    damaged: dict[Path, str] = {}
     for path in sorted(found, key=lambda path: -int(path.name)):
-        reason = damage_of(path)
-        if reason is None:
-            break
-        damaged.append((path, reason))
-    if damaged and len(damaged) == len(found):
-        raise DamagedCheckpointError(*damaged[0])
-    for path, reason in damaged:
+        if (reason := damage_of(path)) is None:
+            return damaged
+        damaged[path] = reason
+    for path, reason in damaged.items():
+        raise DamagedCheckpointError(path, reason)
+    return {}
+
+
+def set_aside(damaged: Mapping[Path, str]) -> None:
+    """Rename damaged checkpoints to `STEP.damaged`, and say so; for one process of several.
+
+    To be called before `Checkpoints` opens their directory.
+    """
+    for path, reason in damaged.items():
         aside = next(each for each in _asides(path) if not each.exists())
         path.rename(aside)
         print(f"{path} is damaged ({reason}); set aside as {aside.name}", file=sys.stderr)

@@ -17,7 +17,7 @@ from bert_jax.checkpoint_files import (
     load_params,
     load_state,
 )
-from bert_jax.checkpoints import Checkpoints, set_aside_damaged
+from bert_jax.checkpoints import Checkpoints, damaged_checkpoints, set_aside
 from tests.test_checkpoints import VOCABULARY, pretrainer
 
 # Threads of tensorstore report to orbax's event loop after orbax has given up and closed it.
@@ -119,7 +119,7 @@ def test_damaged_checkpoints_are_set_aside_up_to_a_whole_one(saved, tmp_path, ca
     directory, _, like = saved
     copy = copied(directory, tmp_path)
     (copy / "2" / "config" / "data.json").write_text('{"hidden_size": 17}')
-    set_aside_damaged(copy)
+    set_aside(damaged_checkpoints(copy))
     assert sorted(p.name for p in copy.iterdir()) == ["1", "2.damaged"]
     assert "2 is damaged (config is not what was written); set aside as 2.damaged" in (
         capsys.readouterr().err
@@ -130,11 +130,11 @@ def test_damaged_checkpoints_are_set_aside_up_to_a_whole_one(saved, tmp_path, ca
     store.close()
     shutil.copytree(directory / "2", copy / "2")  # written again, and damaged again
     (copy / "2" / "config" / "data.json").write_text("")
-    set_aside_damaged(copy)
+    set_aside(damaged_checkpoints(copy))
     assert sorted(p.name for p in copy.iterdir()) == ["1", "2.damaged", "2.damaged-2"]
     (copy / "1" / "config" / "data.json").write_text("{")
     with pytest.raises(DamagedCheckpointError, match=r"1, a damaged checkpoint \("):
-        set_aside_damaged(copy)
+        damaged_checkpoints(copy)
     assert (copy / "1").is_dir()
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from bert_jax.checkpoint_files import save_params
-from bert_jax.checkpoints import Checkpoints, set_aside_damaged
+from bert_jax.checkpoints import Checkpoints, damaged_checkpoints, set_aside
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
@@ -125,7 +125,7 @@ def run_seed(
     directory.mkdir(parents=True, exist_ok=True)
     positions = pretrained.config.max_position_embeddings
     batches = _batches(run, parts, settings, seed, positions)
-    set_aside_damaged(directory / "checkpoints")
+    set_aside(damaged_checkpoints(directory / "checkpoints"))
     checkpoints = Checkpoints(
         directory / "checkpoints",
         keep=1,

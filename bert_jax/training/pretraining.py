@@ -32,7 +32,7 @@ from jax.sharding import Mesh
 
 from bert_jax.arguments import expect, path_like
 from bert_jax.checkpoint_files import load_json
-from bert_jax.checkpoints import Checkpoints, set_aside_damaged
+from bert_jax.checkpoints import Checkpoints, damaged_checkpoints, set_aside
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, HeldoutBatches
@@ -70,6 +70,7 @@ from bert_jax.training.processes import (
     first_before_others,
     host_rows,
     is_first,
+    wait_for_all,
 )
 from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.workdir import prepared_workdir
@@ -261,9 +262,12 @@ def _pretrain(
         batches, heldout = _batches(settings, corpus, mesh)
         if starting is not None and is_first():
             starting.write_move(workdir)
-        if is_first():
-            set_aside_damaged(workdir / "checkpoints")
         prepared()
+        damaged = damaged_checkpoints(workdir / "checkpoints")
+        wait_for_all("damaged checkpoints")  # none is renamed while another process reads it
+        if is_first():
+            set_aside(damaged)
+        wait_for_all("whole checkpoints")
         checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep=settings.keep,

@@ -173,6 +173,11 @@ def first_before_others(what: str) -> Iterator[Callable[[], None]]:
     tell("done")
 
 
+def wait_for_all(what: str) -> None:
+    """Wait until every process has come so far; `what` names the place, the same in all."""
+    multihost_utils.sync_global_devices(f"bert_jax/{what}")
+
+
 def host_rows(batch_size: int, mesh: Mesh) -> slice:
     """The rows of the global batch that lie on this process's devices.
 

@@ -100,3 +100,11 @@ def curve(workdir: Path) -> list[dict[str, float]]:
     """Every logged line but for the speed, which no two runs share."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+
+
+def flip_a_bit(checkpoint: Path) -> None:
+    """Damage the arrays of a checkpoint as a disk might."""
+    data = max((checkpoint / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    damaged = bytearray(data.read_bytes())
+    damaged[len(damaged) // 2] ^= 16
+    data.write_bytes(bytes(damaged))

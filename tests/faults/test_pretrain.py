@@ -16,6 +16,7 @@ from tests.faults.runs import (
     command,
     curve,
     finish,
+    flip_a_bit,
     kill,
     start,
     wait_for_step,
@@ -170,10 +171,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_ends_the_same(uninterrupt
     finish(process)
     steps = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir())
     newest = tmp_path / "run" / "checkpoints" / str(steps[-1])
-    data = max((newest / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
-    damaged = bytearray(data.read_bytes())
-    damaged[len(damaged) // 2] ^= 16
-    data.write_bytes(bytes(damaged))
+    flip_a_bit(newest)
     output = finish(start(line))
     assert f"{newest} is damaged (" in output
     assert f"set aside as {newest.name}.damaged" in output

@@ -12,6 +12,7 @@ from tests.faults.runs import (
     command,
     curve,
     finish,
+    flip_a_bit,
     kill,
     start,
     start_together,
@@ -108,3 +109,18 @@ def test_an_axis_may_cross_processes_of_several_devices(one_process, tmp_path):
     for got, wanted in zip(curve(tmp_path / "together"), curve(tmp_path / "alone"), strict=True):
         for name in got:
             np.testing.assert_allclose(got[name], wanted[name], rtol=1e-6, err_msg=name)
+
+
+def test_processes_agree_on_what_is_damaged(one_process, tmp_path):
+    expected, corpus, model = one_process
+    options = line(tmp_path / "run", corpus, model, mesh="fsdp:2")
+    for process in start_together(options, 2):
+        finish(process)
+    flip_a_bit(tmp_path / "run" / "checkpoints" / str(STEPS))
+    printed = [finish(process) for process in start_together(options, 2)]
+    assert f"{STEPS} is damaged (" in printed[0] and "damaged" not in printed[1]
+    assert f"from step {STEPS - 20}" in printed[0]
+    assert curve(tmp_path / "run") == curve(expected)
+    jax.tree.map(
+        np.testing.assert_array_equal, final_params(tmp_path / "run"), final_params(expected)
+    )
