@@ -65,6 +65,6 @@ POOLINGS = (CLS, MAX, MEAN, MEAN_SQRT_LEN, WEIGHTED_MEAN, LAST)
 
 
 def unit_length(vectors: jax.Array) -> jax.Array:
-    """Vectors [..., D] divided by their length; zeros stay zeros."""
-    length = jnp.sqrt(jnp.square(vectors).sum(axis=-1, keepdims=True))
-    return vectors / jnp.maximum(length, 1e-12)
+    """Vectors [..., D] divided by their length; zeros stay zeros, and have a gradient."""
+    squares = jnp.square(vectors).sum(axis=-1, keepdims=True)
+    return vectors / jnp.sqrt(jnp.maximum(squares, 1e-24))

@@ -30,6 +30,7 @@ from bert_jax.model.bert import Bert, BertOutput, LogitsOutput, fields_of
 from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.model.encoder import Dense
 from bert_jax.model.pretrainable import Pretrainable
+from bert_jax.pooling import MEAN
 
 
 @jax.tree_util.register_dataclass
@@ -282,18 +283,12 @@ class BertForSentenceEmbedding(nnx.Module, Pretrainable):
         states = output.last_hidden_state.astype(jnp.float32)
         owners = jnp.ones(states.shape[:2], jnp.int32) if attention_mask is None else attention_mask
         places = 1 if cls_positions is None else cls_positions.shape[1]
-        means = _means(states, jnp.asarray(owners).astype(jnp.int32), places)
+        owners = jnp.asarray(owners).astype(jnp.int32)
+        means = jax.vmap(lambda i: MEAN.of(states, owners == i), out_axes=1)(1 + jnp.arange(places))
         return SentenceEmbeddingOutput(
             **fields_of(output),
             sentence_embeddings=means[:, 0] if cls_positions is None else means,
         )
-
-
-def _means(states: jax.Array, owners: jax.Array, places: int) -> jax.Array:
-    """The mean of states [B, L, D] over the positions of each owner 1 … I: [B, I, D]."""
-    own = (owners[:, None, :] == jnp.arange(1, places + 1)[:, None]).astype(jnp.float32)
-    counts = jnp.maximum(own.sum(axis=-1, keepdims=True), 1.0)
-    return jnp.einsum("bil,bld->bid", own / counts, states, precision=jax.lax.Precision.HIGHEST)
 
 
 def _head(config: BertConfig, scores: int, rngs: nnx.Rngs, compute: Compute) -> Dense:

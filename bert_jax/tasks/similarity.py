@@ -22,7 +22,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSentenceEmbedding
-from bert_jax.pooling import MEAN
+from bert_jax.pooling import MEAN, unit_length
 from bert_jax.tasks.examples import Columns, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of
 from bert_jax.tasks.heads import Head, Sums
@@ -65,7 +65,7 @@ def pair_sums(
     """Squared errors of cosines, or cross entropy over the batch: vectors [2 · pairs, 1, D]."""
     del class_weights
     width = vectors.shape[-1]
-    directions = _directions(vectors.astype(jnp.float32)).reshape(-1, unit_size, width)
+    directions = unit_length(vectors.astype(jnp.float32)).reshape(-1, unit_size, width)
     labels, scored, weights = (
         batch[name].reshape(-1, unit_size)[:, 0] for name in ("labels", "scored", "weights")
     )
@@ -78,12 +78,6 @@ def pair_sums(
     nats = jax.nn.logsumexp(logits, axis=-1) - _SHARPNESS * jnp.diagonal(cosines)
     each = jnp.where(scored > 0, errors, jnp.where(candidate > 0, nats, 0.0))
     return {"nats": jnp.sum(each * weights), "weight": jnp.sum(weights)}
-
-
-def _directions(vectors: Any) -> Any:
-    """Vectors [..., D] of length 1; zeros stay zeros."""
-    squares = (vectors * vectors).sum(axis=-1, keepdims=True)
-    return vectors / (squares + 1e-24) ** 0.5
 
 
 # At Hugging Face a sentence encoder is a BertModel, whose vectors others take the mean of.
@@ -241,7 +235,7 @@ def own_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Args:
         first, second: [n, D]; row i of both is a pair. Places go by cosine, ties to the partner.
     """
-    first, second = (_directions(rows.astype(np.float64)) for rows in (first, second))
+    first, second = _directions(first), _directions(second)
     ranks = []
     for begin in range(0, len(first), _ROWS):
         cosines = first[begin : begin + _ROWS] @ second.T
@@ -250,9 +244,15 @@ def own_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate(ranks)
 
 
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [n, D] of length 1, float64; zeros stay zeros."""
+    vectors = vectors.astype(np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 def _cosines(vectors: np.ndarray) -> np.ndarray:
     """Of the first and second text of each pair: vectors [2 n, D] -> float64 [n]."""
-    directions = _directions(vectors.astype(np.float64))
+    directions = _directions(vectors)
     return np.einsum("nd,nd->n", directions[::2], directions[1::2])
 
 

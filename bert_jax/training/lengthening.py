@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_jax.checkpoint_files import DamagedCheckpointError, damage_of
 from bert_jax.data.loader import phase_ends
 from bert_jax.errors import UserError
 from bert_jax.training.pretraining_settings import LENGTH, MAY_CHANGE, PretrainingSettings
@@ -89,8 +90,8 @@ def check_branch(
         The checkpoint's step.
 
     Raises:
-        UserError: there is no such checkpoint of a pretraining run, or a run with these settings
-            would have been another one up to there.
+        UserError: there is no such checkpoint of a pretraining run, it is damaged, or a run with
+            these settings would have been another one up to there.
     """
     file = checkpoint.parent.parent / "config.json"
     if not (checkpoint / "state").is_dir() or not checkpoint.name.isdecimal() or not file.is_file():
@@ -120,6 +121,8 @@ def check_branch(
             f" with {_said(before, changed)}: of its {step} steps only the first {shared} would be"
             " the same; expected an earlier checkpoint, or a length that it agrees with"
         )
+    if (reason := damage_of(checkpoint)) is not None:
+        raise DamagedCheckpointError(checkpoint, reason)
     return step
 
 

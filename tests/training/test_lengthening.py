@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from bert_jax.training.lengthening import shared_steps
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.pretraining import pretrain
 from bert_jax.training.pretraining_settings import PretrainingSettings
+from tests.faults.runs import flip_a_bit
 
 WORDS = ["red", "green", "blue", "fox", "dog", "cat", "runs", "sleeps", "eats", "the", "a"]
 
@@ -99,6 +101,16 @@ def test_the_decay_may_begin_at_any_kept_checkpoint(runs, tmp_path):
     assert_same_end(tmp_path / "branch", folder / "12", 12)
     again = run(tmp_path / "branch", steps=12, branch_from=str(branch))
     assert again.resumed_from == 12
+
+
+def test_a_damaged_checkpoint_is_no_start_of_a_branch(runs, tmp_path):
+    folder, _ = runs
+    shutil.copytree(folder / "18", tmp_path / "18")
+    branch = tmp_path / "18" / "checkpoints" / "8"
+    flip_a_bit(branch)
+    with pytest.raises(UserError, match=r"got .*/8, a damaged checkpoint \("):
+        run(tmp_path / "branch", steps=12, branch_from=str(branch))
+    assert not (tmp_path / "branch").exists()
 
 
 def test_what_came_out_of_masked_lm_alone(runs):
