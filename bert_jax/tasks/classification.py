@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,8 +12,10 @@ import numpy as np
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSequenceClassification
+from bert_jax.tasks.examples import Remark
 from bert_jax.tasks.features import NO_LABEL
 from bert_jax.tasks.heads import Head, class_sums, output_logits, sequence_labels
+from bert_jax.tasks.label_counts import taken_together
 from bert_jax.tasks.labels import label_ids, label_key, label_names
 from bert_jax.tasks.report import Confusion, Mistake, Mistakes, Shown
 from bert_jax.tasks.scores import score
@@ -100,6 +103,10 @@ class Classification(TextTask):
                 "label": self.labels[int(probabilities.argmax())],
                 "scores": scores,
             }
+
+    def remarks(self, parts: Mapping[str, list[TextExample]]) -> list[Remark]:
+        """See `Task`: labels that are spelled in several ways."""
+        return taken_together(type(self), chain(*parts.values()))
 
     def given_labels(self, examples: Sequence[TextExample]) -> list[str]:
         """See `Task`."""

@@ -6,7 +6,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,15 @@ from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.errors import UserError
 from bert_jax.settings import names_in, setting
 from bert_jax.tasks.classification import Classification
-from bert_jax.tasks.examples import Columns, Remark, Source
+from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source
 from bert_jax.tasks.glue import GlueTask, glue_task
 from bert_jax.tasks.kinds import KINDS
-from bert_jax.tasks.label_counts import taken_together, without_labels
 from bert_jax.tasks.labels import label_key
-from bert_jax.tasks.multi_label import MultiLabel
-from bert_jax.tasks.question_answering.placing import place_answers, placing_remarks
 from bert_jax.tasks.question_answering.squad_files import read_tfds_questions
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
 from bert_jax.tasks.task import Task
-from bert_jax.tasks.texts import TextTask, text_examples
+from bert_jax.tasks.texts import text_examples
 from bert_jax.tasks.tfds import read_tfds_table, tfds_label_names
 
 _SPLIT_STREAM = 12
@@ -34,7 +30,7 @@ _SQUAD = ("squad", "squad/v2.0")
 
 
 @dataclass(frozen=True)
-class DataSettings(Columns):
+class DataSettings(Columns, Cleaning):
     """What is learned, and from what."""
 
     task: str = setting(
@@ -50,14 +46,6 @@ class DataSettings(Columns):
     dev_fraction: float = setting(0.1, "Held back from train where there is no dev.")
     test_fraction: float = setting(0.0, "Held back from train where there is no test.")
     split_seed: int = setting(0, "Of what is held back.", least=0)
-    leave_out_labels: tuple[str, ...] = setting(
-        (), "Examples of these labels are left out and counted, such as SNLI's -."
-    )
-    bad_answers: str = setting(
-        "refuse",
-        "An answer that its context lacks, of qa: refuse to begin, or skip its question.",
-        choices=("refuse", "skip"),
-    )
     max_length: int = setting(128, "Most tokens of a sequence.", least=5)
     window_overlap: int | None = setting(
         None,
@@ -90,17 +78,7 @@ def read_task(settings: DataSettings) -> TaskData:
             raise UserError(
                 f"got {name}={getattr(settings, name)}; expected a share of at least 0 and below 1"
             )
-    for name in ("label_columns", "label_delimiter"):
-        if getattr(settings, name) and (kind is None or not issubclass(kind, MultiLabel)):
-            raise UserError(
-                f"got `{name}` for task={settings.task}; expected it for task={MultiLabel.name}"
-                " only"
-            )
-    if settings.bad_answers != "refuse" and kind is not QuestionAnswering:
-        raise UserError(
-            f"got bad_answers={settings.bad_answers} for task={settings.task}; expected it for"
-            f" task={QuestionAnswering.name} only"
-        )
+    _check_options(settings, kind)
     if kind is None:
         return _read_named(settings)
     if settings.train is None or settings.train == "":
@@ -111,39 +89,26 @@ def read_task(settings: DataSettings) -> TaskData:
     for name, source in (("dev", settings.dev), ("test", settings.test)):
         if source is not None and source != "":
             parts[name] = kind.read(source, settings)
-    parts, left_out = _without(kind, parts, names_in(settings.leave_out_labels))
-    parts, placed = _placed(kind, parts, settings.bad_answers)
+    parts, left_out = kind.cleaned(parts, settings)
     parts = _held_out(settings, parts)
     task = kind.of_examples(parts, settings.max_length, settings.window_overlap)
-    remarks = [*task.remarks(), *left_out, *placed]
-    if issubclass(kind, TextTask) and task.labels:
-        remarks += taken_together(kind, chain(*parts.values()))
+    remarks = [*task.remarks(parts), *left_out]
     return TaskData(task, parts, _columns(settings, parts["train"]), remarks)
 
 
-def _without(
-    kind: type[Task], parts: dict[str, list[Any]], names: Sequence[Any]
-) -> tuple[dict[str, list[Any]], list[Remark]]:
-    """The parts without the examples of these labels, and how many these were."""
-    if not names:
-        return parts, []
-    if not issubclass(kind, TextTask):
-        kinds = ", ".join(each.name for each in KINDS if issubclass(each, TextTask))
+def _check_options(settings: DataSettings, kind: type[Task] | None) -> None:
+    """Refuse what is said of the data and means nothing to this kind of task."""
+    usual = DataSettings()
+    for name in sorted(frozenset().union(*(each.options for each in KINDS))):
+        value = getattr(settings, name)
+        if value in (getattr(usual, name), "") or (kind is not None and name in kind.options):
+            continue
+        kinds = ", ".join(each.name for each in KINDS if name in each.options)
+        several = isinstance(getattr(usual, name), tuple)
+        shown = ",".join(map(str, names_in(value))) if several else value
         raise UserError(
-            f"got leave_out_labels={','.join(map(str, names))} for task={kind.name}; expected one"
-            f" of {kinds}, whose texts have labels"
+            f"got {name}={shown} for task={settings.task}; expected it for a task of {kinds} only"
         )
-    return without_labels(kind, parts, names)
-
-
-def _placed(
-    kind: type[Task], parts: dict[str, list[Any]], bad_answers: str
-) -> tuple[dict[str, list[Any]], list[Remark]]:
-    """Questions whose answers stand in their contexts, and what is to be said of the others."""
-    if not issubclass(kind, QuestionAnswering):
-        return parts, []
-    placed = {part: place_answers(questions, bad_answers) for part, questions in parts.items()}
-    return {part: found.questions for part, found in placed.items()}, placing_remarks(placed)
 
 
 def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:
@@ -156,11 +121,6 @@ def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:
 
 def _read_named(settings: DataSettings) -> TaskData:
     """A data set that TFDS has under its name."""
-    if settings.leave_out_labels:
-        raise UserError(
-            f"got leave_out_labels={','.join(map(str, names_in(settings.leave_out_labels)))} for"
-            f" task={settings.task}; expected none: its labels are known"
-        )
     if settings.task.startswith("glue/"):
         return _read_glue(settings, glue_task(settings.task.removeprefix("glue/")))
     if settings.task in _SQUAD:

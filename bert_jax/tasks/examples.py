@@ -43,6 +43,20 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Cleaning:
+    """What becomes of examples that cannot be learned; see `Task.options`."""
+
+    leave_out_labels: tuple[str, ...] = setting(
+        (), "Examples of these labels are left out and counted, such as SNLI's -."
+    )
+    bad_answers: str = setting(
+        "refuse",
+        "An answer that its context lacks, of qa: refuse to begin, or skip its question.",
+        choices=("refuse", "skip"),
+    )
+
+
+@dataclass(frozen=True)
 class Remark:
     """What a user should know of the data before it is learned.
 

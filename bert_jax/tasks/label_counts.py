@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.tasks.examples import Remark
 from bert_jax.tasks.labels import label_key
-from bert_jax.tasks.task import Task
-from bert_jax.tasks.texts import TextExample, TextTask
+
+if TYPE_CHECKING:
+    from bert_jax.tasks.task import Task
+    from bert_jax.tasks.texts import TextExample, TextTask
 
 Counts = dict[str, dict[str, int]]
 """By part, how often each label occurs."""

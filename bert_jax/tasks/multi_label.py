@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import jax
@@ -16,9 +17,10 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSequenceClassification
-from bert_jax.tasks.examples import Columns, Source, in_memory
+from bert_jax.tasks.examples import Columns, Remark, Source, in_memory
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Head, Sums, output_logits
+from bert_jax.tasks.label_counts import taken_together
 from bert_jax.tasks.label_sets import label_set, label_sets, labels_there, set_names
 from bert_jax.tasks.labels import label_ids
 from bert_jax.tasks.report import Mistake, Mistakes, Shown, Table
@@ -75,6 +77,7 @@ class MultiLabel(TextTask):
 
     name: ClassVar[str] = "multi_label"
     head: ClassVar[Head] = HEAD
+    options: ClassVar[frozenset[str]] = TextTask.options | {"label_columns", "label_delimiter"}
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[TextExample]:
@@ -125,6 +128,10 @@ class MultiLabel(TextTask):
     def label_values(cls, example: TextExample) -> Sequence[Any]:
         """See `TextTask`."""
         return labels_there(example.label)
+
+    def remarks(self, parts: Mapping[str, list[TextExample]]) -> list[Remark]:
+        """See `Task`: labels that are spelled in several ways."""
+        return taken_together(type(self), chain(*parts.values()))
 
     def given_labels(self, examples: Sequence[TextExample]) -> list[str]:
         """See `Task`."""

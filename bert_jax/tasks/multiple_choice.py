@@ -16,7 +16,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSequenceClassification
-from bert_jax.tasks.examples import Columns, Remark, Source, in_memory
+from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source, in_memory
 from bert_jax.tasks.features import Features, features_of, from_arrays
 from bert_jax.tasks.heads import Head, Sums, output_logits, sequence_labels
 from bert_jax.tasks.lines import Line, LineError, each_example, each_line
@@ -176,6 +176,7 @@ class MultipleChoice:
     head: ClassVar[Head] = HEAD
     labels: ClassVar[tuple[str, ...]] = ()
     endings: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[ChoiceQuestion]:
@@ -218,6 +219,13 @@ class MultipleChoice:
         return each_example(str(path), each_line(path))
 
     @classmethod
+    def cleaned(
+        cls, parts: Mapping[str, list[ChoiceQuestion]], how: Cleaning
+    ) -> tuple[dict[str, list[ChoiceQuestion]], list[Remark]]:
+        """See `Task`."""
+        return dict(parts), []
+
+    @classmethod
     def of_examples(
         cls,
         parts: Mapping[str, list[ChoiceQuestion]],
@@ -242,7 +250,7 @@ class MultipleChoice:
         """See `Task`."""
         return {"max_length": self.max_length}
 
-    def remarks(self) -> list[Remark]:
+    def remarks(self, parts: Mapping[str, list[ChoiceQuestion]]) -> list[Remark]:
         """See `Task`."""
         return []
 

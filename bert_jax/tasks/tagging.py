@@ -16,7 +16,7 @@ from bert_jax.data.row_layout import Batch, Rows, token_places
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForTokenClassification
 from bert_jax.tasks.entities import TagScheme, entity_f1, tag_scheme
-from bert_jax.tasks.examples import Columns, Remark, Source, in_memory, tfds_split
+from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source, in_memory, tfds_split
 from bert_jax.tasks.features import NO_LABEL, Features, features_of, from_arrays
 from bert_jax.tasks.heads import Head, class_sums, output_logits
 from bert_jax.tasks.labels import label_ids, label_names
@@ -140,6 +140,7 @@ class Tagging:
 
     name: ClassVar[str] = "tagging"
     head: ClassVar[Head] = HEAD
+    options: ClassVar[frozenset[str]] = frozenset()
     endings: ClassVar[tuple[str, ...]] = (
         ".conllu", ".conll", ".conll2002", ".conll2003", ".tsv", ".bio", ".iob", ".iob2", ".bioes",
     )  # fmt: skip
@@ -185,6 +186,13 @@ class Tagging:
                 yield Line(str(path), sentence.lines[0], (), content)
 
     @classmethod
+    def cleaned(
+        cls, parts: Mapping[str, list[TaggedSentence]], how: Cleaning
+    ) -> tuple[dict[str, list[TaggedSentence]], list[Remark]]:
+        """See `Task`."""
+        return dict(parts), []
+
+    @classmethod
     def of_examples(
         cls,
         parts: Mapping[str, list[TaggedSentence]],
@@ -215,7 +223,7 @@ class Tagging:
         """How the labels mark entities; None where they do not."""
         return tag_scheme(self.labels)
 
-    def remarks(self) -> list[Remark]:
+    def remarks(self, parts: Mapping[str, list[TaggedSentence]]) -> list[Remark]:
         """See `Task`: how the tags are read, and what follows for the scores."""
         if self.scheme is None:
             some = ", ".join(self.labels[:4]) + (", …" if len(self.labels) > 4 else "")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from bert_jax.convert.contents import Pretrained
-from bert_jax.tasks.examples import Columns, Remark, Source
+from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.heads import Head
 from bert_jax.tasks.lines import Line, LineError
@@ -39,6 +39,9 @@ class Task(Protocol):
     endings: ClassVar[tuple[str, ...]]
     """Of files that can only be of the form that `read` reads, not an example a line."""
 
+    options: ClassVar[frozenset[str]]
+    """Fields of `Columns` and `Cleaning` that only some kinds have a use for, this one too."""
+
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[Any]:
         """Read examples with their labels; columns without a name have the kind's own.
@@ -67,6 +70,16 @@ class Task(Protocol):
 
         Raises:
             UserError: the file cannot be read, or lacks a column.
+        """
+
+    @classmethod
+    def cleaned(
+        cls, parts: Mapping[str, list[Any]], how: Cleaning
+    ) -> tuple[dict[str, list[Any]], list[Remark]]:
+        """Leave out what cannot be learned, and say what was.
+
+        Raises:
+            UserError: an example is wrong and nobody said what to do, or none is left.
         """
 
     @classmethod
@@ -104,8 +117,8 @@ class Task(Protocol):
     def settings(self) -> dict[str, Any]:
         """JSON-able, what a checkpoint keeps beside its labels."""
 
-    def remarks(self) -> list[Remark]:
-        """What to say of the task before it is learned."""
+    def remarks(self, parts: Mapping[str, list[Any]]) -> list[Remark]:
+        """What to say of the task and its examples before it is learned."""
 
     def given_labels(self, examples: Sequence[Any]) -> list[str]:
         """The class of every item that is learned, for weights of classes."""

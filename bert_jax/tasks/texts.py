@@ -12,8 +12,9 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.settings import names_in
-from bert_jax.tasks.examples import Columns, Remark, Source, in_memory, table_of
+from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of, from_arrays
+from bert_jax.tasks.label_counts import without_labels
 from bert_jax.tasks.lines import Line, LineError
 from bert_jax.tasks.tables import Table, check_column, table_lines
 from bert_jax.text.tokenizer import Tokenizer
@@ -117,6 +118,7 @@ class TextTask:
     max_length: int
 
     endings: ClassVar[tuple[str, ...]] = (".tsv", ".csv")
+    options: ClassVar[frozenset[str]] = frozenset({"leave_out_labels"})
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[TextExample]:
@@ -179,7 +181,15 @@ class TextTask:
             check_column(str(path), names, known.text_pair_column, "text_pair_column")
         return rows
 
-    def remarks(self) -> list[Remark]:
+    @classmethod
+    def cleaned(
+        cls, parts: Mapping[str, list[TextExample]], how: Cleaning
+    ) -> tuple[dict[str, list[TextExample]], list[Remark]]:
+        """See `Task`: without the examples of some labels."""
+        names = names_in(how.leave_out_labels)
+        return without_labels(cls, parts, names) if names else (dict(parts), [])
+
+    def remarks(self, parts: Mapping[str, list[TextExample]]) -> list[Remark]:
         """See `Task`."""
         return []
 

@@ -70,8 +70,8 @@ FINETUNE = {
     "--label_column=class": "got --label_column=class, which train.tsv lacks",
     "--train=empty.tsv": "empty.tsv, line 3: got label ' '; expected a text or a number",
     "--dev=empty.tsv": "empty.tsv, line 3: got label ' '; expected a text or a number",
-    "--label_columns=a,b": "got --label_columns for --task=classification; expected it for --task",
-    "--label_delimiter=|": "got --label_delimiter for --task=classification; expected it for",
+    "--label_columns=a,b": "got --label_columns=a,b for --task=classification; expected it for a",
+    "--label_delimiter=|": "got --label_delimiter=| for --task=classification; expected it for",
     "--task=multi_label": "train.tsv, line 2: got label 'dogs'; expected a list of labels",
     "--task=multi_label --label_columns=a,b": "got --label_columns=a, which train.tsv lacks",
     "--task=multi_label --label_columns=label": "line 2: got label = 'dogs'; expected 0 or 1",
@@ -85,10 +85,10 @@ FINETUNE = {
         "got --leave_out_labels=cats,dogs, which leaves no example of --train"
     ),
     "--leave_out_labels=- --task=multiple_choice --train=choices.jsonl --dev=choices.jsonl": (
-        "got --leave_out_labels=- for --task=multiple_choice; expected one of classification"
+        "got --leave_out_labels=- for --task=multiple_choice; expected it for a task of"
     ),
     "--leave_out_labels=- --task=glue/cola": (
-        "got --leave_out_labels=- for --task=glue/cola; expected none"
+        "got --leave_out_labels=- for --task=glue/cola; expected it for a task of"
     ),
     "--dev_fraction=1": "got --dev_fraction=1.0; expected a share of at least 0 and below 1",
     "--test_fraction=-1": "got --test_fraction=-1.0; expected a share",

@@ -90,9 +90,9 @@ def test_sets_in_memory():
         ([("x", 1, 0)], {"label_columns": ("a", "b"), "label_delimiter": "|"},
          "got label_columns=a,b with label_delimiter=|; expected a column for each label"),
         ([("x", 1)], {"task": "classification", "label_delimiter": "|"},
-         "got `label_delimiter` for task=classification; expected it for task=multi_label only"),
+         "got label_delimiter=| for task=classification; expected it for a task of multi_"),
         ([("x", 1)], {"task": "glue/cola", "label_columns": ("a", "b")},
-         "got `label_columns` for task=glue/cola"),
+         "got label_columns=a,b for task=glue/cola"),
     ],
 )  # fmt: skip
 def test_what_is_no_set_is_refused_with_its_line(rows, columns, message):

@@ -15,11 +15,12 @@ import numpy as np
 from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.model.task_heads import BertForQuestionAnswering
-from bert_jax.tasks.examples import Columns, Remark, Source, in_memory, tfds_split
+from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source, in_memory, tfds_split
 from bert_jax.tasks.features import Features, from_arrays
 from bert_jax.tasks.heads import Head, Sums
 from bert_jax.tasks.lines import Line, LineError
 from bert_jax.tasks.question_answering.answers import Answered, find_answers
+from bert_jax.tasks.question_answering.placing import place_answers, placing_remarks
 from bert_jax.tasks.question_answering.squad import (
     Question,
     answer_scores,
@@ -107,6 +108,7 @@ class QuestionAnswering:
     head: ClassVar[Head] = HEAD
     labels: ClassVar[tuple[str, ...]] = ()
     endings: ClassVar[tuple[str, ...]] = (".json",)
+    options: ClassVar[frozenset[str]] = frozenset({"bad_answers"})
 
     @classmethod
     def read(cls, source: Source, columns: Columns) -> list[Question]:
@@ -130,6 +132,14 @@ class QuestionAnswering:
     def lines(cls, path: str | Path, columns: Columns | None) -> Iterator[Line | LineError]:
         """See `Task`: the questions of SQuAD's JSON."""
         return question_lines(path)
+
+    @classmethod
+    def cleaned(
+        cls, parts: Mapping[str, list[Question]], how: Cleaning
+    ) -> tuple[dict[str, list[Question]], list[Remark]]:
+        """See `Task`: questions whose answers all stand in their contexts."""
+        placed = {part: place_answers(asked, how.bad_answers) for part, asked in parts.items()}
+        return {part: found.questions for part, found in placed.items()}, placing_remarks(placed)
 
     @classmethod
     def of_examples(
@@ -157,7 +167,7 @@ class QuestionAnswering:
         """See `Task`."""
         return dataclasses.asdict(self)
 
-    def remarks(self) -> list[Remark]:
+    def remarks(self, parts: Mapping[str, list[Question]]) -> list[Remark]:
         """See `Task`."""
         return []
 
