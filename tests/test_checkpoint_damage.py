@@ -156,4 +156,6 @@ def test_many_checkpoints_leave_no_thread_and_no_file_open(tmp_path):
         store.wait()
         open_files.append([len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task")])
     store.close()
-    assert max(open_files[20:]) <= max(open_files[5:20])
+    # Pools begin a thread when they first need it; what leaks grows with every save, by 20 here.
+    grown = np.max(open_files[20:], axis=0) - np.max(open_files[:20], axis=0)
+    assert max(grown) < 5, open_files
