@@ -1,8 +1,10 @@
 """Files and folders that are there whole or not at all: the one place that writes and renames.
 
-What is being written lies beside its place under a hidden name of its own, `.NAME.partial-…`, and
-is renamed when it is whole; where something goes wrong it is taken away. What a killed process of
-this machine left of a folder goes when the same folder is written again.
+What is being written lies beside its place under a hidden name of its own, `.NAME.partial-OWNER-…`
+(`bert_jax.owner`), and is renamed when it is whole; where something goes wrong it is taken away.
+What a killed process left goes when the same file or folder is written again: at once where the
+process is known to have gone; after a day without a change where it was on another machine, before
+a boot, or in another container, and nobody can tell.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ import json
 import os
 import secrets
 import shutil
-import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.owner import Owner
 
 _Path = str | os.PathLike[str]
+_DAY = 24 * 3600.0
 
 
 @contextmanager
@@ -36,6 +40,7 @@ def whole_file(path: _Path) -> Iterator[Path]:
     # The suffix stays: NumPy appends its own to a name that lacks it.
     partial = path.with_name(f"{_prefix(path.stem)}{_writer()}{path.suffix}")
     try:
+        _tidy(path.parent, _prefix(path.stem), path.suffix)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if path.exists() and not path.is_file():  # /dev/null would be replaced
@@ -107,9 +112,7 @@ def partial_folder(beside: _Path) -> Iterator[Path]:
     partial = beside.with_name(f"{prefix}{_writer()}")
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
-        for stale in beside.parent.glob(f"{glob.escape(prefix)}*"):
-            if _has_gone(stale.name.removeprefix(prefix)):  # killed, could not tidy up
-                shutil.rmtree(stale, ignore_errors=True)
+        _tidy(beside.parent, prefix)
         partial.mkdir()
     except OSError as error:
         raise UserError(
@@ -145,26 +148,27 @@ def write_text(path: _Path, text: str) -> None:
         partial.write_bytes(text.encode("utf-8"))
 
 
-def is_running(pid: str) -> bool:
-    """Whether there is a process of this number on this machine."""
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
 def _prefix(name: str) -> str:
     return f".{name}.partial-"
 
 
 def _writer() -> str:
-    """Who writes: the machine, the process, and a number of its own for each time."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    """Who writes: the process, and a number of its own for each time."""
+    return f"{Owner.here()}-{secrets.token_hex(4)}"
 
 
-def _has_gone(writer: str) -> bool:
-    host, _, process = writer.removesuffix("-replaced").partition(f"{socket.gethostname()}-")
-    return not host and not is_running(process.partition("-")[0])
+def _tidy(folder: Path, prefix: str, suffix: str = "") -> None:
+    """Take away what processes that were killed left of one file or folder."""
+    for left in folder.glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}"):
+        writer = left.name.removeprefix(prefix).removesuffix(suffix).removesuffix("-replaced")
+        owner = Owner.parse(writer.rpartition("-")[0])
+        gone = None if owner is None else owner.has_gone()
+        with suppress(OSError):  # of another user, or another process was faster
+            if gone or (gone is None and _rested(left) > _DAY):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _rested(path: Path) -> float:
+    """Seconds since the newest change of a file, or of anything in a folder."""
+    changes = [each.lstat().st_mtime for each in (path, *path.rglob("*"))]
+    return time.time() - max(changes)

@@ -25,9 +25,9 @@ regular expression; its parts are then the pieces, the most frequent first (docs
 by `--beam_options=--NAME=VALUE` (docs/corpus_at_scale.md).
 """
 
-import os
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import cast
 
 from absl import flags
@@ -152,12 +152,10 @@ def _plain_files(inputs: list[str]) -> list[Path] | None:
 
 def _check_writable(output: Path) -> None:
     """Find out before the work, not after it, that its result could not be written."""
-    probe = output.with_name(f".{output.name}.{os.getpid()}.probe")
     try:
         if output.is_dir():
             raise IsADirectoryError(21, "it is a folder")
-        probe.touch()
-        probe.unlink()
+        TemporaryFile(dir=output.parent).close()
     except OSError as error:
         raise UserError(
             f"cannot write {str(output)!r}: {error.strerror}; "

@@ -18,6 +18,7 @@ _BASE = {
     "bit_mixing",
     "extras",
     "memory",
+    "owner",
     "errors",
     "figures",
     "hub",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -104,18 +105,53 @@ def test_folders(tmp_path):
     assert [path.name for path in place.parent.iterdir()] == ["folder"]
 
 
+LEAVE = """
+import os, sys
+from bert_jax.whole_file import partial_folder, whole_file
+with partial_folder(sys.argv[1]), whole_file(sys.argv[1] + ".txt") as file:
+    file.touch()
+    os._exit(0)
+"""
+
+
+def leave(place, *within):
+    """Let another process begin a folder and a file, and die; returns what it leaves."""
+    before = set(place.parent.iterdir())
+    subprocess.run([*within, sys.executable, "-c", LEAVE, str(place)], check=True)
+    return sorted(set(place.parent.iterdir()) - before)
+
+
 def test_what_a_killed_process_left_is_tidied_up_and_what_a_live_one_fills_is_not(tmp_path):
     place = tmp_path / "odd [name]"
-    left = "from bert_jax.whole_file import partial_folder; import os, sys\n"
-    left += "with partial_folder(sys.argv[1]): os._exit(0)"
-    subprocess.run([sys.executable, "-c", left, str(place)], check=True)
-    (stale,) = tmp_path.iterdir()
-    elsewhere = stale.with_name(stale.name.replace("partial-", "partial-other-machine-"))
+    folder, file = leave(place)
+    elsewhere = folder.with_name(folder.name.replace("partial-", "partial-other-machine-"))
     elsewhere.mkdir()
     with partial_folder(place) as mine, partial_folder(place) as second:
         assert mine != second
-        assert mine.is_dir() and not stale.exists() and elsewhere.exists()
+        assert mine.is_dir() and not folder.exists() and elsewhere.exists()
         assert f"-{os.getpid()}-" in mine.name
+    with whole_file(f"{place}.txt") as mine, whole_file(f"{place}.txt") as second:
+        mine.touch()
+        assert not file.exists()
+        second.touch()
+    os.utime(elsewhere, (0, 0))  # nobody has changed it for more than a day
+    with partial_folder(place):
+        assert not elsewhere.exists()
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "odd [name].txt"]
+
+
+def test_a_container_knows_what_it_left_from_what_another_fills(tmp_path, new_pid_namespace):
+    """Every container's command is process 1, on hosts of one name here."""
+    place = tmp_path / "corpus"
+    for _ in range(2):
+        folder, file = leave(place, *new_pid_namespace)
+        assert "-1-" in folder.name and "-1-" in file.name
+    assert len(list(tmp_path.iterdir())) == 4  # the first may be at work still: nobody can tell
+    old = 24 * 3600 + 60
+    for left in tmp_path.iterdir():
+        os.utime(left, (time.time() - old, time.time() - old))
+    assert len(leave(place, *new_pid_namespace)) == 2
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_device_is_not_replaced_by_a_file():
