@@ -21,6 +21,7 @@ _BASE = {
     "owner",
     "errors",
     "figures",
+    "file_digests",
     "hub",
     "config",
     "console",

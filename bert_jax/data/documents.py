@@ -64,6 +64,19 @@ class Documents:
         start, end = self.sentence_starts[self.document_starts[index : index + 2]]
         return self.pieces[start:end]
 
+    def damage(self, vocab_size: int) -> str | None:
+        """What cannot be in arrays that are whole; None where nothing is. Reads all of them."""
+        for starts, end in (
+            (self.sentence_starts, self.num_pieces),
+            (self.document_starts, self.num_sentences),
+        ):
+            ends = len(starts) and (starts[0], starts[-1])
+            if ends != (0, end) or (np.diff(starts) < 1).any():
+                return "their lengths do not agree"
+        if self.num_pieces and not 0 <= self.pieces.min() <= self.pieces.max() < vocab_size:
+            return f"they hold ids that are not from 0 to {vocab_size - 1}"
+        return None
+
     @classmethod
     def load(cls, folder: str | Path) -> "Documents":
         """Map the arrays that `write_arrays` left in a folder."""

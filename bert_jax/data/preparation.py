@@ -114,10 +114,13 @@ def _is_learned(workdir: Path, source: Source, vocab_size: int, settings: WordSe
     vocab, record = (workdir / name for name in LEARNED)
     if not (vocab.exists() and record.exists()) or is_corpus(workdir / "corpus"):
         return vocab.exists()
-    found = json.loads(record.read_text())
-    same = {"vocab_size": vocab_size, **settings.to_dict()}.items() <= found["settings"].items()
-    same = same and WordSettings.from_dict(found["settings"]) == settings
-    return same and found.get("input") == source.identity
+    try:
+        found = json.loads(record.read_bytes())
+        same = {"vocab_size": vocab_size, **settings.to_dict()}.items() <= found["settings"].items()
+        same = same and WordSettings.from_dict(found["settings"]) == settings
+        return same and found.get("input") == source.identity
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: it is learned again
+        return False
 
 
 def say_first_remarks(

@@ -1,5 +1,7 @@
-"""The lines of a `vocab.txt`."""
+"""The lines of a `vocab.txt`, which the `vocab.txt.json` of one that was learned vouches for."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ def read_vocab(vocab: Path) -> tuple[str, ...]:
     """Read the lines of a `vocab.txt`.
 
     Raises:
-        UserError: no such file, or not UTF-8 text.
+        UserError: no such file, not UTF-8 text, or not what was learned.
     """
     check_fetched(vocab)
     try:
@@ -28,7 +30,28 @@ def read_vocab(vocab: Path) -> tuple[str, ...]:
             f"(at byte {error.start}); expected a text file with one piece a line"
         ) from error
     # Only \n ends a line: a piece may be a character that `splitlines` takes for a line end.
-    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+    rows = text.removesuffix("\n")
+    pieces = tuple(line.removesuffix("\r") for line in rows.split("\n"))
+    if _recorded_hash(vocab) not in (None, _hash(rows), _hash("\n".join(pieces))):
+        raise UserError(
+            f"got vocabulary {str(vocab)!r}, which was changed or is damaged: {vocab.name}.json"
+            " beside it was written for other pieces; expected a copy of what was learned (a corpus"
+            f" made with it has one), or no {vocab.name}.json"
+        )
+    return pieces
+
+
+def _hash(rows: str) -> str:
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def _recorded_hash(vocab: Path) -> str | None:
+    """What the record beside a vocabulary says; None where there is none that can be read."""
+    try:
+        record = json.loads(Path(f"{vocab}.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record.get("vocab_hash") if isinstance(record, dict) else None
 
 
 def without_blanks(pieces: Sequence[str]) -> tuple[str, ...]:

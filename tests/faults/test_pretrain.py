@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bert_jax.checkpoint_files import load_params
+from bert_jax.file_digests import write_sealed
 from bert_jax.training.metrics import read_metrics
 from tests.faults.runs import (
     STEPS,
@@ -157,7 +158,7 @@ def test_another_corpus_or_model_under_the_same_name_is_refused(uninterrupted, t
     (tmp_path / "corpus").unlink()
     shutil.copytree(workdir / "corpus", tmp_path / "corpus")
     saved = json.loads((tmp_path / "corpus" / "corpus.json").read_text())
-    (tmp_path / "corpus" / "corpus.json").write_text(json.dumps(saved | {"fingerprint": "other"}))
+    write_sealed(tmp_path / "corpus" / "corpus.json", saved | {"fingerprint": "other"})
     assert "whose content is no longer that of" in finish(start(line), status=2)
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
 

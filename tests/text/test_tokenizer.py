@@ -228,6 +228,22 @@ def test_save_and_load_keep_every_piece(tmp_path):
     assert Tokenizer.from_file(tmp_path / "windows.txt").pieces == tuple(pieces)
 
 
+def test_a_learned_vocabulary_is_what_its_record_says(tmp_path):
+    file, record = tmp_path / "vocab.txt", tmp_path / "vocab.txt.json"
+    UNCASED.save(file)
+    record.write_text(json.dumps({"vocab_hash": UNCASED.vocab_hash}))
+    assert Tokenizer.from_file(file).pieces == UNCASED.pieces
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))  # an editor did
+    assert Tokenizer.from_file(file).pieces == UNCASED.pieces
+    *others, last, end = UNCASED.pieces
+    UNCASED.with_pieces([*others, end, last]).save(file)
+    with pytest.raises(UserError, match=r"vocab\.txt', which was changed or is damaged: vocab"):
+        Tokenizer.from_file(file)
+    for other in (b"", b"{", b"[]", b"{}", b"\xff"):
+        record.write_bytes(other)
+        assert Tokenizer.from_file(file).pieces[-1] == last
+
+
 def test_pickles_as_its_vocabulary():
     CASED.piece_ids("The cats")
     again = pickle.loads(pickle.dumps(CASED))

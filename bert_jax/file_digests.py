@@ -1,0 +1,98 @@
+"""Whether files hold what was written: digests of files, and JSON that carries its own.
+
+    {"fingerprint": "4bfa…", "report": {…}, "digest": "9d31…"}      the digest is of all the rest
+
+Files of before there were digests have none, and are read as they are. They guard against disks and
+copies, not against people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_jax.errors import UserError
+from bert_jax.whole_file import write_json
+
+CHANGED = "it is not what was written"
+_DIGEST = "digest"
+_HEX_DIGITS = 32
+
+
+class DamagedFileError(UserError):
+    """A file does not hold what was written; says which, and the way out.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it.
+        remedy: what to do, such as "remove it to …".
+    """
+
+    def __init__(self, path: str | Path, reason: str, remedy: str):
+        super().__init__(
+            f"got {path}, a damaged file ({reason}); expected it as it was written: {remedy}"
+        )
+
+
+def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The digest of each file of a folder, hexadecimal, by its name there. Reads 1.5 GB a second.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return {name: _digest(folder / name) for name in names}
+
+
+def check_digests(folder: Path, digests: Mapping[str, str], remedy: str) -> None:
+    """Compare files of a folder with what `digests_of` said of them.
+
+    Raises:
+        DamagedFileError: one is not there or not what was written.
+    """
+    for name, digest in digests.items():
+        try:
+            found = _digest(folder / name)
+        except OSError as error:
+            raise DamagedFileError(
+                folder / name, f"it cannot be read: {error.strerror}", remedy
+            ) from error
+        if found != digest:
+            raise DamagedFileError(folder / name, CHANGED, remedy)
+
+
+def write_sealed(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON with its own digest, whole or not at all; `read_sealed` reads it."""
+    bare = {name: value for name, value in content.items() if name != _DIGEST}
+    write_json(path, {**bare, _DIGEST: _of_json(bare)})
+
+
+def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
+    """The content of a JSON file, without its digest; of one that has none, all there is.
+
+    Raises:
+        DamagedFileError: it is no JSON object, or not what was written.
+        OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(path, f"it is no JSON: {error}", remedy) from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(path, "it is no JSON object", remedy)
+    digest = content.pop(_DIGEST, None)
+    if digest is not None and digest != _of_json(content):
+        raise DamagedFileError(path, CHANGED, remedy)
+    return content
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_HEX_DIGITS]
+
+
+def _of_json(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)  # as it will be read back: tuples are lists there
+    return hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]
