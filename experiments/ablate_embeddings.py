@@ -32,7 +32,6 @@ docs/updates_and_vocabulary.md has what came out.
 """
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +62,7 @@ from bert_jax.data.preparation import prepare_corpus
 from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
 from bert_jax.figures import Interval, draw_intervals
+from bert_jax.file_digests import read_sealed, write_sealed
 from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import merge_model, split_model
 from bert_jax.progress import ProgressBar
@@ -72,7 +72,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
 from bert_jax.training.steps import create_eval_step, create_train_step
-from bert_jax.training.workdir import prepared_workdir
+from bert_jax.training.workdir import check_contents, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -113,6 +113,7 @@ def main() -> None:
             heldout_fraction=0.05,
             workdir=workdir,
         )
+        check_contents(workdir, {"corpus": {"content": corpus.fingerprint}})
         halves = split_in_two(corpus.heldout)
         rows = RowSettings(FLAGS.batch_size)
         for part in (corpus.train, *halves):  # a corpus that is too small is said now
@@ -122,8 +123,8 @@ def main() -> None:
         for number, (seed, variant) in enumerate((s, v) for s in seeds for v in VARIANTS):
             path = workdir / f"{variant.name}-{seed}.json"
             if not path.exists():
-                write_json(path, run(variant, seed, corpus, halves, bar))
-            results.append(json.loads(path.read_text()))
+                write_sealed(path, run(variant, seed, corpus, halves, bar))
+            results.append(read_sealed(path, "remove it, and its run is done again"))
             bar.update((number + 1) * FLAGS.steps, path.stem)
     write_json(
         workdir / "result.json",

@@ -27,7 +27,6 @@ like the ten runs took 10 min 31 s of one core; docs/updates_and_vocabulary.md h
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import prepare_corpus
 from bert_jax.figures import Lines, draw_lines
+from bert_jax.file_digests import read_sealed, write_sealed
 from bert_jax.progress import ProgressBar
 from bert_jax.training.auditing import UpdateAudit, audit_batches, audit_updates
 from bert_jax.training.callbacks import Callback
@@ -49,7 +49,7 @@ from bert_jax.training.metrics import read_metrics
 from bert_jax.training.update_audit import (
     INPUT,
 )
-from bert_jax.training.workdir import prepared_workdir
+from bert_jax.training.workdir import check_contents, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -106,16 +106,18 @@ def main() -> None:
         corpus = prepare_corpus(
             FLAGS.corpus, vocab=FLAGS.vocab, vocab_size=FLAGS.vocab_size, workdir=workdir
         )
+        check_contents(workdir, {"corpus": {"content": corpus.fingerprint}})
         config = getattr(BertConfig, FLAGS.model)()  # what does not fit is said now
         audit_batches(corpus, config, FLAGS.steps, FLAGS.batch_size, FLAGS.length, FLAGS.seed)
     rows = []
     with ProgressBar("auditing", len(RUNS) * FLAGS.steps) as bar:
         for number, run in enumerate(RUNS):
             folder = workdir / run.folder
-            if not (folder / "result.json").exists():
+            result = folder / "result.json"
+            if not result.exists():
                 folder.mkdir(exist_ok=True)
-                write_json(folder / "result.json", row_of(run, audit(run, corpus, folder, bar)))
-            rows.append(json.loads((folder / "result.json").read_text()))
+                write_sealed(result, row_of(run, audit(run, corpus, folder, bar)))
+            rows.append(read_sealed(result, "remove it, and its run is done again"))
             bar.update((number + 1) * FLAGS.steps, run.folder)
     write_json(
         workdir / "result.json",

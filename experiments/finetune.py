@@ -8,11 +8,13 @@ Tasks: classification, multi_label (several classes at once) and regression of a
 texts (TSV, CSV, JSON lines), qa (SQuAD JSON), tagging (CoNLL columns, CoNLL-U), multiple_choice
 (JSON lines), similarity of two texts (with scores or without), and by name glue/cola … glue/wnli,
 squad, squad/v2.0. Any file may also be tfds:NAME:SPLIT. The same command continues where it
-stopped, bit for bit; more seeds or grid points are added to what is there. In the workdir:
+stopped, bit for bit; more seeds or grid points are added to what is there, and other examples or
+weights under the same names are refused. In the workdir:
 
     config.json    what was asked for       seed0/ …  curves, predictions, best parameters
     checkpoints/   the best seed's          predictions_dev.jsonl, predictions_test.jsonl
     result.json    scores: mean, std, and per seed           report.html     look at this
+    contents.json  hashes of examples and weights
 
 On 2 cores without an accelerator, all-MiniLM-L6-v2 took 116 s a seed for 4,274 sentences of ATIS
 (two epochs) and 336 s for 2,186 questions of SQuAD (one); docs/finetuning.md has scores and times

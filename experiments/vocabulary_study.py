@@ -23,7 +23,6 @@ one core; docs/updates_and_vocabulary.md has what came out.
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -47,6 +46,7 @@ from bert_jax.data.preparation import prepare_corpus, texts_of
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
 from bert_jax.figures import Lines, draw_lines
+from bert_jax.file_digests import read_sealed, write_sealed
 from bert_jax.progress import ProgressBar
 from bert_jax.statistics import ratio_interval
 from bert_jax.text.word_counts import WordSettings, count_words
@@ -57,7 +57,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.update_audit import INPUT, updates_per_row
-from bert_jax.training.workdir import prepared_workdir
+from bert_jax.training.workdir import check_contents, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -109,8 +109,8 @@ def main() -> None:
         for study in studies:
             result = study.folder / "result.json"
             if not result.exists():
-                write_json(result, run(study, bar))
-            rows.append(json.loads(result.read_text()))
+                write_sealed(result, run(study, bar))
+            rows.append(read_sealed(result, "remove it, and its run is done again"))
             done += study.steps
             bar.update(done, f"{study.config.vocab_size:,} pieces")
     write_json(workdir / "result.json", {"settings": settings, "rows": rows})
@@ -129,9 +129,10 @@ def prepare(sizes: list[int], workdir: Path) -> Iterator[Study]:
             f"got --corpus={','.join(FLAGS.corpus)}, which is tokenised already; expected text, to"
             " learn vocabularies from"
         )
+    source = open_source(FLAGS.corpus)
+    check_contents(workdir, {"corpus": {"files": source.identity}})
     missing = [size for size in sizes if not (workdir / str(size) / "vocab.txt").exists()]
     if missing:
-        source = open_source(FLAGS.corpus)
         with ProgressBar("counting words", source.total_bytes) as bar:
             counts = count_words(texts_of(source, bar), WordSettings(lowercase=True))
         with ProgressBar("learning pieces", sum(missing)) as bar:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
@@ -28,6 +27,7 @@ from bert_jax.settings import check_settings, setting, settings_of
 from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
+from bert_jax.tasks.fingerprints import contents, fingerprint
 from bert_jax.tasks.head_start import head_start
 from bert_jax.tasks.label_counts import label_counts, shown_counts
 from bert_jax.tasks.rate_factors import Rates
@@ -38,7 +38,7 @@ from bert_jax.text.vocabulary_record import text_settings
 from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from bert_jax.training.workdir import prepared_workdir
+from bert_jax.training.workdir import check_contents, prepared_workdir
 from bert_jax.whole_file import write_json, write_json_lines
 
 GRID = {
@@ -127,7 +127,7 @@ class FinetuningSettings(DataSettings):
         del found["workdir"]
         for name in ("train", "dev", "test"):
             if not isinstance(found[name], str | Path | None):
-                found[name] = f"{len(found[name])} examples {_fingerprint(found[name])}"
+                found[name] = f"{len(found[name])} examples {fingerprint(found[name])}"
         if isinstance(self.checkpoint, Pretrained):
             found["checkpoint"] = f"a {self.checkpoint.architecture} in memory"
         return {
@@ -183,7 +183,7 @@ def finetune(
         ).scores["dev"]["accuracy"]
 
     The same call continues where it stopped, bit for bit; more seeds or grid points are added to
-    what is there.
+    what is there. Other examples or weights under the same names are refused.
 
     Args:
         task: classification, multi_label, regression, qa, tagging, multiple_choice, similarity, or
@@ -216,6 +216,7 @@ def run_finetuning(
     usual, asked = FinetuningSettings().written(), settings.written()
     with prepared_workdir(str(settings.workdir), asked, _MAY_CHANGE, unwritten=usual) as workdir:
         data = read_task(settings)
+        check_contents(workdir, contents(data.parts, steps.pretrained))
         parts = steps.prepare(data, workdir)
         for point in points:
             steps.of(point)  # a setting that cannot be is said now
@@ -267,7 +268,7 @@ class _Steps:
         prepared = {}
         for part, examples in data.parts.items():
             description = {
-                "examples": _fingerprint(examples),
+                "examples": fingerprint(examples),
                 "vocabulary": tokenizer.vocab_hash,
                 **text_settings(tokenizer),
                 "labels": data.task.labels,
@@ -345,21 +346,6 @@ def _pretrained(settings: FinetuningSettings) -> Pretrained:
 
 def _made(task: Task, examples: list[Any], tokenizer: Tokenizer) -> dict[str, np.ndarray]:
     return as_arrays(task.prepare(examples, tokenizer))
-
-
-def _fingerprint(examples: Sequence[Any]) -> str:
-    return hashlib.sha256(repr(_ordered(examples)).encode()).hexdigest()
-
-
-def _ordered(value: Any) -> Any:
-    """The same with sets in order, which differs from process to process."""
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    if isinstance(value, list):
-        return [_ordered(each) for each in value]
-    if type(value) is tuple:
-        return tuple(_ordered(each) for each in value)
-    return {k: _ordered(v) for k, v in value.items()} if type(value) is dict else value
 
 
 def _seed_settings(settings: FinetuningSettings) -> SeedSettings:

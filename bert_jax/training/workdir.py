@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.file_digests import read_sealed, write_sealed
 from bert_jax.whole_file import write_json
+
+CONTENTS = "contents.json"
+"""Hashes of what a run is made from: its settings name only files, and files change."""
 
 
 @contextmanager
@@ -65,6 +69,37 @@ def prepared_workdir(
         if workdir.is_dir() and not existed and not any(workdir.iterdir()):
             workdir.rmdir()
         raise
+
+
+def check_contents(workdir: Path, contents: Mapping[str, Mapping[str, int | str]]) -> None:
+    """Write down the first time what a run is made from; afterwards refuse anything else.
+
+    Args:
+        workdir: of the run.
+        contents: a hash, or a number, of each part of what each setting names, such as
+            `{"train": {"examples": 96, "label": "9d31…"}}`.
+
+    Raises:
+        UserError: something is not what it was.
+        DamagedFileError: what was written down cannot be trusted.
+    """
+    file = workdir / CONTENTS
+    if not file.is_file():
+        write_sealed(file, contents)
+        return
+    before = read_sealed(file, f"take a copy, or another workdir than {workdir}")
+    for name in sorted(before.keys() | contents.keys()):
+        then, now = before.get(name, {}), contents.get(name, {})
+        parts = sorted(now.keys() | then.keys())
+        changed = [part for part in parts if now.get(part) != then.get(part)]
+        numbers = [part for part in changed if isinstance(now.get(part), int)]
+        if changed:
+            said = [f"{part} ({now.get(part)}, once {then.get(part)})" for part in numbers]
+            raise UserError(
+                f"got `{name}`, whose {', '.join(said or changed)} changed since the run in"
+                f" {workdir} was started; expected the same (to continue it) or another `workdir`"
+                " (to start anew)"
+            )
 
 
 def _check_same(

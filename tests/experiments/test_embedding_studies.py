@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from bert_jax.file_digests import write_sealed
 from tests.experiments.runs import run_each
 
 WORDS = [first + vowel + last for first in "bdfgklmnprst" for vowel in "aeiou" for last in "nts"]
@@ -33,6 +34,16 @@ def folder(tmp_path_factory):
     return folder
 
 
+def assert_refuses_other_text(experiment, line, workdir):
+    """As where the text is no longer what the runs that are finished were made from."""
+    seen = json.loads((workdir / "contents.json").read_text())["corpus"]
+    write_sealed(workdir / "contents.json", {"corpus": dict.fromkeys(seen, "other")})
+    (outcome,) = run_each(experiment, [line], workdir.parent)
+    assert outcome.status == 2
+    said = [line for line in outcome.errors.splitlines() if "elapsed" not in line]
+    assert len(said) == 1 and f"got --corpus, whose {', '.join(seen)} changed since" in said[0]
+
+
 def finished(outcomes):
     for outcome in outcomes:
         assert outcome.status == 0, outcome.errors
@@ -54,6 +65,7 @@ def test_the_audit_of_ten_runs(folder):
     assert rows["tied", "AdamW"]["rows_changed"] == 1
     for name in ("coverage", "frequency"):
         ElementTree.parse(folder / "audit" / f"{name}.svg")
+    assert_refuses_other_text("audit_updates", line, folder / "audit")
 
 
 def test_a_vocabulary_more_repeats_nothing(folder):
@@ -75,6 +87,8 @@ def test_a_vocabulary_more_repeats_nothing(folder):
         assert 0 <= row["updates_5th_percentile"] <= row["updates_median"] <= row["steps"]
     ElementTree.parse(folder / "vocabulary" / "vocabulary_study.svg")
     assert "60" in outcomes[-1].printed and "50" in outcomes[-1].printed
+    line = [*line, "--sizes=60,50"]
+    assert_refuses_other_text("vocabulary_study", line, folder / "vocabulary")
 
 
 def test_ten_ablations(folder):
@@ -90,6 +104,7 @@ def test_ten_ablations(folder):
             bounds = (0, low, row[f"{name}_accuracy"], high, 1)
             assert [round(x, 12) for x in bounds] == sorted(round(x, 12) for x in bounds)
         assert row["probe_trials"] > 0
+    assert_refuses_other_text("ablate_embeddings", line, folder / "ablations")
 
 
 WRONG = {
