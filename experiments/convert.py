@@ -39,7 +39,7 @@ from bert_jax.cli.text_flags import define_splitting
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
 from bert_jax.convert.huggingface import save_huggingface
-from bert_jax.convert.model_card import model_card
+from bert_jax.convert.model_card import model_card, without_folders
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.convert.sentence_encoders import SentenceEncoder
@@ -104,7 +104,7 @@ def main() -> None:
     notes = save(pretrained, _TO.value, overwrite=overwrites())
     shown = {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)}
     if pushed is not None:
-        message = f"Convert {_FROM.value} with bert_jax {__version__}"
+        message = f"Convert {without_folders(str(_FROM.value))} with bert_jax {__version__}"
         commit = hub.push(Path(_TO.value), pushed, private=private, message=message)
         shown["pushed to"] = f"{pushed}@{commit}"
     command.print_table("Converted", shown)

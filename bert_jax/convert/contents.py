@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from bert_jax.config import BertConfig
 from bert_jax.convert.sentence_encoders import SentenceEncoder
@@ -26,6 +28,8 @@ class Pretrained:
         sentences: how it makes one vector of a text; None where it does not say.
         tokenizer: None where the checkpoint has no vocabulary that can be read.
         origin: where it comes from: a path, or OWNER/NAME@COMMIT of the hub; None: made here.
+        task: what fine-tuning remembers of its task (lengths, thresholds, columns), for which only
+            our own form has a place; of other forms empty.
         card: its model card (README.md), where it has one.
         notes: what was left out, and what was guessed: for a person to read.
     """
@@ -38,5 +42,14 @@ class Pretrained:
     sentences: SentenceEncoder | None = None
     tokenizer: Tokenizer | None = None
     origin: str | None = None
+    task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     card: str | None = None
     notes: tuple[str, ...] = ()
+
+    def without_task(self) -> tuple[str, ...]:
+        """The note of a form that has no place for `task`; none where nothing is lost."""
+        settings = {k: v for k, v in self.task.get("settings", {}).items() if k != "task"}
+        said = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+        return (f"left out: what fine-tuning chose ({said}), kept by our own form alone",) * bool(
+            said
+        )

@@ -90,7 +90,7 @@ def save_huggingface(
     Raises:
         UserError: see `files.new_directory`.
     """
-    architecture, notes = pretrained.architecture, []
+    architecture, notes = pretrained.architecture, [*pretrained.without_task()]
     params, sentences = pretrained.params, pretrained.sentences
     has, known = parts_of(params), PARTS[architecture]
     if "pooler" in has - known:

@@ -7,6 +7,7 @@ of others keeps its card; a section is added that says what was done here.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -27,6 +28,8 @@ _USES = {
     "BertForQuestionAnswering": "question-answering",
     "BertForMultipleChoice": "multiple-choice",
 }
+
+_FOLDERS = re.compile(r"(^|(?<=[=,]))/(?:[^/,]+/)+(?=[^/,]+/[^/,]+(?:,|$))")  # all but two
 
 
 class Run(NamedTuple):
@@ -56,6 +59,17 @@ def run_of(place: str | Path) -> Run | None:
                 " run wrote"
             ) from None
     return Run(*found)
+
+
+def without_folders(word: str) -> str:
+    """A path, several with commas, or a flag, each absolute path by its last two parts.
+
+    Others need not know where files lay.
+
+    >>> without_folders("--train=/home/ann/my data/sick/train.tsv,b.tsv")
+    '--train=…/sick/train.tsv,b.tsv'
+    """
+    return _FOLDERS.sub("…/", word)
 
 
 def model_card(pretrained: Pretrained, name: str, command: str) -> str:
@@ -165,7 +179,7 @@ def _listed(value: Any) -> str:
 
 def _wrapped(words: list[str]) -> str:
     lines = [""]
-    for word in map(shlex.quote, words):
+    for word in map(shlex.quote, map(without_folders, words)):
         if lines[-1] and len(lines[-1]) + len(word) > 88:
             lines.append("   ")
         lines[-1] += f"{' ' if lines[-1] else ''}{word}"
@@ -176,7 +190,8 @@ def _how(pretrained: Pretrained, command: str) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "numpy"))
     rows = {"from": pretrained.origin or "memory", "by": f"bert_jax {__version__}, {versions}"}
     said = "".join(f"* {note}\n" for note in pretrained.notes)
-    return f"{_rows(rows)}\n```\n{command}\n```\n" + (f"\n{said}" if said else "")
+    shown = shlex.join(map(without_folders, shlex.split(command)))
+    return f"{_rows(rows)}\n```\n{shown}\n```\n" + (f"\n{said}" if said else "")
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> str:
@@ -187,6 +202,6 @@ def _rows(rows: Mapping[str, Any]) -> str:
     lines = ["| | |", "|---|---|"]
     for name, value in rows.items():
         text = f"{value:,}" if isinstance(value, int) else _listed(value)
-        escaped = " ".join(text.replace("|", r"\|").split())
+        escaped = " ".join(without_folders(text).replace("|", r"\|").split())
         lines.append(f"| {name} | {escaped} |")
     return "\n".join(lines) + "\n"

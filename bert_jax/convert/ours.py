@@ -17,6 +17,8 @@ from bert_jax.text.tokenizer_files import split_as
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
 from bert_jax.whole_file import whole_folder
 
+_OF_TASK = ("settings", "columns")  # of `head`, as `tasks.kinds.head_item` has them
+
 
 def load_ours(
     checkpoint: Path, embeddings_only: bool = False, splitting: str | None = None
@@ -40,6 +42,7 @@ def load_ours(
         origin=head.get("origin"),
         problem_type=head.get("problem_type"),
         tokenizer=tokenizer,
+        task={name: head[name] for name in _OF_TASK if name in head},
         notes=notes,
     )
 
@@ -89,6 +92,7 @@ def save_ours(
                 "labels": list(pretrained.labels),
                 **({} if problem is None else {"problem_type": problem}),
                 **({} if pretrained.origin is None else {"origin": pretrained.origin}),
+                **pretrained.task,
                 **({} if sentences is None else {"sentences": sentences.to_record()}),
             },
         )

@@ -100,6 +100,11 @@ class SentenceEncoder:
     not_obeyed: tuple[str, ...] = ()
 
     @property
+    def is_mean(self) -> bool:
+        """Whether a vector is the mean of the last hidden states, of whatever length."""
+        return self.poolings == (MEAN,) and not (self.layers or self.prompt or self.not_obeyed)
+
+    @property
     def prompt(self) -> str:
         """What is put before every text."""
         return "" if self.default_prompt is None else self.prompts.get(self.default_prompt, "")

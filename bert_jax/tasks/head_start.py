@@ -43,7 +43,7 @@ def head_start(pretrained: Pretrained, head: Head, labels: Sequence[str]) -> Hea
     count = head.count(labels)
     if not own:
         said = "the output layer is new: the checkpoint has none"
-        said = said if count else "there is no output layer: the encoder itself learns"
+        said = said if count else _encoder_said(pretrained)
         return HeadStart(dataclasses.replace(pretrained, params=bare), False, said)
     scores = next(iter(own.values()))["kernel"].shape[1]
     theirs, wanted = _of(pretrained.labels, scores), _of(labels, count)
@@ -67,6 +67,14 @@ def head_start(pretrained: Pretrained, head: Head, labels: Sequence[str]) -> Hea
         said += f", in the order {_few(labels)}"
     params = {**bare, **own}
     return HeadStart(dataclasses.replace(pretrained, params=params), True, said)
+
+
+def _encoder_said(pretrained: Pretrained) -> str:
+    """What becomes of a model without an output layer, whose mean-pooled vectors are learned."""
+    said, before = "there is no output layer: the encoder itself learns", pretrained.sentences
+    if before is not None and not before.is_mean:
+        said += ", by the mean of its vectors; how it made sentence vectors until now is left out"
+    return said
 
 
 def _reordered(layer: Parameters, order: Sequence[int]) -> Parameters:

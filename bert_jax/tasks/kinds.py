@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from bert_jax.convert.contents import Pretrained
@@ -41,18 +40,19 @@ def head_item(task: Task, columns: Columns | None = None) -> dict[str, Any]:
     }
 
 
-def task_of(pretrained: Pretrained, settings: Mapping[str, Any] | None) -> Task:
+def task_of(pretrained: Pretrained) -> Task:
     """The task of a fine-tuned checkpoint.
 
     Args:
-        pretrained: the checkpoint.
-        settings: those of `head_item`; None for a checkpoint that others wrote, whose task then
+        pretrained: the checkpoint; of one that others wrote, which remembers none, the task
             follows from its output layer.
 
     Raises:
         UserError: the checkpoint is not fine-tuned, or for what no task here does.
     """
-    known = dict(settings or {"max_length": pretrained.config.max_position_embeddings})
+    known = dict(
+        pretrained.task.get("settings") or {"max_length": pretrained.config.max_position_embeddings}
+    )
     name = known.pop("task", None)
     for kind in KINDS:
         if kind.name == name or (name is None and kind.fits(pretrained)):

@@ -23,7 +23,7 @@ from bert_jax.tasks.heads import Head, Sums, output_logits
 from bert_jax.tasks.label_counts import taken_together
 from bert_jax.tasks.label_sets import label_set, label_sets, labels_there, set_names
 from bert_jax.tasks.labels import label_ids
-from bert_jax.tasks.report import Mistake, Mistakes, Shown, Table
+from bert_jax.tasks.report import LabelSets, Mistake, Mistakes, Shown
 from bert_jax.tasks.task import class_names
 from bert_jax.tasks.texts import TextExample, TextFeatures, TextTask, shown_example
 from bert_jax.text.tokenizer import Tokenizer
@@ -198,7 +198,13 @@ class MultiLabel(TextTask):
             if (missed := set(row["truth"]) ^ set(row["labels"]))
         ]  # fmt: skip
         header = ("label", "true", "said", "precision", "recall", "F1")
-        return [Table(header, rows), Mistakes(wrong, title="Most wrong", measure="off by")]
+        sets = [
+            [", ".join(row[of]) or "no label" for row in predictions] for of in ("truth", "labels")
+        ]
+        return [
+            LabelSets(header, rows, *sets),
+            Mistakes(wrong, title="Most wrong", measure="off by"),
+        ]
 
     def _ids(self, example: TextExample) -> list[int]:
         if example.label is None:

@@ -6,19 +6,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import jax
 
 from bert_jax.arguments import expect, whole_number
-from bert_jax.checkpoint_files import has_item, load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
-from bert_jax.pretrained_paths import find_ours
 from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.forward import forward, predict
@@ -64,7 +61,7 @@ class Predictor:
                 f"got a checkpoint without a vocabulary ({'; '.join(pretrained.notes)}); expected"
                 " one with a vocab.txt or tokenizer.json"
             )
-        self.task = task or task_of(pretrained, None)
+        self.task = task or task_of(pretrained)
         self.notes = pretrained.notes
         self._tokenizer, self.columns = pretrained.tokenizer, columns
         self._chunk = whole_number("chunk", chunk)
@@ -96,14 +93,14 @@ class Predictor:
             splitting: see `load_pretrained`.
             **options: see `Predictor`.
         """
-        pretrained, head = load_pretrained(source, splitting=splitting), _head(source)
-        known = head.get("columns")
+        pretrained = load_pretrained(source, splitting=splitting)
+        known = pretrained.task.get("columns")
         if columns or known:
             trained = {"text_pair_column": "pair"} if known is None else known
             named: dict[str, Any] = {**trained, **(columns or {})}
             lists: dict[str, Any] = {k: tuple(v) for k, v in named.items() if isinstance(v, list)}
             known = Columns(**{**named, **lists})
-        return cls(pretrained, task_of(pretrained, head.get("settings")), columns=known, **options)
+        return cls(pretrained, columns=known, **options)
 
     def __call__(
         self, examples: Iterable[Any], on_error: Literal["stop", "mark"] = "stop"
@@ -196,9 +193,3 @@ class Predictor:
             return line, self.task.example(line, self.columns)
         except LineError as error:
             return error, error
-
-
-def _head(source: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint of ours keeps of its task; nothing where there is none."""
-    ours = find_ours(Path(source))
-    return {} if ours is None or not has_item(ours, "head") else load_json(ours, "head")

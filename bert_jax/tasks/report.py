@@ -24,6 +24,14 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class LabelSets(Table):
+    """Scores by label, of true and predicted sets of labels, one each an item."""
+
+    truth: Sequence[str]
+    predicted: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Points:
     """(true, predicted) values."""
 
@@ -61,7 +69,9 @@ def only_answer(shown: Sequence[Shown]) -> str:
     "says 'yes' of everything in the development part: 1 of 4 are others"
     """
     for each in shown:
-        if isinstance(each, Confusion) and len(set(each.predicted)) == 1 < len(set(each.truth)):
+        if isinstance(each, Confusion | LabelSets) and len(set(each.predicted)) == 1 < len(
+            set(each.truth)
+        ):
             only = each.predicted[0]
             wrong = sum(label != only for label in each.truth)
             return (

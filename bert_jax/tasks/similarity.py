@@ -22,7 +22,7 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.model.task_heads import BertForSentenceEmbedding
-from bert_jax.pooling import MEAN, unit_length
+from bert_jax.pooling import unit_length
 from bert_jax.tasks.examples import Columns, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of
 from bert_jax.tasks.heads import Head, Sums
@@ -153,11 +153,7 @@ class Similarity(TextTask):
     def fits(cls, pretrained: Pretrained) -> bool:
         """See `Task`: a sentence encoder whose vectors are made as they are learned here."""
         says = pretrained.sentences
-        return (
-            pretrained.architecture == HEAD.architecture
-            and says is not None
-            and (says.poolings == (MEAN,) and not (says.layers or says.prompt or says.not_obeyed))
-        )
+        return pretrained.architecture == HEAD.architecture and says is not None and says.is_mean
 
     @classmethod
     def of_checkpoint(cls, pretrained: Pretrained, settings: Mapping[str, Any]) -> Self:

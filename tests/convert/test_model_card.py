@@ -107,7 +107,19 @@ def test_a_model_of_others_keeps_its_card(tmp_path):
         loaded = dataclasses.replace(loaded, card=model_card(loaded, "x", command))
     assert loaded.card.startswith(own) and loaded.card.count("## Converted by bert_jax") == 1
     assert "```\nsecond\n```" in loaded.card and "first" not in loaded.card
-    assert f"| from | {tmp_path / 'theirs'} |" in loaded.card
+    assert f"| from | …/{tmp_path.name}/theirs |" in loaded.card
+
+
+def test_a_card_does_not_tell_where_files_lay(tmp_path):
+    settings = FINETUNING[0] | {"train": "/home/ann/my data/sick/train.tsv", "dev": "/d/dev.tsv"}
+    loaded = run(tmp_path, "BertForSequenceClassification", settings, {})
+    card = model_card(loaded, "x", f"{COMMAND} --to=/home/ann/out/x")
+    assert "/ann" not in card and "--dev=…/d/dev.tsv" not in card
+    assert (
+        "--train=…/sick/train.tsv" in card
+        and "--to=…/out/x" in card
+        and "| dev | /d/dev.tsv |" in card
+    )
 
 
 def test_the_hub_is_told_what_it_comes_from_and_is_for():

@@ -14,6 +14,7 @@ from scipy.special import expit
 from sklearn import metrics
 
 from bert_jax.convert.huggingface import save_huggingface
+from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.tasks import Predictor, TextExample, finetune
@@ -21,6 +22,7 @@ from bert_jax.tasks.data import DataSettings, class_weights, read_task
 from bert_jax.tasks.kinds import task_of
 from bert_jax.tasks.label_counts import label_counts
 from bert_jax.tasks.multi_label import MultiLabel, best_threshold, set_sums
+from bert_jax.tasks.report import only_answer
 from tests.tasks.examples import TASKS, TOKENIZER, tiny_pretrained
 
 SETS = [("a",), ("a", "b"), ()]
@@ -207,7 +209,12 @@ def test_the_threshold_is_chosen_kept_and_used(tmp_path):
     for row in predictor(["the cats left", "you"]):
         above = [name for name, p in row["scores"].items() if p > result.task.threshold]
         assert row["labels"] == above
-    save_huggingface(load_pretrained(tmp_path / "run"), tmp_path / "exported")
+    save_ours(load_pretrained(tmp_path / "run"), tmp_path / "copied")
+    assert Predictor.from_pretrained(tmp_path / "copied").task == result.task
+    assert save_huggingface(load_pretrained(tmp_path / "run"), tmp_path / "exported") == (
+        f"left out: what fine-tuning chose (max_length 16, threshold {result.task.threshold}), kept"
+        " by our own form alone",
+    )
     content = json.loads((tmp_path / "exported" / "config.json").read_text())
     assert content["problem_type"] == "multi_label_classification"
     assert content["id2label"] == {"0": "cats", "1": "left", "2": "you"}
@@ -258,7 +265,7 @@ def test_equal_logits_are_a_half_each_where_the_checkpoint_is_multi_label(tmp_pa
     ],
 )  # fmt: skip
 def test_what_a_checkpoint_says_it_is_for_is_obeyed(count, problem_type, kind):
-    assert task_of(classifier(count, problem_type), None).name == kind
+    assert task_of(classifier(count, problem_type)).name == kind
 
 
 @pytest.mark.parametrize(
@@ -267,7 +274,7 @@ def test_what_a_checkpoint_says_it_is_for_is_obeyed(count, problem_type, kind):
 )
 def test_what_no_task_does_is_said(count, problem_type):
     with pytest.raises(UserError) as error:
-        task_of(classifier(count, problem_type), None)
+        task_of(classifier(count, problem_type))
     assert f"problem_type={problem_type} of {count} scores" in str(error.value)
 
 
@@ -281,3 +288,8 @@ def test_what_a_report_shows():
     (mistake,) = mistakes.found
     assert mistake.measure == pytest.approx(1 - expit(-1))
     assert (mistake.truth, mistake.predicted) == ("B, C", "C")
+    assert only_answer([table]) == ""
+    none = list(task.predictions(examples, task.prepare(examples, TOKENIZER), 0 * logits - 3))
+    assert only_answer(task.shown(none)) == (
+        "says 'no label' of everything in the development part: 9 of 10 are others"
+    )

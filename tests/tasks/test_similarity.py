@@ -121,7 +121,7 @@ def test_what_is_read(tmp_path):
 
 def test_a_sentence_encoder_of_others_compares_texts():
     pretrained = dataclasses.replace(tiny_pretrained(), sentences=SentenceEncoder(max_length=9))
-    task = task_of(pretrained, None)
+    task = task_of(pretrained)
     assert task == Similarity(9)
     bare, by_cls = (
         dataclasses.replace(pretrained, sentences=sentences)
@@ -129,7 +129,7 @@ def test_a_sentence_encoder_of_others_compares_texts():
     )
     for other in (bare, by_cls):
         with pytest.raises(UserError, match="a checkpoint of BertModel, which has no task"):
-            task_of(other, None)
+            task_of(other)
 
 
 def test_an_encoder_that_was_never_fine_tuned_compares_texts():
@@ -145,6 +145,11 @@ def test_an_encoder_that_was_never_fine_tuned_compares_texts():
 def test_that_there_is_no_output_layer_is_said():
     task, pretrained = Similarity(16), tiny_pretrained()
     assert "no output layer: the encoder" in head_start(pretrained, task.head, ()).said
+    of_first = dataclasses.replace(pretrained, sentences=SentenceEncoder(poolings=(CLS,)))
+    assert head_start(of_first, task.head, ()).said == (
+        "there is no output layer: the encoder itself learns, by the mean of its vectors; how it"
+        " made sentence vectors until now is left out"
+    )
     layer = {"classifier": {"kernel": np.zeros((32, 3)), "bias": np.zeros(3)}}
     of_three = dataclasses.replace(
         pretrained,
