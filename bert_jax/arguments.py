@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import os
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar, cast
@@ -10,6 +11,15 @@ from typing import Any, TypeVar, cast
 from bert_jax.errors import UserError
 
 T = TypeVar("T")
+
+MOST = 2**31 - 1
+"""The largest whole number where nothing else is said: devices count in 32 bits."""
+
+MOST_SEED = 2**32 - 1
+"""The largest seed: JAX draws of the lower 32 bits alone, so that a larger one would repeat one."""
+
+LARGEST = (2 - 2**-23) * 2.0**127
+"""The largest number that what is computed with it can hold."""
 
 
 def expect(name: str, value: Any, kind: type[T] | tuple[type, ...], expected: str) -> T:
@@ -57,15 +67,26 @@ def strings(name: str, value: Any, of: str = "texts") -> list[str]:
     return found
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
-    """Give back a whole number of at least so much.
+def whole_number(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
+    """Give back a whole number from `least` to `most`.
 
     Raises:
         UserError: it is none.
     """
     if not hasattr(type(value), "__index__") or isinstance(value, bool) or value < least:
         raise UserError(f"got {name}={_shown(value)}; expected a whole number of at least {least}")
+    if value > most:
+        raise UserError(f"got {name}={_shown(value)}; expected at most {most}")
     return int(value)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number that is finite in float32 too; a bool is one.
+
+    >>> is_finite(1e38), is_finite(1e39), is_finite(float("nan")), is_finite(10**400)
+    (True, False, False, False)
+    """
+    return isinstance(value, numbers.Real) and -LARGEST <= cast(float, value) <= LARGEST
 
 
 def known_names(given: Iterable[str], known: Collection[str], what: str) -> None:

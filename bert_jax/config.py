@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from bert_jax.arguments import known_names, path_like
+from bert_jax.arguments import LARGEST, MOST, known_names, path_like
 from bert_jax.errors import UserError
 from bert_jax.whole_file import write_json
 
@@ -74,13 +74,10 @@ class BertConfig:
     classifier_dropout: float | None = None  # None: hidden_dropout_prob
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE_INTEGERS:
-            _require(
-                _is_integer(getattr(self, name)) and getattr(self, name) > 0,
-                name,
-                getattr(self, name),
-                "a whole number of at least 1",
-            )
+        for name, most in _LARGEST_SIZES.items():
+            size = getattr(self, name)
+            _require(_is_integer(size) and size > 0, name, size, "a whole number of at least 1")
+            _require(size <= most, name, size, f"at most {most}")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
             rate = getattr(self, name)
             if name == "classifier_dropout" and rate is None:
@@ -93,10 +90,10 @@ class BertConfig:
             )
         for name in ("initializer_range", "layer_norm_eps"):
             _require(
-                _is_number(getattr(self, name)) and getattr(self, name) > 0,
+                _is_number(getattr(self, name)) and 0 < getattr(self, name) <= LARGEST,
                 name,
                 getattr(self, name),
-                "a number above 0",
+                "a finite number above 0",
             )
         _require(
             self.hidden_act in ACTIVATION_NAMES,
@@ -128,6 +125,13 @@ class BertConfig:
         """The dropout rate in front of the output layers that classify."""
         rate = self.classifier_dropout
         return self.hidden_dropout_prob if rate is None else rate
+
+    @property
+    def least_bytes(self) -> int:
+        """Of the float32 tables and matrices: what a model takes at the least."""
+        rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
+        layer = 4 * self.hidden_size + 2 * self.intermediate_size
+        return 4 * self.hidden_size * (rows + self.num_hidden_layers * layer)
 
     @property
     def head_size(self) -> int:
@@ -258,15 +262,16 @@ class BertConfig:
         write_json(path, self.to_dict())
 
 
-_POSITIVE_INTEGERS = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
+# Far beyond any BERT, and small enough that no product of them overflows the compiler's counts.
+_LARGEST_SIZES = {
+    "vocab_size": MOST,
+    "hidden_size": 2**16,
+    "num_hidden_layers": 2**12,
+    "num_attention_heads": 2**16,
+    "intermediate_size": 2**18,
+    "max_position_embeddings": 2**24,
+    "type_vocab_size": 2**16,
+}
 
 
 def _is_integer(value: Any) -> bool:

@@ -171,17 +171,18 @@ def draw_matrix(counts: Mapping[tuple[str, str], int], rows: str, columns: str) 
 
 
 def _draw_panel(axes: Axes, panel: Lines) -> None:
-    drawn = []
+    drawn, places = [], 0
     for number, line in enumerate(panel.lines.values()):
         colour = _COLOURS[number % len(_COLOURS)]
         shown = _thinned(_drawable(line, panel), panel.log_x)
         drawn += axes.plot(*_columns(shown), color=colour, linewidth=1.6)
+        places += len(shown)
     if len(drawn) > 1:
         axes.legend(drawn, panel.lines, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-    if panel.log_x:
+    if panel.log_x and places:
         axes.set_xscale("log")
-    if panel.log_y:
+    if panel.log_y and places:
         axes.set_yscale("log")
     _number(axes.xaxis)
     _number(axes.yaxis)

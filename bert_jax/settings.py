@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 import os
 import types
@@ -22,7 +21,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from bert_jax.arguments import known_names
+from bert_jax.arguments import MOST, is_finite, known_names
 from bert_jax.errors import UserError
 
 T = TypeVar("T")
@@ -41,7 +40,7 @@ def setting(
     Args:
         default: where nothing else is said.
         words: what it means.
-        least, most: bounds of a number, both allowed.
+        least, most: bounds of a number, both allowed; of a whole number, `MOST` at most.
         choices: the strings that are allowed; empty where any is.
     """
     limits = {"least": least, "most": most, "choices": tuple(choices)}
@@ -104,7 +103,7 @@ def check_settings(settings: Any) -> None:
             raise UserError(f"{got} something, or no `{field.name}`")
         if kinds == {int} and not isinstance(value, numbers.Integral):
             raise UserError(f"{got} a whole number")
-        if kinds <= {int, float} and not (isinstance(value, numbers.Real) and math.isfinite(value)):
+        if kinds <= {int, float} and not is_finite(value):
             raise UserError(f"{got} a finite number")
         if kinds <= {str, os.PathLike} and not isinstance(value, str | os.PathLike):
             raise UserError(f"{got} {'a text' if kinds == {str} else 'a path'}")
@@ -114,5 +113,6 @@ def check_settings(settings: Any) -> None:
             raise UserError(f"{got} one of {', '.join(limits['choices'])}")
         if limits["least"] is not None and not value >= limits["least"]:
             raise UserError(f"{got} at least {limits['least']}")
-        if limits["most"] is not None and not value <= limits["most"]:
-            raise UserError(f"{got} at most {limits['most']}")
+        most = MOST if limits["most"] is None and kinds == {int} else limits["most"]
+        if most is not None and not value <= most:
+            raise UserError(f"{got} at most {most}")

@@ -51,6 +51,7 @@ from bert_jax.analysis.probes import (
     order_examples,
     segment_examples,
 )
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
 from bert_jax.console import plain_console
@@ -63,6 +64,7 @@ from bert_jax.data.row_layout import Batch
 from bert_jax.errors import UserError
 from bert_jax.figures import Interval, draw_intervals
 from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.memory import check_sizes
 from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import merge_model, split_model
 from bert_jax.progress import ProgressBar
@@ -100,9 +102,10 @@ def main() -> None:
     """Do the runs that are not done yet, then show all."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    seeds = command.whole_numbers("seeds", FLAGS.seeds, least=0)
+    seeds = command.whole_numbers("seeds", FLAGS.seeds, 0, MOST_SEED)
     if FLAGS.width % 64:
         raise UserError(f"got --width={FLAGS.width}; expected a multiple of 64, the head width")
+    check_sizes(_config(FLAGS.vocab_size), FLAGS.batch_size, FLAGS.length)
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
         corpus = prepare_corpus(
@@ -139,6 +142,18 @@ def main() -> None:
     print_rows(results, workdir)
 
 
+def _config(vocab_size: int) -> BertConfig:
+    return BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=FLAGS.width,
+        num_hidden_layers=FLAGS.layers,
+        num_attention_heads=FLAGS.width // 64,
+        intermediate_size=4 * FLAGS.width,
+        max_position_embeddings=FLAGS.length,
+        tie_word_embeddings=False,
+    )
+
+
 def run(
     variant: Variant,
     seed: int,
@@ -147,15 +162,7 @@ def run(
     bar: ProgressBar,
 ) -> dict[str, Any]:
     """Train one variant and measure it."""
-    config = BertConfig(
-        vocab_size=corpus.tokenizer.vocab_size,
-        hidden_size=FLAGS.width,
-        num_hidden_layers=FLAGS.layers,
-        num_attention_heads=FLAGS.width // 64,
-        intermediate_size=4 * FLAGS.width,
-        max_position_embeddings=FLAGS.length,
-        tie_word_embeddings=False,
-    )
+    config = _config(corpus.tokenizer.vocab_size)
     model = BertForPreTraining(config, nnx.Rngs(seed))
     variant.change_model(model)
     definition, params = split_model(model)
@@ -333,4 +340,4 @@ def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, flag_of={"hidden_size": "width", "num_hidden_layers": "layers"})

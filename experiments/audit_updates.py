@@ -35,6 +35,7 @@ import numpy as np
 from absl import flags
 from rich.table import Table
 
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
 from bert_jax.console import plain_console
@@ -42,6 +43,7 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import prepare_corpus
 from bert_jax.figures import Lines, draw_lines
 from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.memory import check_sizes
 from bert_jax.progress import ProgressBar
 from bert_jax.training.auditing import UpdateAudit, audit_batches, audit_updates
 from bert_jax.training.callbacks import Callback
@@ -63,7 +65,7 @@ flags.DEFINE_integer("batch_size", 16, "Rows of a batch.", lower_bound=1)
 flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=5)
 flags.DEFINE_float("weight_decay", 0.01, "Of AdamW, LAMB and row-lazy AdamW.", lower_bound=0.0)
 flags.DEFINE_integer("audit_every", 10, "Steps between points of the curves.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
+flags.DEFINE_integer("seed", 0, "Of everything random.", 0, MOST_SEED)
 _SETTINGS = (
     "corpus", "vocab", "vocab_size", "model", "steps", "batch_size", "length", "weight_decay",
     "audit_every", "seed",
@@ -101,13 +103,15 @@ RUNS = tuple(
 
 def main() -> None:
     """Do the runs that are not done yet, then compare all."""
+    config = getattr(BertConfig, FLAGS.model)()
+    check_sizes(config.replace(vocab_size=FLAGS.vocab_size), FLAGS.batch_size, FLAGS.length)
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     with prepared_workdir(FLAGS.workdir, settings, ()) as workdir:
         corpus = prepare_corpus(
             FLAGS.corpus, vocab=FLAGS.vocab, vocab_size=FLAGS.vocab_size, workdir=workdir
         )
         check_contents(workdir, {"corpus": {"content": corpus.fingerprint}})
-        config = getattr(BertConfig, FLAGS.model)()  # what does not fit is said now
+        # What does not fit is said now.
         audit_batches(corpus, config, FLAGS.steps, FLAGS.batch_size, FLAGS.length, FLAGS.seed)
     rows = []
     with ProgressBar("auditing", len(RUNS) * FLAGS.steps) as bar:

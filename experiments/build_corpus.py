@@ -50,7 +50,7 @@ from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.preparation import learn_from, say_first_remarks
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format
-from bert_jax.memory import peak_rss_bytes
+from bert_jax.memory import check_workers, peak_rss_bytes
 from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings
@@ -78,6 +78,7 @@ define_treatment()
 def main() -> None:
     """Build the corpus the flags describe and print the doctor's report."""
     data_dir = Path(_DATA_DIR.value)
+    check_workers(_WORKERS.value or 1)
     beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
     source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
     reused = is_corpus(data_dir)

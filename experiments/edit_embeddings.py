@@ -28,6 +28,7 @@ from typing import Any, cast
 
 from absl import flags
 
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.cli.outputs import check_new, define_overwrite, overwrites
 from bert_jax.convert.contents import Pretrained
@@ -91,7 +92,7 @@ _WEIGHTS = flags.DEFINE_enum(
 _FALLBACK = flags.DEFINE_enum(
     "fallback", "mean", ["mean", "draw"], "The row of a piece that cannot be spelled."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of --fallback=draw.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of --fallback=draw.", 0, MOST_SEED)
 _POSITIONS = flags.DEFINE_integer("positions", None, "Rows of the position table.", lower_bound=1)
 _POSITION_RULE = flags.DEFINE_enum(
     "position_rule", "copy", ["copy", "interpolate"], "How the position table gets longer."

@@ -28,6 +28,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.cli.settings import define_flags, given_settings
 from bert_jax.errors import UserError
@@ -49,7 +50,7 @@ def main() -> None:
         keep_freed_memory()
     settings = FinetuningSettings(
         **given_settings(FinetuningSettings),
-        seeds=tuple(command.whole_numbers("seeds", FLAGS.seeds, least=0)),
+        seeds=tuple(command.whole_numbers("seeds", FLAGS.seeds, 0, MOST_SEED)),
         grid=_grid(FLAGS.grid),
     )
     with StopRequest() as stop:

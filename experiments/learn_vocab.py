@@ -42,6 +42,7 @@ from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format, is_plain_text
 from bert_jax.errors import UserError
 from bert_jax.figures import Lines, draw_lines
+from bert_jax.memory import check_workers
 from bert_jax.progress import ProgressBar
 from bert_jax.text.word_counts import (
     WordCounts,
@@ -75,7 +76,7 @@ _MIN_COUNT = flags.DEFINE_integer(
     "min_count", 1, "Of text that is cut already: how often a piece must occur.", lower_bound=1
 )
 define_treatment()
-_WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.")
+_WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.", 1)
 _BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Count on the workers of this runner.")
 _BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
 
@@ -83,6 +84,7 @@ _BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: 
 def main() -> None:
     """Count, learn, write, and print the record."""
     output = Path(_OUTPUT.value)
+    check_workers(_WORKERS.value or 1)
     beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
     _check_writable(output)
     check_new("output", output, f"{output}.json", f"{output}.svg")

@@ -36,6 +36,7 @@ from rich.table import Table
 
 from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.analysis.vocabulary import piece_characters, vocabulary_fit
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.config import BertConfig
 from bert_jax.console import plain_console
@@ -47,6 +48,7 @@ from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
 from bert_jax.figures import Lines, draw_lines
 from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.memory import check_sizes
 from bert_jax.progress import ProgressBar
 from bert_jax.statistics import ratio_interval
 from bert_jax.text.word_counts import WordSettings, count_words
@@ -76,7 +78,7 @@ flags.DEFINE_integer("batch_size", 32, "Rows of a batch.", lower_bound=1)
 flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=16)
 flags.DEFINE_float("learning_rate", 1e-3, "The highest rate.", lower_bound=0.0)
 flags.DEFINE_integer("eval_batches", 64, "Held-out batches.", lower_bound=2)
-flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
+flags.DEFINE_integer("seed", 0, "Of everything random.", 0, MOST_SEED)
 _MAY_CHANGE = ("sizes",)
 _SETTINGS = (
     "corpus", "teraflops", "layers", "width", "batch_size", "length", "learning_rate",
@@ -101,6 +103,7 @@ def main() -> None:
     sizes = command.whole_numbers("sizes", FLAGS.sizes, least=1)
     if FLAGS.width % 64:
         raise UserError(f"got --width={FLAGS.width}; expected a multiple of 64, the head width")
+    check_sizes(_config(max(sizes)), FLAGS.batch_size, FLAGS.length)
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
         studies = list(prepare(sizes, workdir))
@@ -116,6 +119,17 @@ def main() -> None:
     write_json(workdir / "result.json", {"settings": settings, "rows": rows})
     write_text(workdir / "vocabulary_study.svg", plot(rows))
     print_rows(rows)
+
+
+def _config(vocab_size: int) -> BertConfig:
+    return BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=FLAGS.width,
+        num_hidden_layers=FLAGS.layers,
+        num_attention_heads=FLAGS.width // 64,
+        intermediate_size=4 * FLAGS.width,
+        max_position_embeddings=FLAGS.length,
+    )
 
 
 def prepare(sizes: list[int], workdir: Path) -> Iterator[Study]:
@@ -151,14 +165,7 @@ def prepare(sizes: list[int], workdir: Path) -> Iterator[Study]:
             FLAGS.corpus, vocab=str(folder / "vocab.txt"), vocab_size=size, lowercase=True,
             heldout_fraction=0.05, workdir=folder,
         )  # fmt: skip
-        config = BertConfig(
-            vocab_size=corpus.tokenizer.vocab_size,
-            hidden_size=FLAGS.width,
-            num_hidden_layers=FLAGS.layers,
-            num_attention_heads=FLAGS.width // 64,
-            intermediate_size=4 * FLAGS.width,
-            max_position_embeddings=FLAGS.length,
-        )
+        config = _config(corpus.tokenizer.vocab_size)
         predictions = _rows().masking.predictions(FLAGS.length)
         a_step = FLAGS.batch_size * training_flops(config, RowShape(FLAGS.length, predictions))
         steps = round(FLAGS.teraflops * 1e12 / a_step)
@@ -298,4 +305,4 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, flag_of={"hidden_size": "width", "num_hidden_layers": "layers"})

@@ -1,6 +1,5 @@
 """What every experiment's command line does: one-line errors, saved results, a table at the end."""
 
-import math
 import re
 import shlex
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 from absl import flags, logging
 from rich.table import Table
 
+from bert_jax.arguments import MOST, is_finite
 from bert_jax.cli.pipes import until_reader_goes
 from bert_jax.console import plain_console
 from bert_jax.errors import UserError
@@ -50,7 +50,7 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
         rest = flags.FLAGS(sys.argv)[1:]
         if rest and not takes:
             raise UserError(f"got {rest[0]!r} beside the flags; expected --name=value only")
-        _check_finite()
+        _check_numbers()
     except (flags.Error, UserError) as error:
         _fail(_no_number(str(error)) or str(error))
     logging.set_verbosity(logging.WARNING)
@@ -68,14 +68,20 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
         sys.exit(130)
 
 
-def _check_finite() -> None:
-    """Refuse infinite and NaN flags, which no command has a use for."""
+def _check_numbers() -> None:
+    """Refuse what no command has a use for: NaN, infinity, whole numbers that devices cannot hold.
+
+    A flag that says itself how large it may be is checked where it is parsed.
+    """
     for names in _flags_by_module().values():
         for name in names:
-            given = flags.FLAGS[name].value
-            for value in given if isinstance(given, list) else [given]:
-                if isinstance(value, float) and not math.isfinite(value):
+            flag = flags.FLAGS[name]
+            bounded = getattr(flag.parser, "upper_bound", None) is not None
+            for value in flag.value if isinstance(flag.value, list) else [flag.value]:
+                if isinstance(value, float) and not is_finite(value):
                     raise UserError(f"got --{name}={value}; expected a finite number")
+                if type(value) is int and not bounded and not -MOST <= value <= MOST:
+                    raise UserError(f"got --{name}={value}; expected at most {MOST}")
 
 
 def _no_number(message: str) -> str | None:
@@ -171,16 +177,17 @@ def print_table(title: str, rows: Mapping[str, Any]) -> None:
     plain_console().print(table)
 
 
-def whole_numbers(flag: str, texts: Sequence[str], least: int) -> list[int]:
-    """The numbers of a list flag, each at least `least` and there once.
+def whole_numbers(flag: str, texts: Sequence[str], least: int, most: int = MOST) -> list[int]:
+    """The numbers of a list flag, each from `least` to `most` and there once.
 
     Raises:
         UserError: anything else, or none.
     """
-    numbers = [int(text) for text in texts if text.isdecimal()]
-    if not texts or len(set(numbers)) < len(texts) or min(numbers) < least:
+    longest = len(str(most))  # Python refuses to read a number of thousands of digits
+    numbers = [int(text) for text in texts if text.isdecimal() and len(text) <= longest]
+    if not texts or len(set(numbers)) < len(texts) or min(numbers) < least or max(numbers) > most:
         raise UserError(
-            f"got --{flag}={','.join(texts)}; expected whole numbers of at least {least}, each"
-            " once, with commas between"
+            f"got --{flag}={','.join(texts)}; expected whole numbers of at least {least} and at"
+            f" most {most}, each once, with commas between"
         )
     return numbers

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from bert_jax.arguments import known_names
+from bert_jax.arguments import MOST_SEED, known_names, whole_number
 from bert_jax.config import BertConfig
 from bert_jax.convert.architectures import architecture_of
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
+from bert_jax.memory import check_fits
 from bert_jax.parameters import (
     Parameters,
     abstract_params,
@@ -116,6 +117,8 @@ def fit(
         UserError: a weight has another shape than the class wants, or the checkpoint lacks a part
             that cannot be drawn.
     """
+    whole_number("seed", seed, least=0, most=MOST_SEED)
+    check_fits(config.least_bytes, f"a model of {config.vocab_size} x {config.hidden_size}")
     given = flatten_dict(pretrained.params, sep="/")
     options = _with_labels(cls, pretrained.params, options)
 

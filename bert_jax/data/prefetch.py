@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bert_jax.data.row_layout import Batch
+from bert_jax.memory import check_workers
 
 
 class RandomAccess(Protocol):
@@ -43,6 +44,7 @@ class Prefetched(Iterator[Batch]):
                 f"got workers={workers}, threads={threads}, buffer={buffer}; "
                 "expected at least 0, 1, 1"
             )
+        check_workers(workers)
         self._arguments = source, start, workers, threads, buffer
         self._from_workers = workers > 0
         self._closed = start == len(source)

@@ -17,6 +17,7 @@ from bert_jax.data.document import Document
 from bert_jax.data.sentences import LONGEST_SENTENCE, paragraphs, split_paragraph
 from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.errors import UserError
+from bert_jax.memory import check_workers
 from bert_jax.text.tokenizer import Tokenizer
 
 # What is looked at of a document to see whether it is prose.
@@ -110,6 +111,7 @@ def tokenise_all(
     """
     batches = _batches(documents)
     first = list(islice(batches, 2))
+    check_workers(workers)
     if workers <= 1 or len(first) < 2:  # starting a process takes longer than a batch
         for batch in chain(first, batches):
             for document in batch:

@@ -19,6 +19,7 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
+from bert_jax.memory import check_batch
 from bert_jax.model.bert import Bert, BertOutput
 from bert_jax.parameters import merge_model
 from bert_jax.pooling import MEAN, POOLINGS, Pooling
@@ -174,6 +175,7 @@ class FeatureExtractor:
             )
         self.tokenizer = pretrained.tokenizer
         self._batch_size = whole_number("batch_size", batch_size)
+        check_batch(batch_size, self._longest, config.hidden_size, f"batch_size={batch_size}")
         self._lengths = row_lengths(positions)
         has_pooler = "pooler" in pretrained.params["bert"]
         fitted = fit(

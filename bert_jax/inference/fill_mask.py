@@ -19,6 +19,7 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
+from bert_jax.memory import check_batch
 from bert_jax.model.bert import BertForMaskedLM
 from bert_jax.parameters import merge_model
 from bert_jax.text.encoding import Encoding
@@ -74,6 +75,8 @@ class MaskFiller:
         self._longest = pretrained.config.max_position_embeddings
         self._k = min(whole_number("k", k), self._tokenizer.vocab_size)
         self._batch_size = whole_number("batch_size", batch_size)
+        width = pretrained.config.hidden_size
+        check_batch(batch_size, self._longest, width, f"batch_size={batch_size}")
         fitted = fit(
             pretrained, BertForMaskedLM, pretrained.config, seed=0, compute=Compute(dtype=dtype)
         )

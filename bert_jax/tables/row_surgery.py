@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.memory import check_fits
 from bert_jax.tables.embedding_tables import EmbeddingTables
 
 PositionRule = Literal["copy", "interpolate"]
@@ -55,6 +56,7 @@ def resized_positions(table: np.ndarray, positions: int, rule: PositionRule) -> 
         raise UserError(f"got {positions} positions; expected at least 1")
     if rule not in ("copy", "interpolate"):
         raise UserError(f"got position rule {rule!r}; expected copy or interpolate")
+    check_fits(positions * table[0].nbytes, f"positions={positions}")
     if positions <= old:
         return table[:positions].copy()
     if rule == "copy":
@@ -88,6 +90,7 @@ def resized_segments(table: np.ndarray, segments: int, copy_of: int | None = Non
         raise UserError(
             f"got segment {copy_of} to copy; expected 0 to {len(table) - 1}, one of the table's"
         )
+    check_fits(segments * table[0].nbytes, f"segments={segments}")
     mean = table.astype(np.float64).mean(axis=0).astype(table.dtype)
     new = mean if copy_of is None else table[copy_of]
     more = np.broadcast_to(new, (max(segments - len(table), 0), table.shape[1]))

@@ -24,6 +24,7 @@ import numpy as np
 import scipy.sparse
 
 from bert_jax.errors import UserError
+from bert_jax.memory import check_pieces
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.row_rules import Blend, RowRule, SpellingRegression
 from bert_jax.text.added_tokens import AddedToken
@@ -290,6 +291,7 @@ def with_size(tokenizer: Tokenizer, size: int) -> Tokenizer:
             f"got a size of {size} pieces, which cuts off {' '.join(cut)}; expected at least"
             f" {max(tokenizer.special_ids) + 1}"
         )
+    check_pieces(size, "vocab_size")
     number = 0
     present = set(kept)
     while len(kept) < size:

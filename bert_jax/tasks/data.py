@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.arguments import MOST_SEED
 from bert_jax.data.counter_rng import shuffled, stream_key
 from bert_jax.errors import UserError
 from bert_jax.settings import names_in, setting
@@ -45,7 +46,7 @@ class DataSettings(Columns, Cleaning):
     )
     dev_fraction: float = setting(0.1, "Held back from train where there is no dev.")
     test_fraction: float = setting(0.0, "Held back from train where there is no test.")
-    split_seed: int = setting(0, "Of what is held back.", least=0)
+    split_seed: int = setting(0, "Of what is held back.", least=0, most=MOST_SEED)
     max_length: int = setting(128, "Most tokens of a sequence.", least=5)
     window_overlap: int | None = setting(
         None,

@@ -15,11 +15,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from bert_jax.arguments import MOST
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
+from bert_jax.memory import check_fits
 from bert_jax.parameters import Parameters, abstract_params, unstack_layers
 from bert_jax.tasks.features import Features
 from bert_jax.tasks.forward import forward, predict
@@ -68,6 +70,9 @@ class Finetuner:
         Both are arguments of one compiled function, so that other seeds and rates compile nothing.
         """
         places = -(-steps // _RATE_PLACES) * _RATE_PLACES  # runs of about one length: one shape
+        if places > MOST:
+            raise UserError(f"got a run of {steps} steps; expected at most {MOST}: fewer `epochs`")
+        check_fits(4 * places, f"a run of {steps} steps")
         rates = jnp.broadcast_to(jnp.asarray(rate(jnp.arange(places)), jnp.float32), (places,))
         key = jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
         return lambda state, batch: self._train_step(state, batch, rates, key)

@@ -17,12 +17,13 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from bert_jax.arguments import expect
+from bert_jax.arguments import MOST_SEED, expect, whole_number
 from bert_jax.checkpoint_files import load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, scans_layers
+from bert_jax.memory import check_batch
 from bert_jax.settings import check_settings, setting, settings_of
 from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
 from bert_jax.tasks.features import as_arrays, cached
@@ -104,10 +105,10 @@ class FinetuningSettings(DataSettings):
         if self.checkpoint is not None:
             expect("checkpoint", self.checkpoint, (str, os.PathLike, Pretrained), wanted)
         expect("seeds", self.seeds, Sequence, "a list of whole numbers")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise UserError(
-                f"got seeds={list(self.seeds)}; expected whole numbers of at least 0, each once"
-            )
+        for seed in self.seeds:
+            whole_number("seeds", seed, least=0, most=MOST_SEED)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"got seeds={list(self.seeds)}; expected some, each once")
         for name in self.grid:
             if name not in GRID:
                 raise UserError(f"got {name!r} in `grid`; expected some of {', '.join(GRID)}")
@@ -335,12 +336,15 @@ def _pretrained(settings: FinetuningSettings) -> Pretrained:
             f"got checkpoint={source} without a vocabulary; expected a vocab.txt or a"
             " tokenizer.json in it"
         )
-    longest = pretrained.config.max_position_embeddings
+    longest, width = pretrained.config.max_position_embeddings, pretrained.config.hidden_size
     if settings.max_length > longest:
         raise UserError(
             f"got max_length={settings.max_length}; expected at most the model's {longest}"
             " positions"
         )
+    for point in settings.points():
+        rows = settings.at(point).batch_size
+        check_batch(rows, settings.max_length, width, f"batch_size={rows}")
     return pretrained
 
 

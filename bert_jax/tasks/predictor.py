@@ -16,6 +16,7 @@ from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
+from bert_jax.memory import check_batch
 from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.forward import forward, predict
@@ -67,6 +68,8 @@ class Predictor:
         self._chunk = whole_number("chunk", chunk)
         self._batch_rows = whole_number("batch_rows", batch_rows)
         self._positions = pretrained.config.max_position_embeddings
+        width = pretrained.config.hidden_size
+        check_batch(batch_rows, self._positions, width, f"batch_rows={batch_rows}")
         head = self.task.head
         fitted = fit(
             pretrained, head.model, pretrained.config, seed=0, compute=compute or Compute(),

@@ -23,6 +23,7 @@ import numpy as np
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import UserError
+from bert_jax.memory import check_workers
 from bert_jax.text.chunk_counts import (
     StringTable,
     add_table,
@@ -223,6 +224,7 @@ def count_words_in_blocks(
             table = count_chunks(table, block.content, settings.lowercase)  # runs beside the others
 
     workers = workers or min(4, os.cpu_count() or 1)
+    check_workers(workers)
     with ThreadPoolExecutor(workers) as pool:
         chunks, *others = [done.result() for done in [pool.submit(drain) for _ in range(workers)]]
     while others:

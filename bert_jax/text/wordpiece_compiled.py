@@ -56,6 +56,9 @@ def learn_merges(
         by_frequency: choose by occurrences instead of likelihood.
         progress: called now and then with (pieces so far, pieces wanted).
     """
+    wanted = size
+    # A merge leaves a symbol less: there are never more pieces, and no room is made for them.
+    size = min(size, len(words.characters) + len(words.symbols))
     text, pieces, pairs = lay_out(words, size)
     choice = empty_choice(pairs, size)
     scratch = empty_scratch(text, pieces)
@@ -86,7 +89,7 @@ def learn_merges(
             pairs = grown_pairs(pairs)
             choice = grown_choice(choice, pairs)
         if progress is not None:
-            progress(int(pieces.number[0]), size)
+            progress(int(pieces.number[0]), wanted)
         if status in (_BELOW_GAIN, _EXHAUSTED) or pieces.number[0] >= size:
             break
     number = int(pieces.number[0])

@@ -12,7 +12,7 @@ import numpy as np
 
 from bert_jax.arguments import expect, whole_number
 from bert_jax.errors import UserError
-from bert_jax.memory import peak_rss_bytes
+from bert_jax.memory import check_pieces, peak_rss_bytes
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words
 from bert_jax.text.wordpiece_compiled import learn_merges
 from bert_jax.text.wordpiece_inventory import CharacterWords, cut_into_characters
@@ -94,6 +94,7 @@ def learn_vocabulary(
         raise UserError(f"got coverage {coverage}; expected a share above 0 and at most 1")
     if unused_rows < 0:
         raise UserError(f"got unused_rows {unused_rows}; expected 0 or more")
+    check_pieces(unused_rows, "unused_rows")
     if min_count < 1:
         raise UserError(f"got min_count {min_count}; expected 1 or more")
     started = time.perf_counter()

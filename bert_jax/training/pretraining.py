@@ -41,7 +41,7 @@ from bert_jax.data.sources import Source, texts_in_memory
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.kernels.rematerialisation import rematerialisation
-from bert_jax.memory import peak_rss_bytes
+from bert_jax.memory import check_sizes, check_workers, peak_rss_bytes
 from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.parameters import Parameters
 from bert_jax.settings import settings_of
@@ -224,6 +224,9 @@ def _pretrain(
         config_of=settings.config,
     )
     sizes = settings.config() if model is None else model.config
+    check_workers(settings.loader_workers, "loader_workers")
+    longest = max(phase.length for phase in settings.row_phases())
+    check_sizes(sizes, settings.batch_size // jax.process_count(), longest)
     _compute(settings, sizes, mesh)
     check_assembly(
         sizes,

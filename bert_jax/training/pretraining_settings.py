@@ -8,6 +8,7 @@ from typing import Any
 
 import optax
 
+from bert_jax.arguments import MOST_SEED
 from bert_jax.config import PRESETS, BertConfig
 from bert_jax.data.loader import Phase, RowSettings, phase_ends
 from bert_jax.data.masking import MASKINGS, Masking
@@ -159,7 +160,7 @@ class PretrainingSettings:
         "A checkpoint in the workdir of another run, to go on from with another length or decay;"
         " all else must be the same.",
     )
-    seed: int = setting(0, "Of everything random.", least=0)
+    seed: int = setting(0, "Of everything random.", least=0, most=MOST_SEED)
     mesh: str = setting("", "As in data:4,fsdp:2; by default all devices on data.")
     log_every: int = setting(10, "Steps between lines of metrics.", least=1)
     eval_every: int = setting(150, "Steps between evaluations; 0: at the end.", least=0)

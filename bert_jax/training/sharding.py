@@ -81,7 +81,7 @@ def parse_mesh(text: str) -> dict[str, int]:
         return {"data": -1}
     axes = {}
     for part in text.split(","):
-        match = re.fullmatch(r"(\w+):(-1|\d+)", part.strip())
+        match = re.fullmatch(r"(\w+):(-1|\d{1,9})", part.strip())
         if not match:
             raise UserError(f"got mesh {text!r}; expected axis:size pairs, as in data:4,fsdp:2")
         axes[match[1]] = int(match[2])

@@ -27,6 +27,7 @@ import numpy as np
 from absl import flags
 from rich.table import Table
 
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.console import plain_console
 from bert_jax.convert.pretrained import load_pretrained
@@ -78,8 +79,8 @@ def main() -> None:
     wanted = [_ONLY.value] if _ONLY.value else list(sides)
     places = {
         side: [
-            _train(corpus, workdir / f"{side}_{seed}", int(seed), sides[side])
-            for seed in _SEEDS.value or []
+            _train(corpus, workdir / f"{side}_{seed}", seed, sides[side])
+            for seed in command.whole_numbers("seeds", _SEEDS.value or [], 0, MOST_SEED)
         ]
         for side in wanted
     }

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.errors import UserError
 from bert_jax.tasks.entities import entity_f1
@@ -54,7 +55,8 @@ def main() -> None:
         raise UserError(f"got --checkpoint={_CHECKPOINT.value}; expected the directory of a model")
     if _PEER.value and not Path(_PEER.value).exists():
         raise UserError(f"got --peer_python={_PEER.value}, which does not exist")
-    workdir, seeds = Path(_WORKDIR.value), [int(seed) for seed in _SEEDS.value]
+    workdir = Path(_WORKDIR.value)
+    seeds = command.whole_numbers("seeds", _SEEDS.value or [], 0, MOST_SEED)
     if not Path(_DATA.value).is_dir():
         raise UserError(f"got --data={_DATA.value}, which is no folder; expected the data sets")
     tasks = workdir / "tasks"

@@ -32,6 +32,7 @@ from rich.table import Table
 from scipy import stats
 
 from bert_jax.analysis.flops import RowShape, training_flops
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.config import PRESETS
 from bert_jax.console import plain_console
@@ -83,12 +84,12 @@ class Trained:
 
 def main() -> None:
     """Train every arm with every seed, ask all the same questions, print."""
+    seeds = command.whole_numbers("seeds", _SEEDS.value or [], 0, MOST_SEED)
     workdir = Path(_WORKDIR.value or "")
     workdir.mkdir(parents=True, exist_ok=True)
     corpus = prepare_corpus(
         [_CORPUS.value or ""], vocab_size=_VOCAB_SIZE.value or 0, workdir=workdir
     )
-    seeds = [int(seed) for seed in _SEEDS.value or []]
     arms = {name: ARMS[name] for name in _ARMS.value or ARMS}
     trained = {
         name: [_train(corpus, workdir, name, seed, changes) for seed in seeds]

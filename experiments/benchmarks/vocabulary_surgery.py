@@ -34,6 +34,7 @@ from rich.table import Table
 
 from bert_jax.analysis.nearest import directions
 from bert_jax.analysis.token_rows import TokenRows
+from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.console import plain_console
 from bert_jax.data.sources import open_source
@@ -53,7 +54,7 @@ _HIDDEN = flags.DEFINE_integer("hidden", 2000, "Pieces to hide.", lower_bound=10
 _SHORTEST = flags.DEFINE_integer("shortest", 4, "Letters of a hidden piece.", lower_bound=1)
 _TEXT = flags.DEFINE_list("text", [], "Files or folders of text, for the ways that need some.")
 _RIVALS = flags.DEFINE_bool("rivals", False, "The ways that were not chosen, too.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the choice.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the choice.", 0, MOST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)
