@@ -79,9 +79,15 @@ def _began(pid: int) -> int | None:
     return None
 
 
-def _counter() -> str:
-    boot, container = b"", ""
+def boot_of_machine() -> str:
+    """Which machine this is, since which boot; the same in its containers. Empty: no saying."""
     with suppress(OSError):
-        boot = (_PROC / "sys/kernel/random/boot_id").read_bytes()
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _counter() -> str:
+    container = ""
+    with suppress(OSError):
         container = os.readlink(_PROC / "self/ns/pid")
-    return hashlib.sha256(boot + container.encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{boot_of_machine()} {container}".encode()).hexdigest()[:8]

@@ -61,7 +61,7 @@ def whole_file(path: _Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(
-    path: _Path, *, overwrite: bool = False, keep_other: bool = False
+    path: _Path, *, overwrite: bool = False, keep_other: bool = False, alone: bool = False
 ) -> Iterator[Path]:
     """Give a new folder beside `path` to fill; rename it into place when the block ends well.
 
@@ -70,6 +70,7 @@ def whole_folder(
         overwrite: what is there is replaced.
         keep_other: what is there when the block ends stays, as where several processes make the
             same folder and the first to finish has made it.
+        alone: nobody else writes it now (`bert_jax.lock`): all that lies half-written is left over.
 
     Raises:
         UserError: `path` holds something, is a file, or cannot be made; nothing half-written stays
@@ -82,7 +83,7 @@ def whole_folder(
         raise UserError(
             f"got {path}, which is not empty; expected a directory that is absent or empty"
         )
-    with partial_folder(path) as partial:
+    with partial_folder(path, alone=alone) as partial:
         yield partial
         replaced = partial.with_name(f"{partial.name}-replaced")
         try:
@@ -101,8 +102,12 @@ def whole_folder(
 
 
 @contextmanager
-def partial_folder(beside: _Path) -> Iterator[Path]:
+def partial_folder(beside: _Path, *, alone: bool = False) -> Iterator[Path]:
     """Give a new empty folder beside a path, to work in; remove it afterwards.
+
+    Args:
+        beside: the path.
+        alone: as for `whole_folder`.
 
     Raises:
         UserError: it cannot be made.
@@ -112,7 +117,7 @@ def partial_folder(beside: _Path) -> Iterator[Path]:
     partial = beside.with_name(f"{prefix}{_writer()}")
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(beside.parent, prefix)
+        _tidy(beside.parent, prefix, alone=alone)
         partial.mkdir()
     except OSError as error:
         raise UserError(
@@ -157,12 +162,12 @@ def _writer() -> str:
     return f"{Owner.here()}-{secrets.token_hex(4)}"
 
 
-def _tidy(folder: Path, prefix: str, suffix: str = "") -> None:
+def _tidy(folder: Path, prefix: str, suffix: str = "", *, alone: bool = False) -> None:
     """Take away what processes that were killed left of one file or folder."""
     for left in folder.glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}"):
         writer = left.name.removeprefix(prefix).removesuffix(suffix).removesuffix("-replaced")
         owner = Owner.parse(writer.rpartition("-")[0])
-        gone = None if owner is None else owner.has_gone()
+        gone = alone or (None if owner is None else owner.has_gone())
         with suppress(OSError):  # of another user, or another process was faster
             if gone or (gone is None and _rested(left) > _DAY):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()

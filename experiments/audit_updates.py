@@ -243,4 +243,4 @@ def _cell(name: str, value: Any) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, alone_in="workdir")

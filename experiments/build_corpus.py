@@ -37,6 +37,7 @@ Measured on 2 x86-64 cores that other jobs kept busy (load 4 to 8: the Rust libr
 """
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,6 +51,7 @@ from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.preparation import learn_from, say_first_remarks
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format
+from bert_jax.lock import alone_making
 from bert_jax.memory import check_workers, peak_rss_bytes
 from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
@@ -82,8 +84,9 @@ def main() -> None:
     beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
     source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
     reused = is_corpus(data_dir)
-    tokenizer = _tokenizer(source, data_dir, beam)
-    report = _build(source, tokenizer, data_dir, beam)
+    with nullcontext() if reused else alone_making(data_dir, f"data_dir={data_dir}"):
+        tokenizer = _tokenizer(source, data_dir, beam)
+        report = _build(source, tokenizer, data_dir, beam)
     if not (reused and (data_dir / "result.json").is_file()):
         how: dict[str, Any]
         if beam is None:

@@ -153,4 +153,4 @@ def _agreement(found: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, alone_in="workdir")

@@ -305,4 +305,5 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, flag_of={"hidden_size": "width", "num_hidden_layers": "layers"})
+    flag_of = {"hidden_size": "width", "num_hidden_layers": "layers"}
+    command.run(main, flag_of=flag_of, alone_in="workdir")

@@ -208,4 +208,4 @@ def _cores(cells: list[Cell]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, alone_in="workdir")

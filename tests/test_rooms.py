@@ -17,6 +17,7 @@ _BASE = {
     "array_digests",
     "bit_mixing",
     "extras",
+    "lock",
     "memory",
     "owner",
     "errors",

@@ -5,12 +5,14 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from absl import flags, logging
 from rich.table import Table
 
+from bert_jax import lock
 from bert_jax.arguments import MOST, is_finite
 from bert_jax.cli.pipes import until_reader_goes
 from bert_jax.console import plain_console
@@ -20,7 +22,12 @@ from bert_jax.extras import named_extra
 _NO_FLAGS: Mapping[str, str] = {}
 
 
-def run(main: Callable[..., None], takes: str = "", flag_of: Mapping[str, str] = _NO_FLAGS) -> None:
+def run(
+    main: Callable[..., None],
+    takes: str = "",
+    flag_of: Mapping[str, str] = _NO_FLAGS,
+    alone_in: str | None = None,
+) -> None:
     """Parse the absl flags of `sys.argv`, call `main`, and turn user mistakes into one line.
 
     `--help` prints the module's docstring and its flags.
@@ -30,6 +37,7 @@ def run(main: Callable[..., None], takes: str = "", flag_of: Mapping[str, str] =
             the list of these.
         takes: what these are, for people; empty where there are none.
         flag_of: the flags of arguments that the library calls by another name.
+        alone_in: the flag with the folder in which no other process may be at work meanwhile.
 
     The library's `UserError`s name arguments, `name=value` or the name in backquotes. Where this
     command has a flag of that name, or `flag_of` gives one, the message says `--name` instead.
@@ -39,10 +47,12 @@ def run(main: Callable[..., None], takes: str = "", flag_of: Mapping[str, str] =
     other exception is a bug and keeps its traceback.
     """
     with until_reader_goes():
-        _run(main, takes, flag_of)
+        _run(main, takes, flag_of, alone_in)
 
 
-def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> None:
+def _run(
+    main: Callable[..., None], takes: str, flag_of: Mapping[str, str], alone_in: str | None
+) -> None:
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
         print(_help())
         return
@@ -55,7 +65,8 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
         _fail(_no_number(str(error)) or str(error))
     logging.set_verbosity(logging.WARNING)
     try:
-        main(rest) if takes else main()
+        with _alone(alone_in):
+            main(rest) if takes else main()
     except UserError as error:
         own = {name: name for names in _flags_by_module().values() for name in names}
         _fail(with_flags(str(error), own | dict(flag_of)))
@@ -66,6 +77,13 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
         _fail(str(missing))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _alone(flag: str | None) -> AbstractContextManager[None]:
+    if flag is None:
+        return nullcontext()
+    folder = str(flags.FLAGS[flag].value)
+    return lock.alone_in(folder, f"{flag}={folder}")
 
 
 def _check_numbers() -> None:

@@ -54,6 +54,7 @@ from bert_jax.file_digests import (
     read_sealed,
     write_sealed,
 )
+from bert_jax.lock import alone_making
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import arguments_of, text_settings
 from bert_jax.whole_file import whole_folder
@@ -205,8 +206,8 @@ def build_corpus(
 
     Raises:
         UserError: `data_dir` holds something else, or a corpus of another input, vocabulary or
-            other settings; it cannot be written; or the input has too little text: none, or a
-            sentence or two where some are to be held out.
+            other settings; another process is making it; it cannot be written; or the input has
+            too little text: none, or a sentence or two where some are to be held out.
     """
     data_dir = Path(data_dir)
     if not 0 <= heldout_fraction < 1:
@@ -226,7 +227,7 @@ def build_corpus(
             f"got data_dir {str(data_dir)!r}, which holds something else; expected a folder that "
             "is empty or not there yet"
         )
-    with whole_folder(data_dir) as partial:
+    with alone_making(data_dir, str(data_dir)), whole_folder(data_dir, alone=True) as partial:
         _make_arrays(partial)
         start = time.perf_counter()
         doctor = Doctor()

@@ -39,7 +39,7 @@ from bert_jax.text.vocabulary_record import text_settings
 from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from bert_jax.training.workdir import check_contents, prepared_workdir
+from bert_jax.training.workdir import check_contents, own_workdir, prepared_workdir
 from bert_jax.whole_file import write_json, write_json_lines
 
 GRID = {
@@ -211,6 +211,13 @@ def run_finetuning(
     stop: Callable[[], bool] = lambda: False,
 ) -> FinetuningResult | None:
     """Do what `finetune` does, from settings in one value."""
+    with own_workdir(settings.workdir):
+        return _run(settings, callbacks, stop)
+
+
+def _run(
+    settings: FinetuningSettings, callbacks: Sequence[Callback], stop: Callable[[], bool]
+) -> FinetuningResult | None:
     began = time.perf_counter()
     points = settings.points()
     steps = _Steps(settings)

@@ -73,7 +73,7 @@ from bert_jax.training.processes import (
     wait_for_all,
 )
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from bert_jax.training.workdir import prepared_workdir
+from bert_jax.training.workdir import own_workdir, prepared_workdir
 from bert_jax.whole_file import write_json
 
 Text = str | os.PathLike[str] | Source | Iterable[str]
@@ -174,7 +174,7 @@ def pretrain(
     asked = settings_of(PretrainingSettings, settings)
     path_like("workdir", workdir)
     check_callbacks(callbacks)
-    with fail_together():
+    with fail_together(), own_workdir(workdir):
         return _pretrain(_inputs(corpus), Path(workdir), asked, callbacks, parts)
 
 

@@ -1,21 +1,40 @@
-"""A working directory holds all a run makes, and the settings by which it may be continued."""
+"""A working directory holds all one run makes, and the settings by which it may be continued."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import types
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
 from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.lock import alone_in
+from bert_jax.training.processes import first_before_others, is_first
 from bert_jax.whole_file import write_json
 
 CONTENTS = "contents.json"
 """Hashes of what a run is made from: its settings name only files, and files change."""
+
+
+@contextmanager
+def own_workdir(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep every other run out of `path` until the block ends; make it where it is absent.
+
+    Of several processes the first one keeps it for all.
+
+    Raises:
+        UserError: another run is at work there, or it cannot be written.
+    """
+    with ExitStack() as stack:
+        with first_before_others("working directory"):
+            if is_first():
+                stack.enter_context(alone_in(path, f"workdir={os.fspath(path)}"))
+        yield
 
 
 @contextmanager
@@ -41,6 +60,8 @@ def prepared_workdir(
     Raises:
         UserError: a setting differs from the run that is there; nothing is changed. Or the
             directory cannot be written.
+
+    What else is at work there is kept out by `own_workdir`, or by `command.run`.
     """
     workdir = Path(path)
     saved = workdir / "config.json"

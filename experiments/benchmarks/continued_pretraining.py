@@ -172,4 +172,4 @@ def _filled(places: Mapping[str, Path]) -> Table:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, alone_in="workdir")

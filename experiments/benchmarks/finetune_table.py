@@ -209,4 +209,4 @@ def _both(ours: Mapping[str, Any], peer: Mapping[str, Any] | None, name: str, fo
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, alone_in="workdir")

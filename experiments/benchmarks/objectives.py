@@ -172,4 +172,4 @@ def _table(trained: Mapping[str, Sequence[Trained]]) -> Table:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, alone_in="workdir")

@@ -232,4 +232,4 @@ def _median(steps: list[tuple[float, float]], which: int) -> float:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, alone_in="workdir")
