@@ -30,11 +30,13 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
 import numpy as np
+from etils.epath import gpath
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.array_digests import digests
 from bert_jax.errors import UserError
+from bert_jax.whole_file import sync
 
 _JSON = ("config", "vocabulary", "head")
 _REASON = 200  # most characters of another library's message
@@ -201,6 +203,7 @@ def orbax_context(alone: bool = False) -> ocp.Context:
         registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
     context = ocp.Context()
     context.checkpointables.registry = registry
+    context.file.path_class = SyncedPath
     if alone and jax.process_count() > 1:
         me = jax.process_index()
         context.multiprocessing.primary_host = me
@@ -245,6 +248,20 @@ def restored(load: Callable[[dict[str, Any]], dict[str, Any]], path: str | Path,
         state = dataclasses.replace(rest, params={**rest.params, "bert": bert})
         _check(path, state)
     return state
+
+
+class SyncedPath(gpath.PosixGPath):
+    """Orbax's paths: what it renames into place, and only then counts as saved, is on the disk.
+
+    TensorStore syncs the arrays that it writes; nobody does so with the rest.
+    """
+
+    def rename(self, target: Any) -> Any:
+        """Sync, rename, and sync the folder around; orbax does so beside the training."""
+        sync(self)
+        renamed = super().rename(target)
+        sync(renamed.parent, deep=False)
+        return renamed
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from bert_jax.checkpoint_files import (
     DamagedCheckpointError,
     S,
     State,
+    SyncedPath,
     damage_of,
     digests_of,
     json_items,
@@ -63,7 +64,7 @@ class Checkpoints:
             raise UserError(f"got keep={keep} checkpoints; expected at least 1")
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            Path(directory).absolute(),
+            SyncedPath(Path(directory).absolute()),
             context=orbax_context(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(

@@ -5,6 +5,9 @@ What is being written lies beside its place under a hidden name of its own, `.NA
 What a killed process left goes when the same file or folder is written again: at once where the
 process is known to have gone; after a day without a change where it was on another machine, before
 a boot, or in another container, and nobody can tell.
+
+What stands in its place is on the disk: files are synced before they are renamed, and the folder
+afterwards, so that where the power fails the old or the new is found, and never half of either.
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ def whole_file(path: _Path) -> Iterator[Path]:
         if path.exists() and not path.is_file():  # /dev/null would be replaced
             raise OSError(errno.EINVAL, "it is a device or a pipe")
         yield partial
+        sync(partial)
         os.replace(partial, path)
+        sync(path.parent, deep=False)
     except OSError as error:
         if error.filename not in (None, str(partial)) or isinstance(error, ConnectionError):
             raise  # of something else that the block does
@@ -89,7 +94,9 @@ def whole_folder(
         try:
             if overwrite and path.exists():
                 path.rename(replaced)
+            sync(partial)
             partial.rename(path)
+            sync(path.parent, deep=False)
         except OSError as error:
             if keep_other and path.is_dir():
                 return
@@ -128,6 +135,27 @@ def partial_folder(beside: _Path, *, alone: bool = False) -> Iterator[Path]:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync(path: _Path, *, deep: bool = True) -> None:
+    """Return when a file, or a folder and all that is in it, is on the disk.
+
+    Args:
+        path: a file or a folder.
+        deep: whether what is in a folder counts, and not only which names it has.
+    """
+    path = Path(path)
+    for each in (*(path.rglob("*") if deep else ()), path):
+        if each.is_symlink() or not (each.is_file() or each.is_dir()):
+            continue
+        opened = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file system that does not sync folders
+                raise
+        finally:
+            os.close(opened)
 
 
 def write_json(path: _Path, content: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.workdir import check_contents, own_workdir, prepared_workdir
-from bert_jax.whole_file import write_json, write_json_lines
+from bert_jax.whole_file import sync, write_json, write_json_lines
 
 GRID = {
     "epochs": int, "learning_rate": float, "batch_size": int, "warmup": float,
@@ -435,6 +435,7 @@ def _link(folder: Path, checkpoint: Path, step: int) -> None:
     for old in folder.iterdir():
         old.unlink()
     (folder / str(step)).symlink_to(os.path.relpath(checkpoint, folder), target_is_directory=True)
+    sync(folder, deep=False)
 
 
 def mean_and_deviation(values: list[float]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bert_jax.figures import Lines, draw_lines, draw_matrix, draw_points
 from bert_jax.text.valid_unicode import valid_unicode
+from bert_jax.whole_file import write_text
 
 from .report import Confusion, Mistakes, Points, Shown, Table
 from .task import Task
@@ -54,7 +55,7 @@ def write_report(
         for shown in task.shown(rows):
             parts += _drawn(shown)
     page, _ = valid_unicode("\n".join(parts) + "\n")
-    (workdir / "report.html").write_text(page, encoding="utf-8")
+    write_text(workdir / "report.html", page)
 
 
 def confusion(truth: Sequence[str], predicted: Sequence[str]) -> dict[tuple[str, str], int]:

@@ -171,6 +171,7 @@ def run_seed(
         seconds = time.perf_counter() - training - evaluation.seconds
         reached = int(state.step)
         if reached < len(batches) and not evaluation.patience_is_out():
+            checkpoints.wait()
             print(f"stopped and saved at step {reached} of {directory}", file=sys.stderr)
             return None
         best = checkpoints.best_step()

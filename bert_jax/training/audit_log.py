@@ -18,7 +18,7 @@ from bert_jax.training.loop import EventSchedule
 from bert_jax.training.metrics import drop_after
 from bert_jax.training.state import TrainState
 from bert_jax.training.update_audit import Audit, audit_summary
-from bert_jax.whole_file import whole_file
+from bert_jax.whole_file import sync, whole_file
 
 
 class AuditLog:
@@ -47,6 +47,7 @@ class AuditLog:
         line = {"step": step, **audit_summary(fetched, now, self._initial)}
         with self._lines.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        sync(self._lines)
         drift = np.linalg.norm(now - self._initial, axis=1)
         with whole_file(self._arrays) as partial:
             np.savez(partial, drift=drift, **dataclasses.asdict(fetched))

@@ -39,6 +39,9 @@ class Callback:
         To read an array of it is to wait for the step.
         """
 
+    def on_save(self, step: int) -> None:
+        """Before a checkpoint of this step is written: what was told up to here must outlive it."""
+
     def on_train_end(self) -> None:
         """After the last step, or where the run stops or fails."""
 

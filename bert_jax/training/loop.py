@@ -128,6 +128,8 @@ def train(
                         for callback in callbacks:
                             callback.on_evaluate(step, figures)
                     if saving:
+                        for callback in callbacks:
+                            callback.on_save(step)
                         save(state, figures)
             if stopping or step == schedule.steps:
                 break

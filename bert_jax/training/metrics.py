@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bert_jax.training.callbacks import Callback
-from bert_jax.whole_file import write_text
+from bert_jax.whole_file import sync, write_text
 
 
 class JsonLines(Callback):
@@ -40,6 +40,12 @@ class JsonLines(Callback):
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """One line, flushed."""
         print(json.dumps({"step": step, **metrics}), file=self._heldout, flush=True)
+
+    def on_save(self, step: int) -> None:
+        """Sync the files: a run that is continued never writes these lines again."""
+        for path in self._paths:
+            sync(path)
+        sync(self._paths[0].parent, deep=False)
 
     def on_train_end(self) -> None:
         """Close the files."""

@@ -122,6 +122,7 @@ def train_to_the_end(
             raise
         steps = int(state.step)
         if steps < settings.steps:
+            checkpoints.wait()
             _say(f"stopped and saved at step {steps}")
             return None
         if evaluation is None:  # the run was complete before it was continued
