@@ -35,8 +35,8 @@ from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.array_digests import digests
+from bert_jax.disk import sync
 from bert_jax.errors import UserError
-from bert_jax.whole_file import sync
 
 _JSON = ("config", "vocabulary", "head")
 _REASON = 200  # most characters of another library's message

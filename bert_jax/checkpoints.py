@@ -9,13 +9,18 @@ A checkpoint is renamed into place when it is whole: one that is listed can be r
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import logging
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.checkpoint_files import (
@@ -30,9 +35,19 @@ from bert_jax.checkpoint_files import (
     restored,
     take_embeddings,
 )
+from bert_jax.disk import disk_error, room_of
 from bert_jax.errors import UserError
 
 BEST_METRIC = "heldout_mlm_loss"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """The checkpoint that is being written: its step, bytes and items."""
+
+    step: int
+    size: int
+    items: frozenset[str]
 
 
 class Checkpoints:
@@ -83,6 +98,9 @@ class Checkpoints:
         self._json = json_items(config, vocabulary, head)
         self._best_metric, self._highest = best_metric, highest
         self._writing: ocp.AsyncResponse[bool] | None = None
+        self._asked = _Asked(0, 0, frozenset())
+        self._failed = False
+        logging.getLogger("absl").addFilter(_is_not_of_orbax)  # what goes wrong is raised, too
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, or None."""
@@ -106,11 +124,13 @@ class Checkpoints:
         step = int(state.step)
         rest, embeddings = take_embeddings(state)
         arrays = {"state": rest, "embeddings": embeddings}
-        self._writing = self._checkpointer.save_checkpointables_async(
-            step,
-            {**arrays, **self._json, "digests": digests_of(state, self._json)},
-            metrics=dict(metrics) if metrics else None,
-        )
+        items = {**arrays, **self._json, "digests": digests_of(state, self._json)}
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        self._asked = _Asked(step, size, frozenset(items))
+        with self._one_line():
+            self._writing = self._checkpointer.save_checkpointables_async(
+                step, items, metrics=dict(metrics) if metrics else None
+            )
 
     def restore(self, like: S, step: int | None = None) -> S:
         """The state at `step` (default: the newest), placed as `like` is.
@@ -130,10 +150,15 @@ class Checkpoints:
         return restored(load, self.path(step), like)
 
     def wait(self) -> None:
-        """Wait until the checkpoint that was started last is whole."""
+        """Wait until the checkpoint that was started last is whole, and on the disk.
+
+        Raises:
+            DiskError: it cannot be written; says which is the last good one.
+        """
         writing, self._writing = self._writing, None
         if writing is not None:
-            writing.result()
+            with self._one_line():
+                writing.result()
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of `step` lies."""
@@ -141,8 +166,37 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until everything that was started is written."""
-        self.wait()
-        self._checkpointer.close()
+        try:
+            self.wait()
+        finally:
+            with suppress(Exception) if self._failed else nullcontext():
+                self._checkpointer.close()
+            logging.getLogger("absl").removeFilter(_is_not_of_orbax)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._failed = True
+            path, needed = self.path(self._asked.step), self._asked.size
+            partials = list(path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"))
+            there = {item.name.partition(".")[0] for each in partials for item in each.glob("*")}
+            for each in partials:
+                shutil.rmtree(each, ignore_errors=True)
+            whole = whole_steps(path.parent)
+            way_out = ", and the same command again: "
+            way_out += f"it goes on from {self.path(whole[-1])}" if whole else "it begins anew"
+            refused = disk_error(
+                path,
+                error,
+                needed=room_of(self.path(whole[-1])) if whole else needed,
+                gone=not self._asked.items <= there,
+                way_out=way_out,
+            )
+            if refused is None:
+                raise
+            raise refused from error
 
 
 def damaged_checkpoints(directory: str | Path) -> dict[Path, str]:
@@ -157,15 +211,25 @@ def damaged_checkpoints(directory: str | Path) -> dict[Path, str]:
     Raises:
         DamagedCheckpointError: none is whole.
     """
-    found = [path for path in Path(directory).glob("*") if path.name.isdecimal() and path.is_dir()]
     damaged: dict[Path, str] = {}
-    for path in sorted(found, key=lambda path: -int(path.name)):
+    for step in reversed(whole_steps(directory)):
+        path = Path(directory) / str(step)
         if (reason := damage_of(path)) is None:
             return damaged
         damaged[path] = reason
     for path, reason in damaged.items():
         raise DamagedCheckpointError(path, reason)
     return {}
+
+
+def whole_steps(directory: str | Path) -> list[int]:
+    """The steps of the checkpoints in a directory, which may be absent; the newest last."""
+    paths = Path(directory).glob("*")
+    return sorted(int(path.name) for path in paths if path.name.isdecimal() and path.is_dir())
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in Path(record.pathname).parts
 
 
 def set_aside(damaged: Mapping[Path, str]) -> None:

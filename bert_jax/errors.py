@@ -8,3 +8,7 @@ class UserError(ValueError):
     Experiments print it and exit with status 2; any other exception is a bug and keeps its
     traceback.
     """
+
+
+class DiskError(UserError):
+    """A disk that is full, read-only or gone while a run writes to it; says what could not be."""

@@ -142,7 +142,11 @@ def _take(file: Path, said: str) -> int | None:
             if _is_still(file, lock):  # else its owner has just taken it away
                 if note is not None:
                     print(f"{said} was left locked by {note}; taken over", file=sys.stderr)
-                mine.write(lock)
+                try:
+                    mine.write(lock)
+                except OSError:
+                    file.unlink()
+                    raise
                 kept = True
                 return lock
         finally:

@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bert_jax.disk import disk_error, on_disk, sync
 from bert_jax.errors import UserError
 from bert_jax.owner import Owner
 
@@ -89,7 +90,8 @@ def whole_folder(
             f"got {path}, which is not empty; expected a directory that is absent or empty"
         )
     with partial_folder(path, alone=alone) as partial:
-        yield partial
+        with on_disk(path):
+            yield partial
         replaced = partial.with_name(f"{partial.name}-replaced")
         try:
             if overwrite and path.exists():
@@ -100,6 +102,8 @@ def whole_folder(
         except OSError as error:
             if keep_other and path.is_dir():
                 return
+            if (refused := disk_error(path, error)) is not None:
+                raise refused from error
             raise UserError(
                 f"got {path}, where the finished directory cannot be put ({error.strerror});"
                 " expected a directory that is absent or empty"
@@ -135,27 +139,6 @@ def partial_folder(beside: _Path, *, alone: bool = False) -> Iterator[Path]:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def sync(path: _Path, *, deep: bool = True) -> None:
-    """Return when a file, or a folder and all that is in it, is on the disk.
-
-    Args:
-        path: a file or a folder.
-        deep: whether what is in a folder counts, and not only which names it has.
-    """
-    path = Path(path)
-    for each in (*(path.rglob("*") if deep else ()), path):
-        if each.is_symlink() or not (each.is_file() or each.is_dir()):
-            continue
-        opened = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # a file system that does not sync folders
-                raise
-        finally:
-            os.close(opened)
 
 
 def write_json(path: _Path, content: Mapping[str, Any]) -> None:

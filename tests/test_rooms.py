@@ -20,6 +20,7 @@ _BASE = {
     "lock",
     "memory",
     "owner",
+    "disk",
     "errors",
     "figures",
     "file_digests",

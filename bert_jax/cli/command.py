@@ -16,6 +16,7 @@ from bert_jax import lock
 from bert_jax.arguments import MOST, is_finite
 from bert_jax.cli.pipes import until_reader_goes
 from bert_jax.console import plain_console
+from bert_jax.disk import REFUSALS
 from bert_jax.errors import UserError
 from bert_jax.extras import named_extra
 
@@ -43,8 +44,8 @@ def run(
     command has a flag of that name, or `flag_of` gives one, the message says `--name` instead.
 
     Exit status: 0 when `main` returns, 2 for a user's mistake (an unknown or ill-formed flag, a
-    `UserError`), 130 after Ctrl-C, 141 where who read what is printed has gone (`… | head`). Any
-    other exception is a bug and keeps its traceback.
+    `UserError`, a full disk), 130 after Ctrl-C, 141 where who read what is printed has gone
+    (`… | head`). Any other exception is a bug and keeps its traceback.
     """
     with until_reader_goes():
         _run(main, takes, flag_of, alone_in)
@@ -75,6 +76,11 @@ def _run(
         if missing is None:
             raise
         _fail(str(missing))
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        what = error.filename or "what was being written"
+        _fail(f"got a disk that refuses {what} ({error.strerror}); expected one with room")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -21,6 +21,7 @@ from bert_jax.arguments import MOST_SEED, expect, whole_number
 from bert_jax.checkpoint_files import load_json
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.disk import sync
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, scans_layers
 from bert_jax.memory import check_batch
@@ -40,7 +41,7 @@ from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.workdir import check_contents, own_workdir, prepared_workdir
-from bert_jax.whole_file import sync, write_json, write_json_lines
+from bert_jax.whole_file import write_json, write_json_lines
 
 GRID = {
     "epochs": int, "learning_rate": float, "batch_size": int, "warmup": float,

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from bert_jax.disk import sync
 from bert_jax.parameters import token_table
 from bert_jax.training.assembly import Pretrainer
 from bert_jax.training.callbacks import Callback
@@ -18,7 +19,7 @@ from bert_jax.training.loop import EventSchedule
 from bert_jax.training.metrics import drop_after
 from bert_jax.training.state import TrainState
 from bert_jax.training.update_audit import Audit, audit_summary
-from bert_jax.whole_file import sync, whole_file
+from bert_jax.whole_file import whole_file
 
 
 class AuditLog:

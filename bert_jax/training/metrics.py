@@ -6,11 +6,15 @@ Both are callbacks. W&B and MLflow are ten lines each: docs/metrics.md.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from bert_jax.disk import on_disk, sync
 from bert_jax.training.callbacks import Callback
-from bert_jax.whole_file import sync, write_text
+from bert_jax.whole_file import write_text
 
 
 class JsonLines(Callback):
@@ -28,57 +32,75 @@ class JsonLines(Callback):
         self._paths = [Path(directory) / f"{name}.jsonl" for name in ("metrics", "heldout")]
 
     def on_train_begin(self, step: int) -> None:
-        """Open the files, without what lies beyond `step`; at step 0 without anything."""
+        """Take out of the files what lies beyond `step`; at step 0 everything."""
         for path in self._paths:
             drop_after(path, step or -1)
-        self._files = self._metrics, self._heldout = [path.open("a") for path in self._paths]
+            path.touch()
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One line, flushed: a kill loses nothing that was written."""
-        print(json.dumps({"step": step, **metrics}), file=self._metrics, flush=True)
+        """One line, at once: a kill loses nothing that was written."""
+        self._append(self._paths[0], step, metrics)
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One line, flushed."""
-        print(json.dumps({"step": step, **metrics}), file=self._heldout, flush=True)
+        """One line, at once."""
+        self._append(self._paths[1], step, metrics)
 
     def on_save(self, step: int) -> None:
         """Sync the files: a run that is continued never writes these lines again."""
         for path in self._paths:
-            sync(path)
+            with on_disk(path):
+                sync(path)
         sync(self._paths[0].parent, deep=False)
 
-    def on_train_end(self) -> None:
-        """Close the files."""
-        for file in self._files:
-            file.close()
+    def _append(self, path: Path, step: int, metrics: Mapping[str, float]) -> None:
+        with on_disk(path), path.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
 class TensorBoard(Callback):
     """Writes all metrics to event files.
+
+    Not by tensorboardX's SummaryWriter: its thread dies of a disk that is full, and the run then
+    waits for it for ever.
 
     Args:
         directory: made where absent.
     """
 
     def __init__(self, directory: str | Path):
-        self._directory = str(directory)
+        self._directory = Path(directory)
 
     def on_train_begin(self, step: int) -> None:
         """Open a new file, which says that what lies beyond `step` does not count."""
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
-        self._summary = SummaryWriter(self._directory, purge_step=step + 1 if step else 0)
+        with on_disk(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._events = EventsWriter(str(self._directory / "events"))
+        first = step + 1 if step else 0
+        self._write(first, session_log=SessionLog(status=SessionLog.START))
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         """A scalar a metric."""
+        from tensorboardX.summary import scalar
+
         for tag, value in metrics.items():
-            self._summary.add_scalar(tag, value, step)
+            self._write(step, summary=scalar(tag, value))
 
     on_evaluate = on_log
 
     def on_train_end(self) -> None:
-        """Flush and close."""
-        self._summary.close()
+        """Close the file."""
+        with suppress(OSError):  # all is written, or it was said that it cannot be
+            self._events.close()
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        with on_disk(self._directory / "events"):
+            self._events.write_event(Event(step=step, wall_time=time.time(), **content))
+            self._events.flush()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float]]:

@@ -24,7 +24,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import multihost
 
-from bert_jax.errors import UserError
+from bert_jax.errors import DiskError, UserError
 from bert_jax.training.loop import NotFiniteError
 from bert_jax.training.sharding import BATCH
 
@@ -207,8 +207,11 @@ def fail_together() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, NotFiniteError, KeyboardInterrupt):
-        raise
+    except (UserError, NotFiniteError, KeyboardInterrupt) as error:
+        if not isinstance(error, DiskError) or jax.process_count() == 1:
+            raise
+        print(error, file=sys.stderr, flush=True)
+        os._exit(2)
     except Exception:
         if jax.process_count() == 1:
             raise
