@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jax
 import numpy as np
@@ -210,11 +210,13 @@ def fail_together() -> Iterator[None]:
     except (UserError, NotFiniteError, KeyboardInterrupt) as error:
         if not isinstance(error, DiskError) or jax.process_count() == 1:
             raise
-        print(error, file=sys.stderr, flush=True)
+        with suppress(OSError):  # of a terminal that has gone
+            print(error, file=sys.stderr, flush=True)
         os._exit(2)
     except Exception:
         if jax.process_count() == 1:
             raise
-        traceback.print_exc()
-        sys.stderr.flush()
+        with suppress(OSError):
+            traceback.print_exc()
+            sys.stderr.flush()
         os._exit(1)
