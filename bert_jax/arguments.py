@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import os
+import re
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar, cast
 
@@ -44,12 +45,30 @@ def path_like(name: str, value: Any, expected: str = "a path") -> str | os.PathL
     """Give back a path or a name that is not empty.
 
     Raises:
-        UserError: it is no path, or an empty one.
+        UserError: it is no path, an empty one, or a URL.
     """
     expect(name, value, (str, os.PathLike), expected)
     if not os.fspath(value):
         raise UserError(f"got {name}='', an empty name; expected {expected}")
+    if is_url(value):
+        raise UserError(f"got {name}={os.fspath(value)}{NOT_HERE}")
     return cast(str, value)
+
+
+NOT_HERE = (
+    ", which is no place on this machine; expected a path: nothing is read from or written to"
+    " buckets and servers yet, so copy what is there to a disk first, and what was made back"
+)
+"""What an error says of a URL where a path is expected."""
+
+
+def is_url(value: str | os.PathLike[str]) -> bool:
+    """Whether a path would be a URL's: `gs://b/run`, also with the slash that pathlib takes away.
+
+    >>> is_url("gs://b/run"), is_url("s3:/b"), is_url("tfds:glue"), is_url("C:/run")
+    (True, True, False, False)
+    """
+    return re.match(r"[A-Za-z][\w.+-]+:/", os.fspath(value)) is not None
 
 
 def strings(name: str, value: Any, of: str = "texts") -> list[str]:

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from bert_jax.arguments import NOT_HERE, is_url
 from bert_jax.errors import UserError
 from bert_jax.owner import Owner, boot_of_machine
 
@@ -39,8 +40,10 @@ def alone_in(folder: _Path, said: str) -> Iterator[None]:
         said: for messages, such as `workdir=runs/mine`.
 
     Raises:
-        UserError: another is at work there, or it cannot be written.
+        UserError: another is at work there, it cannot be written, or it is a URL.
     """
+    if is_url(folder):
+        raise UserError(f"got {said}{NOT_HERE}")
     folder = Path(folder)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:

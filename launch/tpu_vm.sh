@@ -2,7 +2,7 @@
 # Run an experiment on Cloud TPU VMs through queued resources.
 #
 #     launch/tpu_vm.sh create --name=base --zone=us-west4-a --type=v5litepod-16 [--spot]
-#     launch/tpu_vm.sh run    --name=base --zone=us-west4-a -- pretrain --model=base --workdir=gs://…
+#     launch/tpu_vm.sh run    --name=base --zone=us-west4-a -- pretrain --model=base --workdir=/mnt/disk/run
 #     launch/tpu_vm.sh logs   --name=base --zone=us-west4-a
 #     launch/tpu_vm.sh resume --name=base --zone=us-west4-a --type=v5litepod-16 --spot -- pretrain …
 #     launch/tpu_vm.sh delete --name=base --zone=us-west4-a

@@ -13,7 +13,7 @@ from absl import flags, logging
 from rich.table import Table
 
 from bert_jax import lock
-from bert_jax.arguments import MOST, is_finite
+from bert_jax.arguments import MOST, NOT_HERE, is_finite, is_url
 from bert_jax.cli.pipes import until_reader_goes
 from bert_jax.console import plain_console
 from bert_jax.disk import REFUSALS
@@ -61,7 +61,7 @@ def _run(
         rest = flags.FLAGS(sys.argv)[1:]
         if rest and not takes:
             raise UserError(f"got {rest[0]!r} beside the flags; expected --name=value only")
-        _check_numbers()
+        _check_values()
     except (flags.Error, UserError) as error:
         _fail(_no_number(str(error)) or str(error))
     logging.set_verbosity(logging.WARNING)
@@ -92,8 +92,9 @@ def _alone(flag: str | None) -> AbstractContextManager[None]:
     return lock.alone_in(folder, f"{flag}={folder}")
 
 
-def _check_numbers() -> None:
-    """Refuse what no command has a use for: NaN, infinity, whole numbers that devices cannot hold.
+def _check_values() -> None:
+    """Refuse what no command has a use for: NaN, infinity, whole numbers that devices cannot hold,
+    and URLs, which would become local folders of that name.
 
     A flag that says itself how large it may be is checked where it is parsed.
     """
@@ -106,6 +107,8 @@ def _check_numbers() -> None:
                     raise UserError(f"got --{name}={value}; expected a finite number")
                 if type(value) is int and not bounded and not -MOST <= value <= MOST:
                     raise UserError(f"got --{name}={value}; expected at most {MOST}")
+                if isinstance(value, str) and any(map(is_url, value.split(","))):
+                    raise UserError(f"got --{name}={value}{NOT_HERE}")
 
 
 def _no_number(message: str) -> str | None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
 from bert_jax.file_digests import read_sealed, write_sealed
 from bert_jax.lock import alone_in
@@ -59,11 +60,11 @@ def prepared_workdir(
 
     Raises:
         UserError: a setting differs from the run that is there; nothing is changed. Or the
-            directory cannot be written.
+            directory cannot be written, or is a URL.
 
     What else is at work there is kept out by `own_workdir`, or by `command.run`.
     """
-    workdir = Path(path)
+    workdir = Path(path_like("workdir", path))
     saved = workdir / "config.json"
     # As they will be read back: tuples become lists.
     settings, unwritten = (json.loads(json.dumps(dict(each))) for each in (settings, unwritten))
