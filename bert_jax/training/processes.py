@@ -13,10 +13,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -31,6 +33,7 @@ from bert_jax.training.sharding import BATCH
 # A process that is silent for so long is lost; the others then end. jax waits 100 s.
 HEARTBEAT_SECONDS = 15
 JOIN_SECONDS = 300
+_SAY_SECONDS = 30  # between two lines that say what is waited for
 _HOURS = 24 * 3600
 
 
@@ -64,24 +67,27 @@ def join_processes(
         )
     if not distributed and given == (None, None, None):
         return
+    first = None
     if not distributed:
         host, port = _checked(coordinator, processes, process_id)
         if process_id:
             _await(host, port)
-    try:
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process_id,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            initialization_timeout=JOIN_SECONDS,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"got no connection between the processes ({str(error).splitlines()[0]}); expected a"
-            " platform that names them, or `coordinator`, `processes` and `process_id`"
-        ) from error
-    _connect()
+            first = host, port
+    with _watched(first):
+        try:
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process_id,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+                initialization_timeout=2 * JOIN_SECONDS,  # `_watched` ends it before
+            )
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"got no connection between the processes ({str(error).splitlines()[0]}); expected"
+                " a platform that names them, or `coordinator`, `processes` and `process_id`"
+            ) from error
+        _connect()
 
 
 def _checked(
@@ -105,19 +111,70 @@ def _checked(
 
 def _await(host: str, port: int) -> None:
     """Wait until process 0 can be reached: jax would end this process with a stack of C++."""
-    deadline = time.monotonic() + JOIN_SECONDS
+    began = said = time.monotonic()
     while True:
         try:
             socket.create_connection((host, port), timeout=5).close()
             return
         except OSError as error:
-            if time.monotonic() > deadline:
+            said = _say(f"process 0 at {host}:{port}", began, said)
+            if time.monotonic() > began + JOIN_SECONDS:
                 raise UserError(
                     f"got no answer from coordinator={host}:{port} in {JOIN_SECONDS} s"
                     f" ({error.strerror or error}); expected the address of process 0, started at"
                     " about the same time"
                 ) from error
             time.sleep(0.5)
+
+
+@contextmanager
+def _watched(first: tuple[str, int] | None) -> Iterator[None]:
+    """Say that the others are waited for, and end this process where that is of no more use.
+
+    jax waits in C++, where no exception arrives, and ends with a stack of it.
+
+    Args:
+        first: host and port of process 0, where that is another.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        began = said = answered = time.monotonic()
+        while not over.wait(1.0):
+            said = _say("the other processes", began, said)
+            with suppress(OSError):
+                if first is not None:
+                    socket.create_connection(first, timeout=1).close()
+                answered = time.monotonic()
+            if time.monotonic() > answered + HEARTBEAT_SECONDS:
+                _leave("got no more answer from process 0; expected its message to say why")
+            if time.monotonic() > began + JOIN_SECONDS:
+                _leave(
+                    f"got not all processes in {JOIN_SECONDS} s; expected each to be started at"
+                    " about the same time, with the same `coordinator` and `processes`"
+                )
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _say(what: str, began: float, said: float) -> float:
+    """Print now and then what is waited for; returns when that was said last."""
+    now = time.monotonic()
+    if now < said + _SAY_SECONDS:
+        return said
+    print(f"waiting for {what}: {now - began:.0f} of {JOIN_SECONDS} s", file=sys.stderr, flush=True)
+    return now
+
+
+def _leave(message: str) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
+    os._exit(2)
 
 
 def _connect() -> None:
