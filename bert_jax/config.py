@@ -1,14 +1,15 @@
 """BertConfig: the sizes and choices that define one BERT, with Hugging Face's field names."""
 
 import dataclasses
-import json
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from bert_jax.arguments import LARGEST, MOST, known_names, path_like
 from bert_jax.errors import UserError
+from bert_jax.json_reading import read_json_object
 from bert_jax.whole_file import write_json
 
 # Keys of a Hugging Face config.json that change the mathematics, and the values under which they
@@ -216,6 +217,7 @@ class BertConfig:
                     "published and would compute something else than this model"
                 )
         known = {field.name for field in dataclasses.fields(cls)}
+        _refuse_misspelt(content, known, source)
         values = {key: value for key, value in content.items() if key in known}
         if values.get("pad_token_id", 0) is None:  # Hugging Face's way to say "none"
             del values["pad_token_id"]
@@ -231,25 +233,10 @@ class BertConfig:
         Raises:
             UserError: the file is missing, is no JSON object, or is refused by `from_dict`.
         """
-        path_like("path", path, "a config.json")
-        path = Path(path)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(
-                f"got {path}, where there is no file; expected the path of a config.json"
-            ) from None
-        except IsADirectoryError:
-            raise UserError(f"got the folder {path}; expected the config.json inside it") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"got {path}, which cannot be read as JSON ({error}); expected a config.json"
-            ) from None
-        if not isinstance(content, dict):
-            raise UserError(
-                f"got a JSON {type(content).__name__} in {path}; expected an object with keys "
-                "such as hidden_size"
-            )
+        path = Path(path_like("path", path, "a config.json"))
+        if path.is_dir():
+            raise UserError(f"got the folder {path}; expected the config.json inside it")
+        content = read_json_object(path, "a config.json, an object with keys such as hidden_size")
         return cls.from_dict(content, source=str(path))
 
     def to_dict(self) -> dict[str, Any]:
@@ -285,6 +272,17 @@ def _is_number(value: Any) -> bool:
 def _require(holds: bool, name: str, got: Any, expected: str) -> None:
     if not holds:
         raise UserError(f"got {name}={got!r}; expected {expected}")
+
+
+def _refuse_misspelt(content: Mapping[str, Any], known: Collection[str], source: str) -> None:
+    """Refuse a key that is nearly one of ours, which is absent: it would be left out in silence."""
+    absent = [name for name in known if name not in content]
+    for key in content:
+        if key not in known and (near := difflib.get_close_matches(key, absent, 1, _MISSPELT)):
+            raise UserError(f"got the key {key!r} in {source}; expected {near[0]!r}, or another")
+
+
+_MISSPELT = 0.9  # likeness; layer_norm_epsilon, which is another key of others, is less like
 
 
 def _refuse_unknown(changes: Mapping[str, Any]) -> None:

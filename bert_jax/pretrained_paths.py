@@ -87,8 +87,8 @@ def model_folder(path: Path) -> Path:
     """
     try:
         modules = json.loads((path / MODULES).read_text(encoding="utf-8"))
-        inside = path / str(modules[0]["path"])
-    except (OSError, ValueError, LookupError, TypeError):
+        inside = path / Path(str(modules[0]["path"])).name
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         inside = next(iter(sorted(path.glob("0_*/"))), path)
     signs = ("config.json", "vocab.txt", "tokenizer.json")
     return inside if any((inside / name).is_file() for name in signs) else path
@@ -100,7 +100,11 @@ def check_fetched(file: Path) -> None:
     Raises:
         UserError: it is a pointer of Git LFS, or a link that leads nowhere.
     """
-    if file.is_symlink() and not file.exists():
+    try:
+        leads_nowhere = file.is_symlink() and not file.exists()
+    except OSError:  # such as a name that is too long
+        return
+    if leads_nowhere:
         raise UserError(
             f"got {file}, a link to {file.readlink()}, where there is nothing; expected the file"
             " itself: a copy of a folder of the hub's cache needs its blobs, too"

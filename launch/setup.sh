@@ -24,10 +24,10 @@ if ! command -v uv >/dev/null; then
     if ! [ -x .uv/bin/python ]; then
         python3 -m venv .uv || { # Debian's Python comes without ensurepip
             rm -rf .uv
-            python3 -m pip install --quiet --target .uv/virtualenv virtualenv
+            python3 -m pip install --quiet --target .uv/virtualenv virtualenv==21.15.11
             PYTHONPATH=.uv/virtualenv python3 -m virtualenv --quiet .uv
         }
-        .uv/bin/python -m pip install --quiet uv
+        .uv/bin/python -m pip install --quiet uv==0.13.9
     fi
 fi
 

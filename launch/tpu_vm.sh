@@ -104,7 +104,9 @@ delete() {
 # The checkout as git knows it, with changes that are not committed yet.
 copy_and_run() {
     local archive command
-    archive=/tmp/bert_jax_$name.tar.gz
+    scratch=$(mktemp -d) # a name that nobody can have made before
+    trap 'rm -rf "$scratch"' EXIT
+    archive=$scratch/bert_jax.tar.gz
     run sh -c "cd '$root' && git ls-files --cached --others --exclude-standard -z | tar --null -czf '$archive' -T -" || return
     run "${vm[@]}" scp "$archive" "$name:bert_jax.tar.gz" "${where[@]}" --worker=all ||
         return

@@ -14,6 +14,7 @@ _TOPS = ("bert_jax", "experiments", "launch")
 # Each room may import those before it, and itself. Modules beside the packages are the base.
 _BASE = {
     "arguments",
+    "array_reading",
     "array_digests",
     "bit_mixing",
     "extras",
@@ -25,6 +26,7 @@ _BASE = {
     "figures",
     "file_digests",
     "hub",
+    "json_reading",
     "config",
     "console",
     "parameters",

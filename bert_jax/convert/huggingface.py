@@ -21,6 +21,7 @@ from bert_jax.convert.sentence_encoders import (
     write_sentence_encoder,
 )
 from bert_jax.convert.weights import EMBEDDINGS, EVERYTHING, named_arrays, read_params
+from bert_jax.json_reading import check_members, read_json_object
 from bert_jax.parameters import Parameters
 from bert_jax.pretrained_paths import model_folder
 from bert_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
@@ -44,7 +45,8 @@ def load_huggingface(
     config = BertConfig.from_json(directory / "config.json")
     file = open_weights(directory)
     params, notes = read_params(file, config, EMBEDDINGS if embeddings_only else EVERYTHING)
-    content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    content = read_json_object(directory / "config.json")
+    check_members(content, {"architectures": list}, directory / "config.json")
     stated = next(iter(content.get("architectures") or ()), None)
     tokenizer, more = read_tokenizer(directory, splitting)
     architecture = architecture_of(params, stated)

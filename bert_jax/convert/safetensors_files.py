@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from bert_jax.convert.names import Scheme
 from bert_jax.errors import UserError
+from bert_jax.json_reading import read_json_object
 from bert_jax.pretrained_paths import check_fetched
 
 INDEX = "model.safetensors.index.json"
@@ -45,7 +46,13 @@ class SafetensorsFile:
         """One array, in the dtype of the file."""
         # Opened anew for each: the pages of a file that stays mapped would all count as ours.
         with _opened(self._files[name]) as content:
-            return content.get_tensor(name)
+            try:
+                return content.get_tensor(name)
+            except (SafetensorError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"got {self._files[name]}, whose {name} is of a type that NumPy lacks"
+                    f" ({error}); expected floating-point numbers"
+                ) from None
 
 
 def _opened(file: Path) -> Any:
@@ -72,13 +79,13 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _indexed(index: Path) -> list[Path]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [index.with_name(name) for name in names]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"got {index}, which cannot be read ({error}); expected a JSON object with weight_map"
-        ) from None
+    expected = "a JSON object with weight_map, the names of files beside it"
+    files = read_json_object(index, expected).get("weight_map")
+    names = files.values() if isinstance(files, dict) else [None]
+    for name in names:
+        if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
+            raise UserError(f"got {index} with weight_map naming {name!r}; expected {expected}")
+    return [index.with_name(name) for name in sorted(set(names))]
 
 
 def write_safetensors(

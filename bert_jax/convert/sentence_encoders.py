@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 
 from bert_jax.convert.safetensors_files import SafetensorsFile
 from bert_jax.errors import UserError
+from bert_jax.json_reading import check_members, read_json, read_json_object
 from bert_jax.pooling import (
     CLS,
     LAST,
@@ -135,7 +136,7 @@ class SentenceEncoder:
 
 def wants_lower_case(model: Path) -> bool:
     """Whether a model's folder wants text in lower case, whatever its vocabulary is."""
-    return (_read(model / LIMITS) or {}).get("do_lower_case") is True
+    return _read(model / LIMITS, _OF_LIMITS).get("do_lower_case") is True
 
 
 def in_lower_case(tokenizer: Tokenizer) -> Tokenizer:
@@ -164,15 +165,15 @@ def read_sentence_encoder(root: Path, model: Path) -> SentenceEncoder | None:
     Raises:
         UserError: a file that cannot be read.
     """
-    modules = _read(root / MODULES)
-    if modules is None:
+    if not (root / MODULES).is_file():
         return None
+    modules = read_json(root / MODULES, "what sentence-transformers writes")
     if not isinstance(modules, list) or not all(isinstance(each, dict) for each in modules):
         raise UserError(f"got {root / MODULES} with no list of modules; expected one")
     said = SentenceEncoder(poolings=(), max_length=_max_length(model), **_prompts(root))
     for module in modules[1:]:
         kind = str(module.get("type", "")).rpartition(".")[2]
-        folder = root / str(module.get("path", ""))
+        folder = root / Path(str(module.get("path", ""))).name
         said = _MODULES.get(kind, _not_obeyed(f"the module {kind}"))(said, folder)
     if not said.poolings and not said.not_obeyed:
         return None  # of token vectors, as a ColBERT's
@@ -180,7 +181,7 @@ def read_sentence_encoder(root: Path, model: Path) -> SentenceEncoder | None:
 
 
 def _pooling(said: SentenceEncoder, folder: Path) -> SentenceEncoder:
-    content = _read(folder / "config.json") or {}
+    content = _read(folder / "config.json", {"pooling_mode": (str, list)})
     modes = content.get("pooling_mode")
     if modes is None:
         modes = [name for switch, name in _MODES.values() if content.get(f"pooling_mode_{switch}")]
@@ -194,7 +195,8 @@ def _pooling(said: SentenceEncoder, folder: Path) -> SentenceEncoder:
 
 
 def _dense(said: SentenceEncoder, folder: Path) -> SentenceEncoder:
-    content = _read(folder / "config.json") or {}
+    names = {"module_input_name": str, "module_output_name": str}
+    content = _read(folder / "config.json", names)
     activation = str(content.get("activation_function", "torch.nn.modules.activation.Tanh"))
     inputs = {content.get(f"module_{name}_name") for name in ("input", "output")}
     weights = folder / "model.safetensors"
@@ -210,6 +212,8 @@ def _dense(said: SentenceEncoder, folder: Path) -> SentenceEncoder:
         )(said, folder)
     file = SafetensorsFile(weights)
     arrays = {name: file.read(name).astype(np.float32) for name in file.shapes}
+    if "linear.weight" not in arrays or arrays["linear.weight"].ndim != 2:
+        raise UserError(f"got {weights} without a matrix linear.weight; expected a Dense layer's")
     layer = DenseLayer(arrays["linear.weight"].T, arrays.get("linear.bias"), activation)
     return dataclasses.replace(said, layers=(*said.layers, layer))
 
@@ -237,8 +241,12 @@ _MODULES: dict[str, Callable[[SentenceEncoder, Path], SentenceEncoder]] = {
 }
 
 
+_OF_LIMITS: dict[str, type | tuple[type, ...]] = {"do_lower_case": bool}
+
+
 def _max_length(model: Path) -> int | None:
-    limits, settings = _read(model / LIMITS) or {}, _read(model / "tokenizer_config.json") or {}
+    limits = _read(model / LIMITS, _OF_LIMITS)
+    settings = _read(model / "tokenizer_config.json", {})
     for value in (limits.get("max_seq_length"), settings.get("model_max_length")):
         if isinstance(value, int) and not isinstance(value, bool) and 2 <= value < 1_000_000:
             return value
@@ -246,23 +254,19 @@ def _max_length(model: Path) -> int | None:
 
 
 def _prompts(root: Path) -> dict[str, Any]:
-    content = _read(root / PROMPTS) or {}
+    content = _read(root / PROMPTS, {"prompts": dict, "default_prompt_name": str})
     prompts = {name: str(text) for name, text in (content.get("prompts") or {}).items() if text}
     name = content.get("default_prompt_name")
     return {"prompts": prompts, "default_prompt": name if name in prompts else None}
 
 
-def _read(path: Path) -> Any:
-    """JSON; None where there is no file."""
+def _read(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """A JSON object with members of such types; {} where there is no file."""
     if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"got {path}, which cannot be read as JSON ({error}); expected what"
-            " sentence-transformers writes"
-        ) from None
+        return {}
+    content = read_json_object(path, "what sentence-transformers writes")
+    check_members(content, kinds, path)
+    return content
 
 
 def write_sentence_encoder(

@@ -13,14 +13,12 @@ appears whole or not at all, and is the same the second time.
 
 import json
 import os
-import pickle
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache, partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -123,7 +121,7 @@ def _tokenise_share(
             tokenised = tokenise(document, tokenizer)
             arrays.write(tokenised.pieces, tokenised.sentence_lengths)
             head = {field.name: getattr(tokenised, field.name) for field in fields(DocumentHead)}
-            pickle.dump(_PlacedHead(**head, share=number, index=index), heads)
+            _write_line({**head, "share": number, "index": index}, heads)
 
 
 def _plan(
@@ -132,7 +130,7 @@ def _plan(
     """Write, for every shard, which documents it holds: (share, index, name, kept) each."""
     # By number, not by a glob: workers that died may have left unfinished folders beside them.
     files = (_share(work, number) / "heads" for number in range(shares))
-    heads = chain.from_iterable(map(_unpickle, files))
+    heads = (_head(line) for file in files for line in _lines(file))
     numbers = {split: ShardNumbers() for split in splits}
     plans: dict[str, BinaryIO] = {}
     with ExitStack() as stack:
@@ -142,7 +140,7 @@ def _plan(
                 if split in plans:
                     plans[split].close()
                 plans[split] = stack.enter_context(path.open("wb"))
-            pickle.dump((head.share, head.index, head.name, head.kept), plans[split])
+            _write_line([head.share, head.index, head.name, head.kept], plans[split])
 
 
 def _write_shard(name: str, vocab_size: int, work: Path) -> None:
@@ -150,9 +148,10 @@ def _write_shard(name: str, vocab_size: int, work: Path) -> None:
         records = ShardWriter(written / "records")
         load = lru_cache(8)(lambda share: Documents.load(_share(work, share)))
         with ArraysWriter(written, vocab_size) as arrays:
-            for share, index, document, kept in _unpickle(work / "plan" / name):
+            for share, index, document, kept in _lines(work / "plan" / name):
                 pieces, lengths = _pieces_of(load(share), index)
                 if kept is not None:
+                    kept = np.array(kept, bool)
                     pieces, lengths = pieces[np.repeat(kept, lengths)], lengths[kept]
                 records.write(encode_example(document, pieces, lengths), pieces, lengths)
                 arrays.write(pieces, lengths)
@@ -167,10 +166,29 @@ def _pieces_of(documents: Documents, index: int) -> tuple[np.ndarray, np.ndarray
     return pieces.astype(np.int32), np.diff(starts).astype(np.int32)
 
 
-def _unpickle(path: Path) -> Iterator[Any]:
+# Heads and plans lie where others may write, too: as JSON, of which nothing can run.
+
+
+def _write_line(content: Any, file: BinaryIO) -> None:
+    file.write(json.dumps(content, default=lambda value: value.tolist()).encode() + b"\n")
+
+
+def _lines(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
-        while file.peek(1):
-            yield pickle.load(file)
+        yield from map(json.loads, file)
+
+
+def _head(content: dict[str, Any]) -> _PlacedHead:
+    arrays = {name: np.array(content[name], dtype) for name, dtype in _ARRAYS.items()}
+    return _PlacedHead(**{**content, **arrays})
+
+
+_ARRAYS = {
+    "sentence_lengths": np.int32,
+    "line_hashes": np.uint64,
+    "line_sentences": np.int32,
+    "line_unknown": np.int32,
+}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from bert_jax.data.document import LONGEST_DOCUMENT, Document, cut_text, decode
 from bert_jax.errors import UserError
+from bert_jax.json_reading import NotJSONError, parse_json, shortened, why_not_json
 
 _CHUNK = 1 << 20
 _LONGEST_OBJECT = 8 * LONGEST_DOCUMENT  # characters
@@ -22,11 +23,10 @@ def read_json_lines(stream: BinaryIO, path: Path, column: str) -> Iterator[Docum
             continue
         text, bad_bytes = decode(line)
         try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
+            row = parse_json(text)
+        except NotJSONError as error:
             raise UserError(
-                f"{path}, line {number}: got no JSON ({error.msg} at character {error.pos}); "
-                "expected one object a line"
+                f"{path}, line {number}: got no JSON ({error}); expected one object a line"
             ) from error
         yield from _documents(row, f"{path}:{number}", f"{path}, line {number}", column, bad_bytes)
 
@@ -54,13 +54,15 @@ def read_json_objects(stream: BinaryIO, path: Path, column: str) -> Iterator[Doc
                 break
             try:
                 row, at = decoder.raw_decode(text, at)
-            except json.JSONDecodeError as error:
-                if not ended and len(text) - at < _LONGEST_OBJECT:
+            except (ValueError, RecursionError) as error:
+                # The rest of it may still come; what Python gives up on does not get better.
+                torn = isinstance(error, json.JSONDecodeError)
+                if torn and not ended and len(text) - at < _LONGEST_OBJECT:
                     break
                 raise UserError(
-                    f"{path}, object {number + 1}: got no JSON ({error.msg}); expected objects, "
-                    "in an array or one after the other"
-                ) from error
+                    f"{path}, object {number + 1}: got no JSON ({why_not_json(error)}); expected "
+                    "objects, in an array or one after the other"
+                ) from None
             number += 1
             place = f"{path}, object {number}"
             yield from _documents(row, f"{path}:{number}", place, column, bad_bytes)
@@ -74,7 +76,7 @@ def _skip(text: str, at: int) -> int:
 
 def _documents(row: Any, name: str, place: str, column: str, bad_bytes: int) -> Iterator[Document]:
     if not isinstance(row, dict) or not isinstance(row.get(column), str):
-        columns = list(row) if isinstance(row, dict) else type(row).__name__
+        columns = shortened(repr(list(row))) if isinstance(row, dict) else type(row).__name__
         raise UserError(
             f"{place}: got {columns}; expected an object with a string {column!r} (choose another "
             "with `text_column`)"
@@ -102,6 +104,6 @@ def looks_like_json(head: bytes, ended: bool, column: str) -> str | None:
     if not end and not ended:
         return "jsonl"  # a line longer than this look
     try:
-        return "jsonl" if isinstance(json.loads(line), dict) else None
-    except ValueError:
+        return "jsonl" if isinstance(parse_json(line), dict) else None
+    except NotJSONError:
         return "json"

@@ -11,7 +11,6 @@ that name. Nothing is pickled.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from bert_jax.array_reading import read_npz
 from bert_jax.convert.safetensors_files import write_safetensors
 from bert_jax.errors import UserError
+from bert_jax.json_reading import NotJSONError, parse_json
 from bert_jax.pretrained_paths import check_fetched
 from bert_jax.tables.embedding_tables import ARRAYS, EmbeddingTables
 from bert_jax.text.vocabulary_record import tokenizer_from_record, vocabulary_record
@@ -45,13 +46,7 @@ def load_npz(path: str | Path) -> EmbeddingTables:
         UserError: no such file, no `.npz`, arrays missing or of the wrong shape.
     """
     check_fetched(Path(path))
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array")
-            content = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error, ".npz") from error
+    content = read_npz(path, (*ARRAYS, _VOCABULARY))
     record = content.pop(_VOCABULARY, None)
     return _tables(content, None if record is None else str(record), str(path))
 
@@ -80,7 +75,7 @@ def load_safetensors(path: str | Path) -> EmbeddingTables:
             content = {name: file.get_tensor(name) for name in ARRAYS if name in present}
             record = (file.metadata() or {}).get(_VOCABULARY)
     except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error, ".safetensors") from error
+        raise _unreadable(path, error) from error
     return _tables(content, record, str(path))
 
 
@@ -106,20 +101,24 @@ def _tables(content: Mapping[str, np.ndarray], record: str | None, path: str) ->
     tokenizer = None
     if record is not None:
         try:
-            tokenizer = tokenizer_from_record(json.loads(record), path)
-        except json.JSONDecodeError as error:
+            content_of = parse_json(record)
+        except NotJSONError as error:
             raise UserError(
                 f"got {path}, whose vocabulary is no JSON ({error}); expected what"
                 " experiments.edit_embeddings writes"
             ) from error
+        if not isinstance(content_of, dict):
+            raise UserError(f"got {path}, whose vocabulary is no JSON object; expected one")
+        tokenizer = tokenizer_from_record(content_of, path)
     try:
         return EmbeddingTables(**{name: content[name] for name in ARRAYS}, tokenizer=tokenizer)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _unreadable(path: str | Path, error: Exception, kind: str) -> UserError:
+def _unreadable(path: str | Path, error: Exception) -> UserError:
     why = getattr(error, "strerror", None) or error
     return UserError(
-        f"got {str(path)!r}, which cannot be read ({why}); expected embedding tables in a {kind}"
+        f"got {str(path)!r}, which cannot be read ({why}); expected embedding tables in a"
+        " .safetensors"
     )

@@ -34,6 +34,7 @@ from bert_jax.whole_file import whole_file
 
 _ESCAPE = re.compile(r"\\u\{([0-9a-f]*)\}")
 _SIZES = re.compile(r"\s*([0-9]+)\s+([0-9]+)\s*")
+_MOST_DIGITS = 9
 _ESCAPED_CATEGORIES = ("Cc", "Cs", "Zs", "Zl", "Zp")  # control, surrogate, separators
 
 
@@ -119,6 +120,8 @@ def read_word2vec(path: str | Path) -> Word2vec:
         with Path(path).open(encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and (sizes := _SIZES.fullmatch(line)) is not None:
+                    if max(map(len, sizes.groups())) > _MOST_DIGITS:
+                        raise ValueError(f"sizes of more than {_MOST_DIGITS} digits")
                     size, width = int(sizes[1]), int(sizes[2])
                     continue
                 if width is None:

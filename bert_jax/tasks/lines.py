@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
+import io
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import NotJSONError, parse_json
 
 
 class LineError(UserError):
@@ -51,13 +53,12 @@ class Line:
         if not text.lstrip().startswith("{"):
             return cls(source, number, tuple(text.split("\t")))
         try:
-            return cls(source, number, (), json.loads(text))
-        except json.JSONDecodeError as error:
+            return cls(source, number, (), parse_json(text))
+        except NotJSONError as error:
             raise LineError(
                 source,
                 number,
-                f"got no JSON ({error.msg} at character {error.pos}); expected an object, or a"
-                " text that does not begin with {",
+                f"got no JSON ({error}); expected an object, or a text that does not begin with {{",
             ) from error
 
     @classmethod
@@ -184,10 +185,47 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
     try:
         with Path(path).open("rb") as file:
             zipped = file.peek(2)[:2] == b"\x1f\x8b"
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
+            if not zipped:
+                yield file
+                return
+            most = _SMALL + _MOST_UNPACKED * os.fstat(file.fileno()).st_size
+            yield cast(BinaryIO, io.BufferedReader(_Bounded(gzip.GzipFile(fileobj=file), most)))
+    except _TooLargeError as error:
+        raise UserError(
+            f"got {path}, which unpacks to more than {error} bytes; expected text, unpacked if it"
+            " is as large as that"
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"got {path}, which cannot be read ({reason}); expected a file") from error
+
+
+class _TooLargeError(Exception):
+    """Says how much would have been allowed."""
+
+
+class _Bounded(io.RawIOBase):
+    """A stream of which no more is read than text of its packed size can be."""
+
+    def __init__(self, stream: BinaryIO | gzip.GzipFile, most: int) -> None:
+        self._stream, self._most, self._read = stream, most, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill part of a buffer; return how much, 0 at the end."""
+        data = self._stream.read(len(buffer))
+        self._read += len(data)
+        if self._read > self._most:
+            raise _TooLargeError(f"{self._most:,}")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+_MOST_UNPACKED = 50  # times the packed size; text packs to a third, tables to a tenth
+_SMALL = 16 << 20  # bytes that nobody counts
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -23,6 +23,12 @@ _STYLE = (
     "svg{max-width:100%;height:auto}"
 )
 
+# Nothing is fetched and nothing runs, whatever the texts that are shown hold.
+_POLICY = (
+    "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none';"
+    " style-src 'unsafe-inline'; img-src data:\">"
+)
+
 Rows = list[dict[str, Any]]
 
 
@@ -43,8 +49,8 @@ def write_report(
         curves: `metrics SEED` and `heldout SEED`, the lines of these files.
     """
     parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(workdir.name)}"
-        f"</title><style>{_STYLE}</style><h1>{escape(workdir.name)}</h1>",
+        f"<!doctype html><html lang='en'><meta charset='utf-8'>{_POLICY}"
+        f"<title>{escape(workdir.name)}</title><style>{_STYLE}</style><h1>{escape(workdir.name)}</h1>",
         _score_table(result["scores"]),
         "<h2>Learning curves</h2>",
         _curve("training loss", "loss", _of(curves, "metrics")),

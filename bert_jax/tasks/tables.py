@@ -3,7 +3,6 @@
 import csv
 import io
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import NotJSONError, parse_json
 from bert_jax.tasks.lines import Line, LineError, each_line, numbered_lines, opened
 
 FORMATS = (".tsv", ".csv", ".jsonl")
@@ -261,11 +261,10 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = parse_json(line)
+        except NotJSONError as error:
             raise UserError(
-                f"{path}, line {number}: got no JSON ({error.msg} at character {error.pos});"
-                " expected one object a line"
+                f"{path}, line {number}: got no JSON ({error}); expected one object a line"
             ) from error
         if not isinstance(row, dict):
             raise UserError(

@@ -20,14 +20,13 @@ What is not obeyed is refused, or said in a note, with the file and the key.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.pretrained_paths import check_fetched
+from bert_jax.json_reading import Kinds, check_members, read_json_object, shortened
 from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.splitting import LONGEST_WORD, WORDS, Spaces, Splitting, splitting_of
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
@@ -78,7 +77,7 @@ def files_of(path: Path) -> Files:
     """
     if path.suffix == ".json":
         # It was asked for as the library reads it: its class is the library's.
-        return Files(path.parent, None, read_json(path), {"tokenizer_class": _LIBRARY[0]}, {}, {})
+        return Files(path.parent, None, _read(path), {"tokenizer_class": _LIBRARY[0]}, {}, {})
     folder = path if path.is_dir() else path.parent
     library, vocab = folder / "tokenizer.json", path if path != folder else folder / "vocab.txt"
     has_library = path == folder and library.is_file()
@@ -91,9 +90,40 @@ def files_of(path: Path) -> Files:
     return Files(
         folder,
         None if has_library else read_vocab(vocab),
-        read_json(library) if has_library else None,
-        *(read_json(file) if file.is_file() else {} for file in found),
+        _read(library) if has_library else None,
+        *(_read(file) if file.is_file() else {} for file in found),
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file's content, whose members are of the types that are wanted."""
+    content = read_json_object(path)
+    check_members(content, _KINDS.get(path.name, _KINDS["tokenizer.json"]), path)
+    return content
+
+
+_SPECIAL: dict[str, Kinds] = {
+    "extra_special_tokens": (list, dict), "additional_special_tokens": list,
+}  # fmt: skip
+_KINDS: dict[str, dict[str, Kinds]] = {
+    "tokenizer.json": {
+        "model": dict, "model.type": str, "model.vocab": dict, "model.unk_token": str,
+        "model.continuing_subword_prefix": str, "model.max_input_chars_per_word": int,
+        "normalizer": dict, "normalizer.type": str, "normalizer.clean_text": bool,
+        "normalizer.handle_chinese_chars": bool, "normalizer.strip_accents": bool,
+        "normalizer.lowercase": bool, "pre_tokenizer": dict, "pre_tokenizer.type": str,
+        "pre_tokenizer.pattern": dict, "pre_tokenizer.pattern.Regex": str,
+        "pre_tokenizer.behavior": str, "pre_tokenizer.invert": bool, "post_processor": dict,
+        "post_processor.type": str, "added_tokens": list,
+    },
+    "tokenizer_config.json": {
+        "tokenizer_class": str, "do_lower_case": bool, "strip_accents": bool,
+        "tokenize_chinese_chars": bool, "do_basic_tokenize": bool, "added_tokens_decoder": dict,
+        "word_tokenizer_type": str, "subword_tokenizer_type": str, **_SPECIAL,
+    },
+    "special_tokens_map.json": _SPECIAL,
+    "added_tokens.json": {},
+}  # fmt: skip
 
 
 def tokenizer_of(files: Files, splitting: str | Splitting | None) -> tuple[Tokenizer, list[str]]:
@@ -131,11 +161,14 @@ def _ids(files: Files) -> dict[str, int]:
     if files.library is None:
         return {piece: i for i, piece in enumerate(without_blanks(files.vocab or ()))}
     ids = (files.library.get("model") or {}).get("vocab")
-    if not isinstance(ids, dict):
+    path = files.folder / "tokenizer.json"
+    if not ids:
         raise UserError(
-            f"got {files.folder / 'tokenizer.json'} without model.vocab; expected pieces with their"
-            " rows, as BERT has"
+            f"got {path} without model.vocab; expected pieces with their rows, as BERT has"
         )
+    for piece, row in ids.items():
+        if type(row) is not int or not 0 <= row < len(ids) + _MOST_ABSENT:
+            raise UserError(f"got the piece {piece!r} in row {row!r} of {path}; expected 0, 1, …")
     return ids
 
 
@@ -242,14 +275,17 @@ def _check_library(files: Files, notes: list[str]) -> dict[str, Any]:
 
 
 def _frames_as_bert(processor: dict[str, Any] | None) -> bool:
-    def template(parts: list[dict[str, Any]]) -> list[tuple[str, int]]:
-        return [(part["id"], part["type_id"]) for each in parts for part in each.values()]
+    def template(parts: Any) -> list[tuple[str, int]]:
+        try:
+            return [(part["id"], part["type_id"]) for each in parts for part in each.values()]
+        except (AttributeError, KeyError, TypeError):
+            return []  # no template at all
 
     if processor is None or processor.get("type") != "TemplateProcessing":
         return processor is not None and processor.get("type") == "BertProcessing"
     single = [("[CLS]", 0), ("A", 0), ("[SEP]", 0)]
     pair = [*single, ("B", 1), ("[SEP]", 1)]
-    return template(processor["single"]) == single and template(processor["pair"]) == pair
+    return template(processor.get("single")) == single and template(processor.get("pair")) == pair
 
 
 def _check_special_names(files: Files) -> None:
@@ -330,13 +366,15 @@ def _listed(files: Files) -> Iterator[tuple[AddedToken, int | None, str]]:
     ]
     names = {token.content for token, _, _ in specials}
     for row, value in (files.settings.get("added_tokens_decoder") or {}).items():
-        yield _token(value), _row(files, config, value, row), config
+        number = _row(files, config, value, row)
+        yield _token(value), number, config
     for content, row in files.added.items():
-        file = "added_tokens.json"
-        yield _token(content, special=content in names), _row(files, file, content, row), file
+        file, number = "added_tokens.json", _row(files, "added_tokens.json", content, row)
+        yield _token(content, special=content in names), number, file
     for value in (files.library or {}).get("added_tokens") or ():
         file, row = "tokenizer.json", value.get("id") if isinstance(value, dict) else None
-        yield _token(value), _row(files, file, value, row), file
+        number = _row(files, file, value, row)
+        yield _token(value), number, file
     yield from specials
 
 
@@ -375,6 +413,15 @@ def _token(value: Any, special: bool = False) -> AddedToken:
     special = bool(content.get("special", special))
     values = {"normalized": not special, **content, "special": special}
     names = {field.name for field in dataclasses.fields(AddedToken)} - {"is_piece"}
+    if not isinstance(content.get("content"), str):
+        shown = shortened(repr(value))
+        raise UserError(f"got the added token {shown}; expected its spelling, or an object with it")
+    for name in names & values.keys() - {"content"}:
+        if not isinstance(values[name], bool):
+            raise UserError(
+                f"got {name}={values[name]!r} of the added token {content.get('content')!r};"
+                " expected true or false"
+            )
     return AddedToken(**{name: values[name] for name in names if name in values})
 
 
@@ -390,19 +437,3 @@ def _rows(files: Files, ids: Mapping[str, int]) -> list[str]:
         )
     names = (name for i in count() if (name := f"[unused{i}]") not in ids)
     return [pieces[i] if i in pieces else next(names) for i in range(max(pieces, default=-1) + 1)]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UserError: it cannot be read, or is something else.
-    """
-    check_fetched(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"got {path}, which cannot be read as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"got a JSON {type(content).__name__} in {path}; expected an object")
-    return content

@@ -12,6 +12,7 @@ from typing import Any
 from tokenizers.processors import TemplateProcessing
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import read_json_object
 from bert_jax.pretrained_paths import (
     find_google,
     find_ours,
@@ -20,7 +21,7 @@ from bert_jax.pretrained_paths import (
     model_folder,
 )
 from bert_jax.text.added_tokens import AddedToken
-from bert_jax.text.huggingface_files import SPECIAL_NAMES, files_of, read_json, tokenizer_of
+from bert_jax.text.huggingface_files import SPECIAL_NAMES, files_of, tokenizer_of
 from bert_jax.text.splitting import WORDS, Splitting, splitting_of
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 from bert_jax.text.vocabulary_record import tokenizer_from_record
@@ -45,7 +46,9 @@ def load_tokenizer(
     """The tokenizer of anything that has one; see `Tokenizer.from_pretrained`."""
     path = model_folder(locate(source, here_or_inside(FILES)))
     if (record := (find_ours(path) or path) / "vocabulary" / "data.json").is_file():
-        return split_as(splitting, tokenizer_from_record(read_json(record), str(path)), str(path))
+        return split_as(
+            splitting, tokenizer_from_record(read_json_object(record), str(path)), str(path)
+        )
     if (google := find_google(path)) is not None:
         path = google.parent
     tokenizer, notes = tokenizer_of(files_of(path), splitting)

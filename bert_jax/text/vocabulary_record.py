@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import Kinds, check_members
 from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
@@ -68,6 +70,10 @@ def tokenizer_from_record(record: Mapping[str, Any], source: str) -> Tokenizer:
     Raises:
         UserError: something is missing, or the pieces are not those of the hash.
     """
+    check_members(dict(record), _KINDS, Path(source))
+    for token in record.get("added") or ():
+        if not isinstance(token, dict) or token.keys() - _OF_TOKENS:
+            raise UserError(f"got the added token {token!r} in {source}; expected {_OF_TOKENS}")
     try:
         tokenizer = Tokenizer(record["pieces"], **arguments_of(record))
         expected = record["hash"]
@@ -83,3 +89,10 @@ def tokenizer_from_record(record: Mapping[str, Any], source: str) -> Tokenizer:
             f" {expected[:12]}, which is written beside them: the file was changed or is damaged"
         )
     return tokenizer
+
+
+_KINDS: dict[str, Kinds] = {
+    "pieces": list, "hash": str, "lowercase": bool, "strip_accents": bool, "split_chinese": bool,
+    "splitting": str, "added": list,
+}  # fmt: skip
+_OF_TOKENS = {field.name for field in dataclasses.fields(AddedToken)}

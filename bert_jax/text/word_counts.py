@@ -23,6 +23,7 @@ import numpy as np
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import parse_json
 from bert_jax.memory import check_workers
 from bert_jax.text.chunk_counts import (
     StringTable,
@@ -133,7 +134,7 @@ class WordCounts:
         try:
             text = Path(path).read_bytes().decode("utf-8")
             first, _, rest = text.partition("\n")
-            header = json.loads(first)
+            header = parse_json(first)
             if header["format"] != _FORMAT:
                 raise KeyError("format")
             pairs = [line.rsplit("\t", 1) for line in rest.split("\n")[:-1]]

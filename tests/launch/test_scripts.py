@@ -1,6 +1,7 @@
 """The launch scripts: what they would run, what they refuse, the TPU flow with a fake gcloud."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,10 +54,13 @@ def test_tpu_vms_are_asked_for_filled_and_used():
         " --accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite --zone=z --spot"
     )
     assert archive.startswith("sh -c ")
-    assert copy == (
-        "gcloud compute tpus tpu-vm scp /tmp/bert_jax_b.tar.gz b:bert_jax.tar.gz"
-        " --zone=z --worker=all"
+    copied = re.fullmatch(
+        r"gcloud compute tpus tpu-vm scp (\S+)/bert_jax\.tar\.gz b:bert_jax\.tar\.gz"
+        r" --zone=z --worker=all",
+        copy,
     )
+    assert copied is not None
+    assert not Path(copied[1]).exists()  # a folder of a new name, which is taken away again
     assert run.startswith("gcloud compute tpus tpu-vm ssh b --zone=z --worker=all '--command=")
     assert "launch/setup.sh tpu && .venv/bin/python -m experiments.pretrain " in run
     assert " --distributed 2>&1 | tee -a run.log" in run

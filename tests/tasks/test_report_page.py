@@ -24,6 +24,9 @@ def test_the_page_shows_curves_matrix_scores_and_the_surest_mistakes_first(tmp_p
     }
     write_report(tmp_path, Classification(("no", "yes"), 8), {"dev": ROWS}, result, curves)
     page = (tmp_path / "report.html").read_text()
+    assert (
+        "Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline';" in page
+    )
     assert page.count("<svg") == 3  # two curves and a matrix
     assert page.count(">seed 0</text>") == page.count(">seed 1</text>") == 2
     assert [page.count(f">{n}</text>") for n in ("yes", "no")] == [2, 2]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import NotJSONError, parse_json
 from bert_jax.tasks.lines import Line, LineError, read_bytes
 from bert_jax.tasks.question_answering.squad import Answer, Question
 from bert_jax.tasks.tfds import as_text, open_split
@@ -92,15 +93,12 @@ def questions_of(rows: Sequence[Any]) -> list[Question]:
 
 def _articles(path: str | Path) -> list[Any]:
     try:
-        content = json.loads(read_bytes(path))
-        articles = content["data"]
-    except (ValueError, TypeError, KeyError) as error:
-        why = (
-            f" (line {error.lineno}: {error.msg})"
-            if isinstance(error, json.JSONDecodeError)
-            else ""
-        )
-        raise _no_squad(path, why) from error
+        content = parse_json(read_bytes(path))
+    except NotJSONError as error:
+        raise _no_squad(path, f" ({error.in_line})") from error
+    if not isinstance(content, dict) or "data" not in content:
+        raise _no_squad(path, "")
+    articles = content["data"]
     if not isinstance(articles, list):
         raise _no_squad(path, f" (data = {_short(articles)})")
     return articles
