@@ -151,6 +151,15 @@ def find_ours(path: Path) -> Path | None:
     return None
 
 
+def is_workdir(path: Path) -> bool:
+    """Whether a folder's config.json has the settings of a run of ours, and so is of no model."""
+    try:
+        settings = json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and {"log_every", "learning_rate"} <= settings.keys()
+
+
 def find_google(path: Path) -> Path | None:
     """The prefix of Google's that `path` is, or the newest one in the directory it is."""
     if path.name and path.with_name(path.name + ".index").is_file():

@@ -24,6 +24,7 @@ from bert_jax.pretrained_paths import (
     find_ours,
     here_or_inside,
     is_path,
+    is_workdir,
     locate,
     model_folder,
 )
@@ -74,6 +75,11 @@ def _load(
 ) -> Pretrained:
     if (ours := find_ours(path)) is not None:
         return load_ours(ours, embeddings_only, splitting)
+    if is_workdir(path):
+        raise UserError(
+            f"got {source}, the workdir of a run that has no finished checkpoint yet; expected one"
+            " that has: the command that began the run continues it"
+        )
     if is_huggingface(model_folder(path)):
         return load_huggingface(path, embeddings_only, splitting)
     if (google := find_google(path)) is not None:

@@ -16,7 +16,7 @@ from bert_jax.tasks.examples import Remark
 from bert_jax.tasks.features import NO_LABEL
 from bert_jax.tasks.heads import Head, class_sums, output_logits, sequence_labels
 from bert_jax.tasks.label_counts import taken_together
-from bert_jax.tasks.labels import label_ids, label_key, label_names
+from bert_jax.tasks.labels import label_ids, label_key, label_names, wanted_label
 from bert_jax.tasks.report import Confusion, Mistake, Mistakes, Shown
 from bert_jax.tasks.scores import score
 from bert_jax.tasks.task import class_names, count_scores, softmax
@@ -58,7 +58,7 @@ class Classification(TextTask):
         Raises:
             UserError: an example of any part whose label is none, or there is but one class.
         """
-        check_labels(parts, lambda label: label_key(label) is not None, "a text or a number")
+        check_labels(parts, lambda label: label_key(label) is not None, wanted_label)
         labels = label_names(example.label for example in parts["train"])
         if len(labels) < 2:
             source = parts["train"][0].source

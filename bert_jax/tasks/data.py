@@ -18,6 +18,7 @@ from bert_jax.tasks.classification import Classification
 from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source
 from bert_jax.tasks.glue import GlueTask, glue_task
 from bert_jax.tasks.kinds import KINDS
+from bert_jax.tasks.label_counts import alike_in_letters, label_counts
 from bert_jax.tasks.labels import label_key
 from bert_jax.tasks.question_answering.squad_files import read_tfds_questions
 from bert_jax.tasks.question_answering.task import QuestionAnswering
@@ -93,7 +94,8 @@ def read_task(settings: DataSettings) -> TaskData:
     parts, left_out = kind.cleaned(parts, settings)
     parts = _held_out(settings, parts)
     task = kind.of_examples(parts, settings.max_length, settings.window_overlap)
-    remarks = [*task.remarks(parts), *left_out]
+    alike = alike_in_letters(label_counts(task, parts))
+    remarks = [*task.remarks(parts), *alike, *left_out]
     return TaskData(task, parts, _columns(settings, parts["train"]), remarks)
 
 

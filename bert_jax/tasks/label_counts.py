@@ -64,10 +64,11 @@ def without_labels(
                 f"got leave_out_labels={','.join(keys.values())}, which leaves no example of"
                 f" `{part}`; expected some of other labels"
             )
-    said = "; ".join(
-        f"{name} ({', '.join(f'{of[name]} of {part}' for part, of in left_out.items())})"
+    by_label = {
+        name: ", ".join(f"{of[name]} of {part}" for part, of in left_out.items())
         for name in keys.values()
-    )
+    }
+    said = "; ".join(f"{name or repr(name)} ({counts})" for name, counts in by_label.items())
     return kept, [Remark(f"left out, by label: {said}", {"left_out": left_out})]
 
 
@@ -92,6 +93,26 @@ def taken_together(kind: type[TextTask], examples: Iterable[TextExample]) -> lis
     more = f"; and {len(several) - _MOST_SPELLED} more" if len(several) > _MOST_SPELLED else ""
     spellings = [dict(counts.most_common()) for counts in several]
     return [Remark(f"taken for one label: {said}{more}", {"taken_together": spellings})]
+
+
+def alike_in_letters(counts: Counts) -> list[Remark]:
+    """What to say of classes that differ only in capitals; nothing where none do.
+
+    classes of their own that differ only in capitals: Yes (3), yes (5)
+    """
+    total = sum(map(Counter, counts.values()), Counter[str]())
+    found: dict[str, dict[str, int]] = {}
+    for name, n in total.items():
+        found.setdefault(name.casefold(), {})[name] = n
+    alike = [names for names in found.values() if len(names) > 1]
+    if not alike:
+        return []
+    said = "; ".join(
+        ", ".join(f"{name} ({n})" for name, n in names.items()) for names in alike[:_MOST_SPELLED]
+    )
+    more = f"; and {len(alike) - _MOST_SPELLED} more" if len(alike) > _MOST_SPELLED else ""
+    said = f"classes of their own that differ only in capitals: {said}{more}"
+    return [Remark(said, {"differ_in_capitals": alike})]
 
 
 def shown_counts(counts: Counts) -> list[str]:

@@ -11,6 +11,7 @@ from bert_jax.errors import UserError
 
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def label_key(value: Any) -> str | None:
@@ -83,17 +84,38 @@ def label_numbers(values: Sequence[Any], source: str, lines: Sequence[int]) -> n
     numbers = np.empty(len(values), np.float32)
     for i, value in enumerate(values):
         if not is_number(value):
-            raise UserError(f"{source}, line {lines[i]}: got label {value!r}; expected a number")
+            raise UserError(
+                f"{source}, line {lines[i]}: got label {value!r}; expected {wanted_number(value)}"
+            )
         numbers[i] = float(value)
     return numbers
 
 
 def is_number(value: Any) -> bool:
-    """Whether a label is a finite number, or the text of one."""
+    """Whether a label is a finite number, or the text of one.
+
+    >>> is_number(" 2.5 "), is_number("1e-3"), is_number("1_000"), is_number("2,11")
+    (True, True, False, False)
+    """
+    if isinstance(value, str) and not _REAL.fullmatch(value.strip()):
+        return False  # Python's float also takes 1_000 and the digits of other scripts
     try:
         return math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def wanted_number(value: Any) -> str:
+    """What an error expects instead of a label that is no number."""
+    has_comma = isinstance(value, str) and "," in value
+    return "a number" + (" with a decimal point, where this has a comma" if has_comma else "")
+
+
+def wanted_label(value: Any) -> str:
+    """What an error expects instead of a label that is none."""
+    is_empty = isinstance(value, str) and not value.strip()
+    way_out = " (leave_out_labels=, leaves out the examples without one)" if is_empty else ""
+    return f"a text or a number{way_out}"
 
 
 def _spelled(value: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from bert_jax.convert.contents import Pretrained
 from bert_jax.model.task_heads import BertForSequenceClassification
 from bert_jax.tasks.heads import Head, Sums, output_logits, sequence_labels
-from bert_jax.tasks.labels import is_number, label_numbers
+from bert_jax.tasks.labels import is_number, label_numbers, wanted_number
 from bert_jax.tasks.report import Mistake, Mistakes, Points, Shown
 from bert_jax.tasks.scores import score
 from bert_jax.tasks.task import count_scores
@@ -62,7 +62,7 @@ class Regression(TextTask):
         window_overlap: int | None = None,
     ) -> Self:
         """See `Task`; raises `UserError` for a label that is no number."""
-        check_labels(parts, is_number, "a number")
+        check_labels(parts, is_number, wanted_number)
         return cls(max_length)
 
     @classmethod
@@ -103,17 +103,17 @@ class Regression(TextTask):
     ) -> Iterator[dict[str, Any]]:
         """See `Task`: the number."""
         for example, value in zip(examples, logits[:, 0], strict=True):
-            yield {**shown_example(example), "value": float(value)}
+            yield {**shown_example(example, of_numbers=True), "value": float(value)}
 
     def shown(self, predictions: Sequence[dict[str, Any]]) -> list[Shown]:
         """See `Task`: predicted against true values, and the largest errors."""
         return [
-            Points([(float(row["truth"]), row["value"]) for row in predictions]),
+            Points([(row["truth"], row["value"]) for row in predictions]),
             Mistakes(
                 [
                     Mistake(
-                        abs(float(row["truth"]) - row["value"]), row["text"], row.get("pair", ""),
-                        str(row["truth"]), f"{row['value']:.2f}",
+                        abs(row["truth"] - row["value"]), row["text"], row.get("pair", ""),
+                        f"{row['truth']:g}", f"{row['value']:.2f}",
                     )
                     for row in predictions
                 ],

@@ -203,7 +203,7 @@ class Similarity(TextTask):
             value = {}
             if self.lowest is not None and self.highest is not None:
                 value = {"value": self.lowest + (self.highest - self.lowest) * cosine}
-            yield {**shown_example(example), "cosine": cosine, **value}
+            yield {**shown_example(example, of_numbers=True), "cosine": cosine, **value}
 
     def shown(self, predictions: Sequence[dict[str, Any]]) -> list[Shown]:
         """See `Task`: cosines against scores, and the largest errors."""
@@ -211,7 +211,7 @@ class Similarity(TextTask):
         scored = [row for row in predictions if "truth" in row]
         if not scored:
             return []
-        values = [(float(row["truth"]), low + (high - low) * row["cosine"]) for row in scored]
+        values = [(row["truth"], low + (high - low) * row["cosine"]) for row in scored]
         errors = [
             Mistake(abs(true - value), row["text"], row["pair"], f"{true:g}", f"{value:.2f}")
             for row, (true, value) in zip(scored, values, strict=True)

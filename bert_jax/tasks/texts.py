@@ -62,9 +62,16 @@ def table_labels(table: Table, column: str) -> list[Any]:
 
 
 def check_labels(
-    parts: Mapping[str, Sequence[TextExample]], good: Callable[[Any], bool], expected: str
+    parts: Mapping[str, Sequence[TextExample]],
+    good: Callable[[Any], bool],
+    wanted: Callable[[Any], str],
 ) -> None:
     """Make sure that every example has a label that can be learned.
+
+    Args:
+        parts: the examples by part.
+        good: whether a label can.
+        wanted: what is expected instead of one that cannot.
 
     Raises:
         UserError: one has not; names the first line of its file.
@@ -75,7 +82,7 @@ def check_labels(
         more = f" ({len(bad) - 1:,} more are so)" if len(bad) > 1 else ""
         raise UserError(
             f"{first.source}, line {first.line}: got label {first.label!r}; expected"
-            f" {expected}{more}"
+            f" {wanted(first.label)}{more}"
         )
 
 
@@ -220,8 +227,9 @@ class TextTask:
         return text_features(texts, pairs, labels, tokenizer, self.max_length)
 
 
-def shown_example(example: TextExample) -> dict[str, Any]:
-    """What a prediction repeats of its example."""
+def shown_example(example: TextExample, *, of_numbers: bool = False) -> dict[str, Any]:
+    """What a prediction repeats of its example; `of_numbers` says that its label is one."""
+    label = float(example.label) if of_numbers and example.label is not None else example.label
     pair = {} if example.pair is None else {"pair": example.pair}
-    truth = {} if example.label is None else {"truth": example.label}
+    truth = {} if label is None else {"truth": label}
     return {"text": example.text, **pair, **truth}

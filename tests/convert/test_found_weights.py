@@ -14,6 +14,8 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import MaskFiller
 from bert_jax.tables.storage import load_tables
+from bert_jax.tasks.finetuning import FinetuningSettings
+from bert_jax.training.pretraining_settings import PretrainingSettings
 from tests.convert import models
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 440473133\n"
@@ -58,6 +60,16 @@ def test_weights_that_are_not_read_are_named_with_the_way_out(folder, names, sai
     with pytest.raises(UserError, match=said) as caught:
         load_pretrained(folder)
     assert str(caught.value).startswith(f"got {folder}, wh") and "\n" not in str(caught.value)
+
+
+def test_the_workdir_of_a_run_that_has_no_checkpoint_is_said_to_be_one(tmp_path):
+    for settings in (FinetuningSettings().written(), PretrainingSettings().record()):
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        with pytest.raises(
+            UserError, match=r"a run that has no finished checkpoint yet; .* contin"
+        ):
+            load_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "flax_model.msgpack", "vocab.txt"])

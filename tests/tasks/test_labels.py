@@ -10,7 +10,9 @@ from bert_jax.errors import UserError
 from bert_jax.tasks import TextExample, finetune
 from bert_jax.tasks.data import DataSettings, class_weights, read_task
 from bert_jax.tasks.label_counts import label_counts, shown_counts
+from bert_jax.tasks.labels import label_numbers
 from bert_jax.tasks.report import Confusion, Points, only_answer
+from bert_jax.tasks.texts import shown_example
 from tests.tasks.examples import tiny_pretrained
 
 WANTED = "expected a text or a number"
@@ -156,3 +158,43 @@ def test_a_run_shows_and_keeps_what_it_counted(tmp_path, capfd):
     assert len(kept["remarks"]) == (len(said) == 1)
     if len(said) == 1:
         assert kept["remarks"][0].startswith(f"seed 0 says {said.pop()!r} of everything")
+
+
+def test_labels_that_differ_only_in_capitals_stay_apart_and_are_said():
+    rows = [("a", "Yes"), ("b", "yes"), ("c", "no"), ("d", "yes")]
+    data = of(rows)
+    assert data.task.labels == ("Yes", "no", "yes")
+    (remark,) = data.remarks
+    assert remark.said == "classes of their own that differ only in capitals: Yes (2), yes (4)"
+    assert remark.figures == {"differ_in_capitals": [{"Yes": 2, "yes": 4}]}
+    tagged = [(["a", "b"], ["B-per", "B-PER"])]
+    assert "capitals: B-PER (2), B-per (2)" in of(tagged, task="tagging").remarks[1].said
+
+
+def test_the_empty_label_is_left_out_by_name_as_its_error_says():
+    rows = [("a", "yes"), ("b", "no"), ("c", "")]
+    with pytest.raises(UserError, match=r"got label ''; .* \(leave_out_labels=, leaves out the "):
+        of(rows)
+    (remark,) = of(rows, leave_out_labels=",").remarks
+    assert remark.said == "left out, by label: '' (1 of train, 1 of dev)"
+
+
+@pytest.mark.parametrize("spelled", ["3", " -3.5e0 ", "+.5", "2.", "1E3", 3, 2.5])
+def test_what_is_a_number(spelled):
+    data = of([("a", spelled), ("b", "0")], task="regression")
+    (truth,) = label_numbers([data.parts["train"][0].label], "x", [1])
+    assert truth == float(spelled)
+
+
+@pytest.mark.parametrize("spelled", ["1_000", "٣", "３", "0x10", "1e", ".", "2,11", "1 000", "inf"])
+def test_what_is_no_number(spelled):
+    with pytest.raises(UserError) as error:
+        of([("a", spelled), ("b", "0")], task="regression")
+    comma = " with a decimal point, where this has a comma" * ("," in spelled)
+    assert f"line 1: got label {spelled!r}; expected a number{comma} (1 more" in str(error.value)
+
+
+def test_the_truth_of_a_number_is_a_number():
+    example = TextExample("a", None, " 2.50", "x", 1)
+    assert shown_example(example, of_numbers=True) == {"text": "a", "truth": 2.5}
+    assert shown_example(example) == {"text": "a", "truth": " 2.50"}

@@ -94,7 +94,7 @@ def test_scores_are_stretched_over_0_to_1_and_back():
     vectors = np.array([[1.0, 0], [0, 1], [1, 0], [1, 0], [1, 0], [1, 1]], np.float32)
     said = list(task.predictions(train, task.prepare(train, TOKENIZER), vectors))
     assert [row["value"] for row in said] == pytest.approx([2.0, 5.0, 2 + 3 * 0.5**0.5])
-    assert said[0]["truth"] == "2" and said[1]["cosine"] == pytest.approx(1.0)
+    assert said[0]["truth"] == 2.0 and said[1]["cosine"] == pytest.approx(1.0)
 
 
 def test_without_scores_it_is_judged_by_what_it_finds_again():
