@@ -18,7 +18,7 @@ from bert_jax.errors import UserError
 from bert_jax.whole_file import write_json
 
 CHANGED = "it is not what was written"
-_DIGEST = "digest"
+_DIGEST, _FILES = "digest", "digests"
 _HEX_DIGITS = 32
 
 
@@ -85,6 +85,22 @@ def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
     digest = content.pop(_DIGEST, None)
     if digest is not None and digest != _of_json(content):
         raise DamagedFileError(path, CHANGED, remedy)
+    return content
+
+
+def write_vouching(path: str | Path, content: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Write JSON as `write_sealed` does, with the digests of some files that lie beside it."""
+    write_sealed(path, {**content, _FILES: digests_of(Path(path).parent, names)})
+
+
+def read_vouching(path: str | Path, remedy: str) -> dict[str, Any]:
+    """The content that `write_vouching` was given, after verifying it and the files beside it.
+
+    Raises:
+        DamagedFileError: one of them is not what was written.
+    """
+    content = read_sealed(path, remedy)
+    check_digests(Path(path).parent, content.pop(_FILES, {}), remedy)
     return content
 
 

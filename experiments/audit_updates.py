@@ -42,7 +42,7 @@ from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import prepare_corpus
 from bert_jax.figures import Lines, draw_lines
-from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.file_digests import read_vouching, write_vouching
 from bert_jax.memory import check_sizes
 from bert_jax.progress import ProgressBar
 from bert_jax.training.auditing import UpdateAudit, audit_batches, audit_updates
@@ -120,8 +120,9 @@ def main() -> None:
             result = folder / "result.json"
             if not result.exists():
                 folder.mkdir(exist_ok=True)
-                write_sealed(result, row_of(run, audit(run, corpus, folder, bar)))
-            rows.append(read_sealed(result, "remove it, and its run is done again"))
+                row = row_of(run, audit(run, corpus, folder, bar))
+                write_vouching(result, row, ["audit.jsonl", "audit.npz"])
+            rows.append(read_vouching(result, f"remove {folder}, and its run is done again"))
             bar.update((number + 1) * FLAGS.steps, run.folder)
     write_json(
         workdir / "result.json",

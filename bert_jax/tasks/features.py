@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -77,9 +76,9 @@ def cached(
     text = json.dumps({"version": _VERSION, **description}, sort_keys=True)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
     try:
-        with np.load(path) as saved:
+        with path.open("rb") as file, np.load(file) as saved:
             return dict(saved)
-    except (OSError, ValueError, zipfile.BadZipFile):  # not there, or torn
+    except Exception:  # not there, or damaged in any of the ways that an archive can be
         arrays = make()
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ from bert_jax.tasks.task import Task
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import text_settings
 from bert_jax.training.callbacks import Callback, check_callbacks
+from bert_jax.training.metrics import read_metrics
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
 from bert_jax.training.workdir import check_contents, own_workdir, prepared_workdir
@@ -416,7 +418,7 @@ def _finished(
         predictions[part] = _read_lines(predictions_file(checkpoint.parent, part))
         write_json_lines(predictions_file(workdir, part), predictions[part])
     curves = {
-        f"{name} {seed}": _read_lines(workdir / _name(point) / f"seed{seed}" / f"{name}.jsonl")
+        f"{name} {seed}": read_metrics(workdir / _name(point) / f"seed{seed}" / f"{name}.jsonl")
         for seed in figures["seeds"]
         for name in ("metrics", "heldout")
     }
@@ -433,8 +435,8 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _link(folder: Path, checkpoint: Path, step: int) -> None:
     """Make `folder/STEP` stand for `checkpoint`, so that the workdir is a checkpoint of ours."""
     folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
+    for old in folder.iterdir():  # in a copy of a workdir it may be no link
+        old.unlink() if old.is_symlink() else shutil.rmtree(old)
     (folder / str(step)).symlink_to(os.path.relpath(checkpoint, folder), target_is_directory=True)
     sync(folder, deep=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -19,6 +18,7 @@ from bert_jax.checkpoint_files import save_params
 from bert_jax.checkpoints import Checkpoints, damaged_checkpoints, set_aside
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
+from bert_jax.file_digests import read_vouching, write_vouching
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.finetuner import Finetuner
@@ -32,7 +32,7 @@ from bert_jax.training.metrics import JsonLines, TensorBoard, drop_after, read_m
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import batch_ways
 from bert_jax.training.state import TrainState
-from bert_jax.whole_file import write_json, write_json_lines
+from bert_jax.whole_file import write_json_lines
 
 
 class DivergedError(FloatingPointError):
@@ -120,7 +120,7 @@ def run_seed(
     """
     finished = directory / "result.json"
     if finished.exists():
-        return json.loads(finished.read_text())
+        return read_vouching(finished, f"remove {directory}, and its seed is trained again")
     began = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
     positions = pretrained.config.max_position_embeddings
@@ -198,7 +198,8 @@ def run_seed(
         "compiled_shapes": run.compiled_shapes(),
     }
     _keep_best(directory / "best", params, pretrained, task, parts.columns)
-    write_json(finished, result)
+    said = [predictions_file(directory, part).name for part in parts.measured]
+    write_vouching(finished, result, ["metrics.jsonl", "heldout.jsonl", *said])
     shutil.rmtree(directory / "checkpoints")  # the optimiser's state is of no more use
     return result
 

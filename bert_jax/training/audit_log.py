@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +11,12 @@ import jax
 import numpy as np
 
 from bert_jax.disk import sync
+from bert_jax.file_digests import DamagedFileError, read_vouching, write_vouching
 from bert_jax.parameters import token_table
 from bert_jax.training.assembly import Pretrainer
 from bert_jax.training.callbacks import Callback
 from bert_jax.training.loop import EventSchedule
-from bert_jax.training.metrics import drop_after
+from bert_jax.training.metrics import append_line, drop_after
 from bert_jax.training.state import TrainState
 from bert_jax.training.update_audit import Audit, audit_summary
 from bert_jax.whole_file import whole_file
@@ -46,8 +46,7 @@ class AuditLog:
         """
         fetched, now = jax.device_get((audit, table))
         line = {"step": step, **audit_summary(fetched, now, self._initial)}
-        with self._lines.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self._lines, line)
         sync(self._lines)
         drift = np.linalg.norm(now - self._initial, axis=1)
         with whole_file(self._arrays) as partial:
@@ -71,12 +70,23 @@ def initial_table(
     if step > 0:
         for file in kept:
             if file.is_file():
-                return np.load(file)
+                return _loaded(file)
     table = begin()
     if step == 0:
         with whole_file(kept[0]) as partial:
             np.save(partial, table)
+        write_vouching(kept[0].with_suffix(".json"), {}, [kept[0].name])
     return table
+
+
+def _loaded(file: Path) -> np.ndarray:
+    remedy = "take a copy, or another workdir"
+    if (beside := file.with_suffix(".json")).is_file():
+        read_vouching(beside, remedy)
+    try:
+        return np.load(file)
+    except (ValueError, EOFError, SyntaxError) as error:  # of before there were digests
+        raise DamagedFileError(file, f"it is no array: {error}", remedy) from error
 
 
 class AuditUpdates(Callback):

@@ -14,7 +14,6 @@ good it was before the first step, stands in `start.json` of the workdir.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
 from bert_jax.errors import UserError
+from bert_jax.file_digests import read_sealed, write_sealed
 from bert_jax.model.embeddings import Parts
 from bert_jax.parameters import Parameters, abstract_params
 from bert_jax.pretrained_paths import find_ours
@@ -317,16 +317,16 @@ def write_start(workdir: Path, origin: Mapping[str, Any], figures: Mapping[str, 
         for name in ("mlm_loss", "nsp_accuracy")
         if f"heldout_{name}" in figures
     }
-    write_json(workdir / START, {"initialised_from": dict(origin), **started})
+    write_sealed(workdir / START, {"initialised_from": dict(origin), **started})
 
 
 def copy_start(checkpoint: Path, workdir: Path) -> None:
     """Take over what the run began with of which `checkpoint` is one."""
     if started := read_start(checkpoint.parent.parent):
-        write_json(workdir / START, started)
+        write_sealed(workdir / START, started)
 
 
 def read_start(workdir: Path) -> dict[str, Any]:
     """What `write_start` wrote; nothing where it did not."""
     file = workdir / START
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return read_sealed(file, "take a copy, or another workdir") if file.is_file() else {}

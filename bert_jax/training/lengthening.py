@@ -27,6 +27,7 @@ from bert_jax.data.loader import phase_ends
 from bert_jax.errors import UserError
 from bert_jax.training.pretraining_settings import LENGTH, MAY_CHANGE, PretrainingSettings
 from bert_jax.training.schedules import shared_updates
+from bert_jax.training.workdir import read_settings
 from bert_jax.whole_file import write_json
 
 
@@ -57,7 +58,7 @@ def take_length(workdir: Path, settings: PretrainingSettings, done: int, *, writ
     Raises:
         UserError: the steps that are done would have been others.
     """
-    saved = json.loads((workdir / "config.json").read_text())
+    saved = read_settings(workdir)
     before, changed = _before(settings, saved)
     if not changed:
         return
@@ -104,7 +105,7 @@ def check_branch(
             f"got branch_from={checkpoint}, which lies in the workdir itself; expected another"
             " `workdir` for the branch"
         )
-    saved = {**PretrainingSettings().record(), **json.loads(file.read_text())}
+    saved = {**PretrainingSettings().record(), **read_settings(file.parent)}
     for name in sorted((saved.keys() | record.keys()) - MAY_CHANGE - LENGTH - {"branch_from"}):
         now = json.loads(json.dumps(record.get(name)))
         if now != saved.get(name):

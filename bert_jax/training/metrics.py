@@ -1,18 +1,25 @@
 """Where metrics go: a JSON object a line in two files, and TensorBoard.
 
-Both are callbacks. W&B and MLflow are ten lines each: docs/metrics.md.
+Both are callbacks. W&B and MLflow are ten lines each: docs/metrics.md. Beside each file of lines
+lie checksums, by which damage and gaps are noticed:
+
+    metrics.jsonl       {"step": 10, "loss": 5.2}
+    metrics.jsonl.crc   10 5f0c1a2b                   the step, and the CRC-32 of its line
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bert_jax.disk import on_disk, sync
+from bert_jax.file_digests import DamagedFileError
 from bert_jax.training.callbacks import Callback
 from bert_jax.whole_file import write_text
 
@@ -39,22 +46,19 @@ class JsonLines(Callback):
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         """One line, at once: a kill loses nothing that was written."""
-        self._append(self._paths[0], step, metrics)
+        append_line(self._paths[0], {"step": step, **metrics})
 
     def on_evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """One line, at once."""
-        self._append(self._paths[1], step, metrics)
+        append_line(self._paths[1], {"step": step, **metrics})
 
     def on_save(self, step: int) -> None:
         """Sync the files: a run that is continued never writes these lines again."""
         for path in self._paths:
-            with on_disk(path):
-                sync(path)
+            for file in (path, _beside(path)):
+                with on_disk(file):
+                    sync(file)
         sync(self._paths[0].parent, deep=False)
-
-    def _append(self, path: Path, step: int, metrics: Mapping[str, float]) -> None:
-        with on_disk(path), path.open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
 class TensorBoard(Callback):
@@ -103,15 +107,96 @@ class TensorBoard(Callback):
             self._events.flush()
 
 
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line, which has a `step`, and its checksum, at once: a kill loses nothing written."""
+    text = _text(line)
+    for file, added in ((path, text), (_beside(path), _checksum(line, text))):
+        with on_disk(file), file.open("a") as opened:
+            opened.write(added)
+
+
 def read_metrics(path: str | Path) -> list[dict[str, float]]:
-    """The whole lines of a metrics file; a last line torn by a kill is left out."""
-    lines = Path(path).read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The whole lines of a metrics file; a last line torn by a kill is left out.
+
+    Lines of before there were checksums are read as they are.
+
+    Raises:
+        DamagedFileError: a line is not what was written.
+    """
+    path = Path(path)
+    texts = path.read_bytes().split(b"\n")[:-1]
+    checksums = _checksums(path)  # after the lines, which a run may be adding to
+    last, found = max(checksums, default=-1), list[dict[str, float]]()
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+            step = int(line["step"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise _damage(path, number) from error
+        before = found[-1]["step"] if found else -1
+        if not checksums or (before == last < step):  # killed before its checksum was written
+            whole = True
+        else:
+            whole = checksums.get(step) == zlib.crc32(text + b"\n")
+        if not (whole and before < step):
+            raise _damage(path, number)
+        found.append(line)
+    return found
 
 
 def drop_after(path: Path, step: int) -> None:
-    """Take the lines beyond `step` out of a metrics file, and a last line torn by a kill."""
-    if not path.exists():
+    """Take the lines beyond `step` out of a metrics file, and a last line torn by a kill.
+
+    Prints which lines up to there are lost, once.
+
+    Raises:
+        DamagedFileError: a line is not what was written.
+    """
+    written = {of for of in _checksums(path) if of <= step}
+    if not path.exists() and not written:
+        _beside(path).unlink(missing_ok=True)
         return
-    kept = [line for line in read_metrics(path) if line["step"] <= step]
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    lines = read_metrics(path) if path.exists() and step >= 0 else []
+    kept = [line for line in lines if line["step"] <= step]
+    if lost := sorted(written - {line["step"] for line in kept}):
+        print(
+            f"note: {path} has lost what was written of {len(lost)} steps, {lost[0]} to {lost[-1]}"
+            " the first and the last; the run is the same, its curve has a gap",
+            file=sys.stderr,
+        )
+    texts = [_text(line) for line in kept]
+    write_text(path, "".join(texts))
+    write_text(_beside(path), "".join(map(_checksum, kept, texts)))
+
+
+def _text(line: Mapping[str, Any]) -> str:
+    return json.dumps(line) + "\n"
+
+
+def _checksum(line: Mapping[str, Any], text: str) -> str:
+    return f"{line['step']} {zlib.crc32(text.encode()):08x}\n"
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.crc")
+
+
+def _checksums(path: Path) -> dict[int, int]:
+    """By step."""
+    file = _beside(path)
+    if not file.exists():
+        return {}
+    try:
+        rows = [line.split() for line in file.read_bytes().split(b"\n")[:-1]]
+        return {int(step): int(checksum, 16) for step, checksum in rows}
+    except ValueError as error:
+        remedy = f"remove it, and {path.name} is taken as it is"
+        raise DamagedFileError(file, "it is no list of checksums", remedy) from error
+
+
+def _damage(path: Path, number: int) -> DamagedFileError:
+    return DamagedFileError(
+        path,
+        f"line {number} is not what was written",
+        f"take that line out, or remove {_beside(path).name} beside it to take what can be read",
+    )

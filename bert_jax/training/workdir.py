@@ -13,13 +13,15 @@ from typing import Any
 
 from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
-from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.file_digests import DamagedFileError, read_sealed, write_sealed
 from bert_jax.lock import alone_in
 from bert_jax.training.processes import first_before_others, is_first
 from bert_jax.whole_file import write_json
 
 CONTENTS = "contents.json"
 """Hashes of what a run is made from: its settings name only files, and files change."""
+
+_REMEDY = "take a copy, or another workdir"
 
 
 @contextmanager
@@ -61,6 +63,7 @@ def prepared_workdir(
     Raises:
         UserError: a setting differs from the run that is there; nothing is changed. Or the
             directory cannot be written, or is a URL.
+        DamagedFileError: its `config.json` is damaged or gone.
 
     What else is at work there is kept out by `own_workdir`, or by `command.run`.
     """
@@ -69,9 +72,11 @@ def prepared_workdir(
     # As they will be read back: tuples become lists.
     settings, unwritten = (json.loads(json.dumps(dict(each))) for each in (settings, unwritten))
     if saved.exists():
-        _check_same(path, settings, {**unwritten, **json.loads(saved.read_text())}, may_change)
+        _check_same(path, settings, {**unwritten, **read_settings(workdir)}, may_change)
         yield workdir
         return
+    if (workdir / CONTENTS).exists() or (workdir / "checkpoints").exists():
+        raise DamagedFileError(saved, "it is not there, but what a run made is", _REMEDY)
     existed = workdir.exists()
     before = set(workdir.iterdir()) if workdir.is_dir() else set()
     try:
@@ -93,6 +98,15 @@ def prepared_workdir(
         raise
 
 
+def read_settings(workdir: Path) -> dict[str, Any]:
+    """What the run in `workdir` was started with: its `config.json`.
+
+    Raises:
+        DamagedFileError: it cannot be read.
+    """
+    return read_sealed(workdir / "config.json", _REMEDY)
+
+
 def check_contents(workdir: Path, contents: Mapping[str, Mapping[str, int | str]]) -> None:
     """Write down the first time what a run is made from; afterwards refuse anything else.
 
@@ -109,7 +123,7 @@ def check_contents(workdir: Path, contents: Mapping[str, Mapping[str, int | str]
     if not file.is_file():
         write_sealed(file, contents)
         return
-    before = read_sealed(file, f"take a copy, or another workdir than {workdir}")
+    before = read_sealed(file, _REMEDY)
     for name in sorted(before.keys() | contents.keys()):
         then, now = before.get(name, {}), contents.get(name, {})
         parts = sorted(now.keys() | then.keys())

@@ -18,7 +18,6 @@ command goes on there. `--only=scratch` trains that side alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import prepare_corpus
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import MaskFiller
+from bert_jax.training.metrics import read_metrics
 from bert_jax.training.pretraining import pretrain
 from bert_jax.whole_file import write_json
 
@@ -122,8 +122,8 @@ def _train(corpus: Corpus, place: Path, seed: int, changes: Mapping[str, Any]) -
 
 def curve_of(workdir: Path) -> Curve:
     """The evaluations of a run, by step."""
-    lines = map(json.loads, (workdir / "heldout.jsonl").read_text().splitlines())
-    return {line["step"]: line["heldout_mlm_loss"] for line in lines}
+    lines = read_metrics(workdir / "heldout.jsonl")
+    return {int(line["step"]): line["heldout_mlm_loss"] for line in lines}
 
 
 def first_as_good(curve: Curve, other: Curve) -> int | None:

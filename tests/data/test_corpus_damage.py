@@ -12,6 +12,7 @@ from bert_jax.data.document import Document
 from bert_jax.data.preparation import built_corpus
 from bert_jax.errors import UserError
 from bert_jax.file_digests import DamagedFileError
+from tests.damage import DAMAGES, damage
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -27,29 +28,6 @@ RECORDS = [
     "features.json",
 ]
 READ = ["corpus.json", "vocab.txt", *ARRAYS]
-
-
-def flipped(content, rng):
-    damaged = bytearray(content)
-    damaged[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
-    return bytes(damaged)
-
-
-DAMAGES = {
-    "flipped": flipped,
-    "cut": lambda content, rng: content[: len(content) // 2],
-    "emptied": lambda content, rng: b"",
-    "garbage": lambda content, rng: rng.bytes(len(content)),
-    "longer": lambda content, rng: content + b"\0",
-    "removed": None,
-}
-
-
-def damage(file, how, rng):
-    if DAMAGES[how] is None:
-        file.unlink()
-    else:
-        file.write_bytes(DAMAGES[how](file.read_bytes(), rng))
 
 
 @pytest.fixture(scope="module")
