@@ -64,6 +64,13 @@ def load_pretrained(
     return dataclasses.replace(pretrained, origin=pretrained.origin or _origin(source, path))
 
 
+def hub_commit(source: str | os.PathLike[str], pretrained: Pretrained) -> str | None:
+    """The commit of the hub that a model was read from by name; None of one from a path."""
+    if is_path(source):
+        return None
+    return (pretrained.origin or "").partition("@")[2] or None
+
+
 def _origin(source: str | os.PathLike[str], path: Path) -> str:
     if is_path(source):
         return str(find_ours(path) or source)

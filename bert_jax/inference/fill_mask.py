@@ -150,6 +150,11 @@ class MaskFiller:
                     self._params, input_ids, batch["token_type_ids"], real, _positions(is_mask)
                 )
             )
+            if not np.isfinite(chances).all():
+                raise UserError(
+                    "got weights so large that no finite probabilities come of them; expected a"
+                    " model that was trained, or dtype=float32"
+                )
             for row, i in enumerate(rows.texts):
                 masks = int(is_mask[row].sum())
                 found[i] = Fills(

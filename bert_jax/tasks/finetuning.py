@@ -21,7 +21,7 @@ import numpy as np
 from bert_jax.arguments import MOST_SEED, expect, whole_number
 from bert_jax.checkpoint_files import load_json
 from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.pretrained import load_pretrained
+from bert_jax.convert.pretrained import hub_commit, load_pretrained
 from bert_jax.disk import sync
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, scans_layers
@@ -225,6 +225,8 @@ def _run(
     points = settings.points()
     steps = _Steps(settings)
     usual, asked = FinetuningSettings().written(), settings.written()
+    if commit := steps.commit:  # not said in runs that are older than this
+        usual, asked = {**usual, "commit": commit}, {**asked, "commit": commit}
     with prepared_workdir(str(settings.workdir), asked, _MAY_CHANGE, unwritten=usual) as workdir:
         data = read_task(settings)
         check_contents(workdir, contents(data.parts, steps.pretrained))
@@ -271,6 +273,14 @@ class _Steps:
         self._mesh = create_mesh(parse_mesh(settings.mesh))
         self.pretrained = _pretrained(settings)
         self._made: dict[str, Finetuner] = {}
+
+    @property
+    def commit(self) -> str | None:
+        """Of a model that was fetched from the hub, which one it was."""
+        source = self._settings.checkpoint
+        if source is None or isinstance(source, Pretrained):
+            return None
+        return hub_commit(source, self.pretrained)
 
     def prepare(self, data: TaskData, workdir: Path) -> PreparedParts:
         """Token sequences of every part, from the workdir where they were made before."""

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -91,3 +93,13 @@ def test_from_a_workdir_one_text_gives_one_answer(tmp_path):
     fills = filler("un [MASK]")
     assert fills == filler(["un [MASK]"])[0] == next(MaskFiller(PRETRAINED, k=2).fill(TEXTS[:1]))
     assert len(filler(TEXTS)) == 3
+
+
+def test_weights_of_which_no_probabilities_come_are_refused():
+    params = {
+        **PRETRAINED.params,
+        "mlm": jax.tree.map(lambda x: x + 3e38, PRETRAINED.params["mlm"]),
+    }
+    filler = MaskFiller(dataclasses.replace(PRETRAINED, params=params))
+    with pytest.raises(UserError, match="so large that no finite probabilities come"):
+        list(filler.fill(["un [MASK]"]))

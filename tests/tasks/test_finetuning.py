@@ -343,3 +343,19 @@ def test_mistakes_of_a_notebook(tmp_path):
         predictor("yes")
     with pytest.raises(UserError, match="item 2: got 5; expected a text"):
         predictor(["yes", 5])
+
+
+def test_the_commit_of_a_model_from_the_hub_is_written_down(tmp_path, monkeypatch):
+    fetched = dataclasses.replace(small(), origin="owner/name@c0ffee")
+    monkeypatch.setattr("bert_jax.tasks.finetuning.load_pretrained", lambda *_, **__: fetched)
+    monkeypatch.setattr("bert_jax.tasks.finetuning.run_seed", lambda *_, **__: None)
+    given = {"train": ROWS["classification"], "dev": ROWS["classification"], "max_length": 24}
+    for checkpoint, commit in (("owner/name", "c0ffee"), (tmp_path, None), (fetched, None)):
+        run = tmp_path / str(commit) / type(checkpoint).__name__
+        for _ in range(2):  # made, and gone on with
+            finetune("classification", checkpoint=checkpoint, workdir=run, **given)
+        assert json.loads((run / "config.json").read_text()).get("commit") == commit
+    fetched = dataclasses.replace(fetched, origin="owner/name@decaf")
+    run = tmp_path / "c0ffee" / "str"
+    with pytest.raises(UserError, match="commit"):
+        finetune("classification", checkpoint="owner/name", workdir=run, **given)
