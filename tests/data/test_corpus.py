@@ -20,7 +20,6 @@ from bert_jax.data.records import record_features
 from bert_jax.data.sources import open_source
 from bert_jax.data.tokenising import tokenise_all
 from bert_jax.errors import UserError
-from bert_jax.whole_file import is_running
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -358,11 +357,3 @@ def test_progress_adds_up(tmp_path):
     seen = []
     build_corpus(source, TOKENIZER, tmp_path / "c", 0.0, progress=seen.append)
     assert sum(seen) == source.total_bytes
-
-
-def test_pids_that_are_not_running():
-    assert is_running(str(os.getpid()))
-    assert not is_running("not a number")
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    assert not is_running(str(process.pid))
