@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from bert_jax.tasks.labels import label_key
 from bert_jax.tasks.question_answering.squad_files import read_tfds_questions
 from bert_jax.tasks.question_answering.task import QuestionAnswering
 from bert_jax.tasks.regression import Regression
+from bert_jax.tasks.tables import semicolons
 from bert_jax.tasks.task import Task
 from bert_jax.tasks.texts import text_examples
 from bert_jax.tasks.tfds import read_tfds_table, tfds_label_names
@@ -95,7 +97,7 @@ def read_task(settings: DataSettings) -> TaskData:
     parts = _held_out(settings, parts)
     task = kind.of_examples(parts, settings.max_length, settings.window_overlap)
     alike = alike_in_letters(label_counts(task, parts))
-    remarks = [*task.remarks(parts), *alike, *left_out]
+    remarks = [*_separated(settings, kind), *task.remarks(parts), *alike, *left_out]
     return TaskData(task, parts, _columns(settings, parts["train"]), remarks)
 
 
@@ -112,6 +114,17 @@ def _check_options(settings: DataSettings, kind: type[Task] | None) -> None:
         raise UserError(
             f"got {name}={shown} for task={settings.task}; expected it for a task of {kinds} only"
         )
+
+
+def _separated(settings: DataSettings, kind: type[Task]) -> list[Remark]:
+    """What to say of CSV files that have semicolons for commas."""
+    if settings.columns or ".csv" not in kind.endings:
+        return []
+    sources = (settings.train, settings.dev, settings.test)
+    paths = dict.fromkeys(str(each) for each in sources if each and isinstance(each, str | Path))
+    found = [path for path in paths if semicolons(path)]
+    said = f"fields are separated by semicolons: {', '.join(found)}"
+    return [Remark(said, {"semicolons": found})] if found else []
 
 
 def _columns(settings: DataSettings, examples: Sequence[Any]) -> Columns:

@@ -28,6 +28,7 @@ from bert_jax.kernels.compute import Compute, scans_layers
 from bert_jax.memory import check_batch
 from bert_jax.settings import check_settings, setting, settings_of
 from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
+from bert_jax.tasks.empty_texts import empty_text_remarks
 from bert_jax.tasks.features import as_arrays, cached
 from bert_jax.tasks.finetuner import Finetuner, assemble_finetuner
 from bert_jax.tasks.fingerprints import contents, fingerprint
@@ -235,8 +236,9 @@ def _run(
             steps.of(point)  # a setting that cannot be is said now
     start = head_start(steps.pretrained, parts.task.head, parts.task.labels)
     counts = label_counts(data.task, data.parts)
-    remarks = [remark.said for remark in data.remarks]
-    said = (*steps.pretrained.notes, *remarks, *shown_counts(counts), start.said)
+    remarks = [*data.remarks, *empty_text_remarks(parts.prepared)]
+    told = [remark.said for remark in remarks]
+    said = (*steps.pretrained.notes, *told, *shown_counts(counts), start.said)
     print(*said, sep="\n", file=sys.stderr)
     found: list[tuple[Point, Results]] = []
     for point in points:
@@ -260,7 +262,7 @@ def _run(
     more = {
         "labels": counts,
         "output_layer": {"kept": start.kept, "said": start.said},
-        "data": {k: v for remark in data.remarks for k, v in remark.figures.items()},
+        "data": {k: v for remark in remarks for k, v in remark.figures.items()},
     }
     return _finished(settings, workdir, parts, found, more, time.perf_counter() - began)
 

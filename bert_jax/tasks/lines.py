@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
@@ -137,19 +138,48 @@ def each_line(path: str | Path) -> Iterator[tuple[int, str | LineError]]:
 def decoded(source: str, lines: Iterable[bytes]) -> Iterator[tuple[int, str | LineError]]:
     """The same of an open file, such as standard input."""
     for number, line in enumerate(lines, 1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            yield number, text.removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            yield (
-                number,
-                LineError(
-                    source,
-                    number,
-                    f"got bytes that are no UTF-8 (at byte {error.start} of the line); expected"
-                    " UTF-8 text",
-                ),
-            )
+        if (error := wrong_bytes(source, number, line)) is not None:
+            yield number, error
+            continue
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        yield number, text.removesuffix("\n").removesuffix("\r")
+
+
+def wrong_bytes(source: str, number: int, line: bytes) -> LineError | None:
+    """The error of a line that is no UTF-8; None where it is.
+
+    Raises:
+        LineError: the first line is UTF-16, as all of the file will be.
+    """
+    if number == 1 and (encoding := _utf16(line)):
+        marked = line[:2].hex(" ").upper() if encoding == "UTF-16" else "every other byte is zero"
+        raise LineError(
+            source,
+            number,
+            f"got UTF-16 (at byte 0: {marked}); expected UTF-8 text, which"
+            f" `iconv -f {encoding} -t UTF-8` makes of it",
+        )
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return LineError(
+            source,
+            number,
+            f"got bytes that are no UTF-8 (at byte {error.start} of the line); expected UTF-8"
+            " text, which `iconv -f ISO-8859-1 -t UTF-8` makes of Latin-1",
+        )
+    return None
+
+
+def _utf16(line: bytes) -> str:
+    """What iconv calls the UTF-16 that a file begins with; empty of anything else."""
+    if line[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "UTF-16"
+    first, second = line[::2].count(0), line[1::2].count(0)  # the high bytes of ASCII are 0
+    zeros = max(first, second)
+    if not zeros or 3 * zeros < len(line):
+        return ""
+    return "UTF-16LE" if second > first else "UTF-16BE"
 
 
 def each_example(

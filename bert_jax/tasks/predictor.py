@@ -18,6 +18,7 @@ from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.memory import check_batch
 from bert_jax.tasks.batches import packed_rows
+from bert_jax.tasks.empty_texts import check_texts
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.forward import forward, predict
 from bert_jax.tasks.kinds import task_of
@@ -164,7 +165,7 @@ class Predictor:
         if not examples:
             return
         try:
-            prepared = self.task.prepare(examples, self._tokenizer)
+            prepared = self._prepared(examples)
         except UserError:
             refused = [self._refused(example) for example in examples]
             if not any(refused):
@@ -179,10 +180,16 @@ class Predictor:
         logits = predict(step, self.task.head, prepared.features, rows)
         yield from self.task.predictions(examples, prepared, logits)
 
+    def _prepared(self, examples: list[Any]) -> Any:
+        """What the model is given of examples, all of which have words in them."""
+        prepared = self.task.prepare(examples, self._tokenizer)
+        check_texts(prepared.features)
+        return prepared
+
     def _refused(self, example: Any) -> UserError | None:
         """Why the model cannot take an example; None where it can."""
         try:
-            self.task.prepare([example], self._tokenizer)
+            self._prepared([example])
         except UserError as error:
             return error
         return None

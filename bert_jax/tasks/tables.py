@@ -11,10 +11,11 @@ from typing import Any
 
 from bert_jax.errors import UserError
 from bert_jax.json_reading import NotJSONError, parse_json
-from bert_jax.tasks.lines import Line, LineError, each_line, numbered_lines, opened
+from bert_jax.tasks.lines import Line, LineError, each_line, numbered_lines, opened, wrong_bytes
 
 FORMATS = (".tsv", ".csv", ".jsonl")
 _LONGEST_FIELD = 1 << 30  # characters; by default csv takes 131,072
+_SEPARATED = {"\t": ".tsv", ";": ".csv", ",": ".csv"}  # where fields have this between them
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8
 
 
@@ -72,18 +73,27 @@ def check_column(source: str, columns: Iterable[str], name: str, argument: str) 
     Raises:
         UserError: there is none of this name.
     """
-    if name not in columns:
-        raise UserError(
-            f"got {argument}={name}, which {source} lacks; expected one of its columns, "
-            f"{', '.join(columns)} (for a file without a header line, name them by `columns`)"
-        )
+    names = list(columns)
+    if name in names:
+        return
+    for between, ending in _SEPARATED.items():
+        if len(names) == 1 and between in names[0] and ending not in source:
+            raise UserError(
+                f"got one column, {names[0]!r}, in {source}; fields seem to be separated by"
+                f" {between!r}: expected a name that ends in {ending}"
+            )
+    raise UserError(
+        f"got {argument}={name}, which {source} lacks; expected one of its columns, "
+        f"{', '.join(names)} (for a file without a header line, name them by `columns`)"
+    )
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> Table:
     r"""Read a `.tsv`, `.csv` or `.jsonl` file, each also with `.gz` behind it.
 
-    TSV has no quoting: a tab ends a field, a newline ends a row. CSV has the quoting of RFC 4180.
-    Empty lines are left out.
+    TSV has no quoting: a tab ends a field, a newline ends a row. CSV has the quoting of RFC 4180;
+    semicolons stand for commas where its header line has some, and no comma or tab. Empty lines are
+    left out.
 
     Args:
         path: the file; its name tells its format.
@@ -130,7 +140,7 @@ def table_lines(
     """
     source = str(path)
     fields = _csv_rows if source.removesuffix(".gz").endswith(".csv") else _tsv_rows
-    rows = fields(source)
+    rows = fields(source, not columns)
     number, first = next(rows, (0, []))
     header = list(columns or _raised(first))
     if not header or len(set(header)) < len(header):
@@ -193,7 +203,8 @@ def table_of_rows(rows: Sequence[Any], columns: Sequence[str]) -> Table:
     return table
 
 
-def _tsv_rows(source: str) -> Iterator[tuple[int, list[str] | LineError]]:
+def _tsv_rows(source: str, header: bool) -> Iterator[tuple[int, list[str] | LineError]]:
+    del header
     for number, line in each_line(source):
         if isinstance(line, LineError):
             yield number, line
@@ -201,14 +212,18 @@ def _tsv_rows(source: str) -> Iterator[tuple[int, list[str] | LineError]]:
             yield number, line.split("\t")
 
 
-def _csv_rows(source: str) -> Iterator[tuple[int, list[str] | LineError]]:
+def _csv_rows(source: str, header: bool) -> Iterator[tuple[int, list[str] | LineError]]:
     csv.field_size_limit(_LONGEST_FIELD)
     with (
         opened(source) as file,
         io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text,
     ):
-        reader = csv.reader(text, strict=True)
+        first = text.readline()
+        wrong: list[LineError] = []
+        lines = _noted(source, itertools.chain([first] if first else [], text), wrong)
+        reader = csv.reader(lines, strict=True, delimiter=_delimiter(first) if header else ",")
         while True:
+            wrong.clear()
             try:
                 row = next(reader)
             except StopIteration:
@@ -224,15 +239,40 @@ def _csv_rows(source: str) -> Iterator[tuple[int, list[str] | LineError]]:
                     ),
                 )
                 continue
-            if any(_ESCAPED.search(field) for field in row):
-                yield (
-                    reader.line_num,
-                    LineError(
-                        source, reader.line_num, "got bytes that are no UTF-8; expected UTF-8 text"
-                    ),
-                )
+            if wrong:
+                yield reader.line_num, wrong[0]
             elif row:
                 yield reader.line_num, row
+
+
+def _noted(source: str, lines: Iterable[str], wrong: list[LineError]) -> Iterator[str]:
+    """The same lines; the errors of those that are no UTF-8 are appended to `wrong`."""
+    for number, line in enumerate(lines, 1):
+        if _ESCAPED.search(line) or number == 1:
+            error = wrong_bytes(source, number, line.encode("utf-8", "surrogateescape"))
+            wrong.extend([error] if error else [])
+        yield line
+
+
+def _delimiter(header: str) -> str:
+    """What stands between the fields of a CSV file: a comma, unless its header has only semicolons.
+
+    >>> _delimiter("Row ID;Review Text"), _delimiter("id;no,text"), _delimiter("text")
+    (';', ',', ',')
+    """
+    return ";" if ";" in header and not {",", "\t"} & set(header) else ","
+
+
+def semicolons(path: str | Path) -> bool:
+    """Whether `read_table` reads a file by its semicolons, as spreadsheets write CSV in Europe.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not str(path).removesuffix(".gz").endswith(".csv"):
+        return False
+    with opened(path) as file:
+        return _delimiter(file.readline().decode("utf-8", "replace")) == ";"
 
 
 def _from_objects(source: str) -> Table:

@@ -154,9 +154,9 @@ def test_the_questions_of_a_damaged_file_that_can_be_answered_are(outcomes):
 
 FORMS = {  # what a file holds, and of which lines a row comes out; ! of one that is wrong
     "classification": {
-        "a.txt": ("the cats\tleft\nyou\n\n \n\tleft\nthe\tcats\tleft\nyou\ti\n", "1 2 5 !6 7"),
-        "a.tsv": ("text\tpair\nthe cats\tleft\n\nyou\t\nyou\n", "2 4 !5"),
-        "a.csv": ('text,pair\n"the\ncats",left\n\nyou,\nyou\n', "3 5 !6"),
+        "a.txt": ("the cats\tleft\nyou\n\n \n\tleft\nthe\tcats\tleft\nyou\ti\n", "1 2 !5 !6 7"),
+        "a.tsv": ("text\tpair\nthe cats\tleft\n\nyou\t\nyou\n", "2 !4 !5"),
+        "a.csv": ('text,pair\n"the\ncats",left\n\nyou,\nyou\n', "3 !5 !6"),
         "a.jsonl": ('{"text": "the \\ud800"}\n\n{"text": "you", "pair": "i"}\n"text"\n[]\n'
                     '{"text": "you", "pair": null}\n{"text": 5}\n', "1 3 !4 !5 6 !7"),
     },

@@ -68,3 +68,14 @@ def test_class_weights():
     np.testing.assert_allclose(class_weights(task, tagged, "balanced"), [4 / 6, 4 / 2])
     np.testing.assert_array_equal(class_weights(task, tagged, "Y:2.5"), [1, 2.5])
     assert class_weights(task, tagged, "") is None
+
+
+def test_a_file_with_semicolons_for_commas_is_said_to_have_them(tmp_path):
+    (tmp_path / "a.csv").write_text("text;label\nyes, please;1\nno;2\n")
+    (tmp_path / "b.csv").write_text("text,label\nyes,1\n")
+    asked = {"train": str(tmp_path / "a.csv"), "dev": tmp_path / "b.csv", "max_length": 16}
+    data = read_task(DataSettings(task="classification", **asked))
+    assert [each.text for each in data.parts["train"]] == ["yes, please", "no"]
+    (remark,) = data.remarks
+    assert remark.said == f"fields are separated by semicolons: {tmp_path / 'a.csv'}"
+    assert remark.figures == {"semicolons": [str(tmp_path / "a.csv")]}

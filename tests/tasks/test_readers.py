@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from bert_jax.errors import UserError
 from bert_jax.tasks.entities import tag_scheme
 from bert_jax.tasks.labels import label_ids, label_key, label_names, label_numbers
+from bert_jax.tasks.lines import LineError
 from bert_jax.tasks.multiple_choice import ChoiceQuestion, read_choices
 from bert_jax.tasks.question_answering.placing import place_answers, placing_remarks
 from bert_jax.tasks.question_answering.squad import Answer, Question
 from bert_jax.tasks.question_answering.squad_files import question_lines, questions_of, read_squad
-from bert_jax.tasks.tables import read_table
+from bert_jax.tasks.tables import read_table, semicolons, table_lines
 from bert_jax.tasks.tagged_files import (
     TaggedSentence,
     column_sentences,
@@ -70,6 +71,25 @@ def test_one_table_in_three_formats(tmp_path, name, content, columns, zipped):
         ("a.tsv", "text\tlabel\n", "which has no rows"),
         ("a.txt", "x", "expected a name that ends in .tsv, .csv, .jsonl"),
         ("a.jsonl", '{"text": 1}\nx', "line 2: got no JSON"),
+        (
+            "a.csv",
+            'text,label\nx,y\n"a\nÄ",y\n'.encode("latin-1"),
+            r"line 4: got bytes that are no UTF-8 \(at byte 0 of the line\); .* `iconv -f ISO-8859",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "caf\xe9"}'.encode("latin-1"),
+            r"line 1: .*\(at byte 13 of the line\)",
+        ),
+        *(
+            (f"a.{end}", "text,label\nx,y\n".encode(encoding), f"line 1: got UTF-16 .*{said}")
+            for end in ("csv", "tsv", "jsonl")
+            for encoding, said in (
+                ("utf-16", r"\(at byte 0: FF FE\); .*`iconv -f UTF-16 -t UTF-8` makes"),
+                ("utf-16-le", "every other byte is zero.*`iconv -f UTF-16LE -t UTF-8`"),
+                ("utf-16-be", "every other byte is zero.*`iconv -f UTF-16BE -t UTF-8`"),
+            )
+        ),
         ("a.jsonl", "[1]", "line 1: got a list; expected one object a line"),
         ("a.jsonl", '{"text": 1}\n{"txt": 1}', "line 2: got an object without 'text'"),
     ],
@@ -77,6 +97,41 @@ def test_one_table_in_three_formats(tmp_path, name, content, columns, zipped):
 def test_a_bad_line_is_named(tmp_path, name, content, message):
     with pytest.raises(UserError, match=message):
         read_table(written(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "said"),
+    [
+        ("a.csv", "Row ID\tText", r"'Row ID\\tText', in .*separated by '\\t': .* ends in .tsv"),
+        ("a.tsv", "Row ID;Text", "'Row ID;Text', in .*separated by ';': .* ends in .csv"),
+        ("a.tsv", "Row ID,Text", "'Row ID,Text', in .*separated by ',': .* ends in .csv"),
+    ],
+)
+def test_a_header_that_seems_to_be_of_another_format_is_said_to(tmp_path, name, header, said):
+    table = read_table(written(tmp_path, name, f"{header}\n1\n"))
+    with pytest.raises(UserError, match=f"^got one column, {said}$"):
+        table.texts("Text", "text_column")
+
+
+def test_semicolons_stand_for_commas_where_the_header_has_only_these(tmp_path):
+    content = '\ufeff"Row ID";text\r\n1;"so; so, ""and""\r\nso"\r\n2;yes, no\r\n'
+    table = read_table(written(tmp_path, "a.csv", content))
+    assert table.columns == {"Row ID": ["1", "2"], "text": ['so; so, "and"\r\nso', "yes, no"]}
+    assert table.lines == [3, 4] and semicolons(tmp_path / "a.csv")
+    commas = written(tmp_path, "b.csv", "text,a;b\nx;y,z\n")
+    assert read_table(commas).columns == {"text": ["x;y"], "a;b": ["z"]} and not semicolons(commas)
+    bare = written(tmp_path, "c.csv", "I came; I saw\n")
+    assert read_table(bare, ["text"]).columns == {"text": ["I came; I saw"]}
+
+
+def test_each_wrong_row_of_a_csv_is_named_and_no_other(tmp_path):
+    content = b'text,label\na,1\n\xe9,"b"c\nd,1\n\xe9,1\nf,1\n'
+    header, rows = table_lines(written(tmp_path, "a.csv", content))
+    found = list(rows)
+    assert header == ["text", "label"]
+    assert [(row.number, isinstance(row, LineError)) for row in found] == [
+        (2, False), (3, True), (4, False), (5, True), (6, False),
+    ]  # fmt: skip
 
 
 def test_a_missing_file_or_column_is_named(tmp_path):
