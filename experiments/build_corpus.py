@@ -120,7 +120,7 @@ def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenize
     """The vocabulary that was given, that of the corpus that is there, or one that is learned."""
     settings = WordSettings.asked(**treatment())
     how = settings.lowercase, settings.strip_accents, settings.split_chinese, settings.splitting
-    given = None if _VOCAB.value is None else Tokenizer.from_file(_VOCAB.value, *how)
+    given = None if _VOCAB.value is None else Tokenizer.from_file(_VOCAB.value, **treatment())
     if given is None and is_corpus(data_dir):
         built = Corpus.open(data_dir).tokenizer
         return Tokenizer(built.pieces, *how, added=built.added)

@@ -55,6 +55,7 @@ from bert_jax.tables.vocabulary_surgery import (
 )
 from bert_jax.tables.word2vec import Word2vec, read_word2vec
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.vocab_file import recorded_treatment
 from bert_jax.whole_file import write_json
 
 _INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
@@ -170,7 +171,7 @@ def _tokenizer(own: Tokenizer | None) -> Tokenizer | None:
             f"got --input_vocab={_INPUT_VOCAB.value} for {_INPUT.value}, which has a vocabulary;"
             " expected --vocab, to move it to another one"
         )
-    return Tokenizer.from_file(_INPUT_VOCAB.value, _LOWERCASE.value is not False)
+    return Tokenizer.from_file(_INPUT_VOCAB.value, _LOWERCASE.value)
 
 
 def _new_vocabulary(old: Tokenizer | None) -> Tokenizer | None:
@@ -178,7 +179,7 @@ def _new_vocabulary(old: Tokenizer | None) -> Tokenizer | None:
     new = old
     if _VOCAB.value is not None:
         lowercase = _LOWERCASE.value
-        if lowercase is None:
+        if lowercase is None and not recorded_treatment(_VOCAB.value):
             lowercase = old is None or old.lowercase
         new = Tokenizer.from_file(_VOCAB.value, lowercase)
     if _ADD_TOKENS.value or _VOCAB_SIZE.value is not None:

@@ -36,7 +36,7 @@ def prepare_corpus(
     *,
     vocab: str | None = None,
     vocab_size: int,
-    lowercase: bool = True,
+    lowercase: bool | None = None,
     splitting: str | None = None,
     heldout_fraction: float = 0.05,
     workdir: Path,
@@ -49,7 +49,7 @@ def prepare_corpus(
         inputs: one folder made by `build_corpus`, or what `open_source` takes or gives.
         vocab: a vocab.txt; None learns one of `vocab_size` pieces from the text.
         vocab_size: V of a learned vocabulary.
-        lowercase: whether the vocabulary is uncased.
+        lowercase: whether the vocabulary is uncased; None for yes, or as `vocab` was learned.
         splitting: how text is split (`bert_jax.text.splitting`); None for words, or as the corpus
             that is there says.
         heldout_fraction: about this share of the documents is held out.
@@ -75,27 +75,26 @@ def prepare_corpus(
                 f" {own.name!r}; expected the same, or no `splitting` at all"
             )
         return corpus
-    settings = words or WordSettings(
-        lowercase=lowercase, splitting=splitting_of(splitting or WORDS)
-    )
-    how = settings.splitting
+    settings = words or WordSettings.asked(splitting, lowercase)
     source = inputs if isinstance(inputs, Source) else open_source(inputs)
-    given = tokenizer
-    if given is None and vocab:
-        given = Tokenizer.from_file(vocab, lowercase, splitting=how)
-    if not is_corpus(workdir / "corpus"):
-        say_first_remarks(source, given, heldout_fraction, how)
     if tokenizer is not None:
-        tokenizer.save(workdir / "vocab.txt")
-    else:
-        if vocab is None:
-            vocab = str(workdir / LEARNED[0])
-            if not _is_learned(workdir, source, vocab_size, settings):
-                learned = learn_from(source, vocab_size, settings)
-                learned.record["input"] = source.identity
-                learned.save(vocab)
+        tokenizer.save(workdir / LEARNED[0])
+    elif vocab:
+        tokenizer = Tokenizer.from_file(vocab, lowercase, splitting=splitting)
+    if not is_corpus(workdir / "corpus"):
+        say_first_remarks(source, tokenizer, heldout_fraction, settings.splitting)
+    if tokenizer is None:
+        learned_file = workdir / LEARNED[0]
+        if not _is_learned(workdir, source, vocab_size, settings):
+            learned = learn_from(source, vocab_size, settings)
+            learned.record["input"] = source.identity
+            learned.save(learned_file)
         tokenizer = Tokenizer.from_file(
-            vocab, settings.lowercase, settings.strip_accents, settings.split_chinese, how
+            learned_file,
+            settings.lowercase,
+            settings.strip_accents,
+            settings.split_chinese,
+            settings.splitting,
         )
     with ProgressBar("tokenising", source.total_bytes) as bar:
         build_corpus(

@@ -30,7 +30,7 @@ from bert_jax.json_reading import Kinds, check_members, read_json_object, shorte
 from bert_jax.text.added_tokens import AddedToken
 from bert_jax.text.splitting import LONGEST_WORD, WORDS, Spaces, Splitting, splitting_of
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
-from bert_jax.text.vocab_file import read_vocab, without_blanks
+from bert_jax.text.vocab_file import read_vocab, recorded_treatment, without_blanks
 
 SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 
@@ -54,7 +54,10 @@ _MOST_ABSENT = 10_000  # rows between the last piece and an added token
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The files of one tokenizer, read; {} or None for those that are not there."""
+    """The files of one tokenizer, read; {} or None for those that are not there.
+
+    `learned` is how the text of a vocabulary was treated that was learned here.
+    """
 
     folder: Path
     vocab: tuple[str, ...] | None
@@ -62,6 +65,7 @@ class Files:
     settings: dict[str, Any]
     special_map: dict[str, Any]
     added: dict[str, Any]
+    learned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def class_name(self) -> str:
@@ -87,11 +91,15 @@ def files_of(path: Path) -> Files:
         )
     others = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
     found = [folder / name for name in others]
+    settings, special_map, added = (_read(f) if f.is_file() else {} for f in found)
     return Files(
         folder,
         None if has_library else read_vocab(vocab),
         _read(library) if has_library else None,
-        *(_read(file) if file.is_file() else {} for file in found),
+        settings,
+        special_map,
+        added,
+        {} if has_library else recorded_treatment(vocab),
     )
 
 
@@ -136,7 +144,8 @@ def tokenizer_of(files: Files, splitting: str | Splitting | None) -> tuple[Token
     Raises:
         UserError: it is no tokenizer of a BERT.
     """
-    given = None if splitting is None else splitting_of(splitting)
+    given = splitting or files.learned.get("splitting")
+    given = None if given is None else splitting_of(given)
     _check_special_names(files)
     notes: list[str] = []
     if (own := _cut_text(files)) is not None:
@@ -197,7 +206,9 @@ def _words(files: Files, notes: list[str], known: bool) -> dict[str, Any]:
                 f"{key}={how[name]} of tokenizer_config.json is obeyed, as in transformers, and not"
                 f" {in_library}={other} of tokenizer.json"
             )
-    if files.library is None and "do_lower_case" not in files.settings:
+    if files.library is None and files.learned:
+        how |= {name: value for name, value in files.learned.items() if name in _TREATMENT}
+    elif files.library is None and "do_lower_case" not in files.settings:
         how["lowercase"] = not (cased := _looks_cased(files.vocab or ()))
         guess = "cased" if cased else "uncased"
         notes.append(f"nothing says whether the vocabulary is cased; by its pieces it is {guess}")

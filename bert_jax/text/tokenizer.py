@@ -18,7 +18,7 @@ from bert_jax.text.inputs import make_inputs
 from bert_jax.text.piece_memo import PieceMemo, WholeTexts
 from bert_jax.text.splitting import AS_WRITTEN, WORDS, Normalisation, Splitting, splitting_of
 from bert_jax.text.valid_unicode import valid_unicode
-from bert_jax.text.vocab_file import read_vocab, without_blanks
+from bert_jax.text.vocab_file import read_vocab, recorded_treatment, without_blanks
 from bert_jax.whole_file import write_text
 
 # What transformers' tokenizers take, and what stands for it here.
@@ -146,25 +146,40 @@ class Tokenizer:
     def from_file(
         cls,
         vocab: str | Path,
-        lowercase: bool = True,
+        lowercase: bool | None = None,
         strip_accents: bool | None = None,
-        split_chinese: bool = True,
-        splitting: str | Splitting = WORDS,
+        split_chinese: bool | None = None,
+        splitting: str | Splitting | None = None,
         added: Sequence[AddedToken] = (),
     ) -> "Tokenizer":
         """Make a tokenizer from a `vocab.txt`: one piece a line, the line number is the id.
 
-        The other arguments are those of `__init__`.
+        The other arguments are those of `__init__`; what is None is as the `vocab.txt.json` says
+        that learning left beside the file, or else the default there.
 
         Raises:
-            UserError: no such file, not UTF-8 text, or not a BERT vocabulary (see `__init__`).
+            UserError: no such file, not UTF-8 text, not a BERT vocabulary (see `__init__`), or one
+                that was learned from text treated in another way.
         """
-        how = splitting_of(splitting)
-        pieces = read_vocab(Path(path_like("vocab", vocab, "the path of a vocab.txt")))
+        given = {
+            "lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese,
+            "splitting": None if splitting is None else splitting_of(splitting).name,
+        }  # fmt: skip
+        learned = recorded_treatment(Path(path_like("vocab", vocab, "the path of a vocab.txt")))
+        for name, value in given.items():
+            if value is not None and value != learned.get(name, value):
+                raise UserError(
+                    f"got {name}={value!r} for {vocab}, which was learned with"
+                    f" {name}={learned[name]!r} (says {Path(vocab).name}.json beside it); expected"
+                    f" the same, or no `{name}`"
+                )
+        treated = {**learned, **{name: value for name, value in given.items() if value is not None}}
+        how = splitting_of(treated.pop("splitting", WORDS))
+        pieces = read_vocab(Path(vocab))
         if how.has_words:
             pieces = without_blanks(pieces)
         try:
-            return cls(pieces, lowercase, strip_accents, split_chinese, how, added)
+            return cls(pieces, **treated, splitting=how, added=added)
         except UserError as error:
             raise UserError(f"{vocab}: {error}") from error
 

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bert_jax.errors import UserError
 from bert_jax.pretrained_paths import check_fetched
@@ -45,13 +46,27 @@ def _hash(rows: str) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
+def recorded_treatment(vocab: str | Path) -> dict[str, Any]:
+    """How text was treated that a vocabulary was learned from: `lowercase` and the like, by name.
+
+    Empty where no record of it lies beside.
+    """
+    names = ("lowercase", "strip_accents", "split_chinese", "splitting")
+    settings = _record(vocab).get("settings")
+    return {n: settings[n] for n in names if n in settings} if isinstance(settings, dict) else {}
+
+
 def _recorded_hash(vocab: Path) -> str | None:
-    """What the record beside a vocabulary says; None where there is none that can be read."""
+    return _record(vocab).get("vocab_hash")
+
+
+def _record(vocab: str | Path) -> dict[str, Any]:
+    """The record beside a vocabulary; empty where there is none that can be read."""
     try:
         record = json.loads(Path(f"{vocab}.json").read_bytes())
     except (OSError, ValueError, RecursionError):
-        return None
-    return record.get("vocab_hash") if isinstance(record, dict) else None
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def without_blanks(pieces: Sequence[str]) -> tuple[str, ...]:

@@ -40,8 +40,8 @@ from bert_jax.tables.embedding_tables import normalisation
 from bert_jax.tables.model_surgery import ModelParts, move_model_vocabulary
 from bert_jax.tables.row_rules import SpellingRegression
 from bert_jax.tables.vocabulary_surgery import NewRows, VocabularyReport, with_added_pieces
-from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.vocab_file import recorded_treatment
 from bert_jax.text.vocabulary_record import tokenizer_from_record
 from bert_jax.text.word_counts import WordSettings
 from bert_jax.training.objectives import OBJECTIVES
@@ -231,7 +231,7 @@ def _own_vocabulary(source: str, model: Pretrained, settings: PretrainingSetting
             " vocab=FILE beside it, the one it was trained with"
         )
     tokenizer = Tokenizer.from_file(
-        settings.vocab, settings.lowercase is not False, splitting=settings.splitting or WORDS
+        settings.vocab, settings.lowercase, splitting=settings.splitting
     )
     if tokenizer.vocab_size != model.config.vocab_size:
         raise UserError(
@@ -247,6 +247,8 @@ def _vocabulary(
 ) -> Tokenizer | None:
     """The run's vocabulary; None where it is to be learned."""
     lowercase = own.lowercase if settings.lowercase is None else settings.lowercase
+    if settings.vocab is not None and settings.lowercase is None:
+        lowercase = recorded_treatment(settings.vocab).get("lowercase", own.lowercase)
     if settings.vocab_size is not None:
         if built is not None:
             raise UserError(

@@ -15,7 +15,6 @@ from bert_jax.settings import names_in
 from bert_jax.tables.embedding_tables import PARTS, EmbeddingTables
 from bert_jax.tables.starting import check_fits, with_tables
 from bert_jax.tables.storage import load_tables
-from bert_jax.text.splitting import WORDS
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.tokenizer_files import split_as
 
@@ -86,7 +85,7 @@ def given_tables(
     if tokenizer is not None:
         used = tokenizer
     elif vocab is not None:
-        used = Tokenizer.from_file(vocab, lowercase is not False, splitting=splitting or WORDS)
+        used = Tokenizer.from_file(vocab, lowercase, splitting=splitting)
     else:
         assert built is not None  # or the vocabulary would be the tables' own
         used = built.tokenizer

@@ -251,7 +251,7 @@ def _pretrain(
             inputs,
             vocab=settings.vocab,
             vocab_size=settings.vocab_size or VOCAB_SIZE,
-            lowercase=settings.lowercase is not False,
+            lowercase=settings.lowercase,
             splitting=settings.splitting,
             heldout_fraction=settings.heldout_fraction,
             workdir=workdir,

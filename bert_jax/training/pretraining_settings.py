@@ -17,6 +17,7 @@ from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
 from bert_jax.settings import check_settings, setting
 from bert_jax.tables.embedding_tables import PARTS
 from bert_jax.text.splitting import WORDS, splitting_of
+from bert_jax.text.vocab_file import recorded_treatment
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.freezing import Frozen
 from bert_jax.training.given_tables import chosen_parts
@@ -347,7 +348,9 @@ class PretrainingSettings:
         if self.init_checkpoint is None:
             values["model"] = values["model"] or MODEL
             values["vocab_size"] = self.vocab_size or VOCAB_SIZE
-            values["lowercase"] = self.lowercase is not False
+            if self.lowercase is None:
+                learned = recorded_treatment(self.vocab) if self.vocab else {}
+                values["lowercase"] = learned.get("lowercase", True)
         values["freeze"] = str(Frozen.named(self.freeze)) or None
         parts = chosen_parts(self.init_parts) or PARTS
         values["init_parts"] = ",".join(parts) if self.init_embeddings else None

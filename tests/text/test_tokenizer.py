@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
+from bert_jax.text.word_counts import WordSettings
+from bert_jax.text.wordpiece_learner import learn_vocabulary
 from tests.text.vocabulary import small_tokenizer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "conformance"
@@ -277,3 +279,21 @@ def test_words_that_cannot_be_cut_are_unknown():
         UNCASED.id_of("the"),
         UNCASED.unk_id,
     ]
+
+
+def test_a_vocabulary_is_read_as_it_was_learned(tmp_path):
+    file = tmp_path / "v.txt"
+    learn_vocabulary(
+        ["Ünder die Brücke geht er"] * 9, 60, settings=WordSettings(lowercase=False)
+    ).save(file)
+    for read in (Tokenizer.from_file, Tokenizer.from_pretrained):
+        assert not read(file).lowercase and "B" in read(file).pieces
+    assert not Tokenizer.from_file(file, lowercase=False, splitting="words").lowercase
+    with pytest.raises(UserError) as error:
+        Tokenizer.from_file(file, lowercase=True)
+    assert str(error.value) == (
+        f"got lowercase=True for {file}, which was learned with lowercase=False (says v.txt.json"
+        " beside it); expected the same, or no `lowercase`"
+    )
+    with pytest.raises(UserError, match="got split_chinese=False for"):
+        Tokenizer.from_file(file, split_chinese=False)
