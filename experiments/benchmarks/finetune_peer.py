@@ -32,6 +32,8 @@ def main() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(job["checkpoint"])
     task: Any = TASKS[job["task"]](job, tokenizer)
     model = task.model()
+    if job["compile"]:
+        model.compile()
     train = task.items("train")
     held_out = {part: task.items(part) for part in ("dev", "test")}
     steps = -(-len(train) // job["batch_size"]) * job["epochs"]
@@ -53,7 +55,8 @@ def main() -> None:
             batch = task.batch([train[i] for i in order[begin : begin + job["batch_size"]]])
             tokens += int(batch["attention_mask"].sum())
             places += batch["attention_mask"].numel()
-            loss = model(**batch).loss
+            with torch.autocast("cpu", torch.bfloat16, enabled=job["bf16"]):
+                loss = model(**batch).loss
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -99,11 +102,12 @@ def _outputs(model: Any, task: Any, items: list[Any]) -> list[Any]:
     found: list[Any] = [None] * len(items)
     for begin in range(0, len(order), 32):
         chosen = order[begin : begin + 32]
-        output = model(**task.batch([items[i] for i in chosen], labels=False))
+        with torch.autocast("cpu", torch.bfloat16, enabled=task.job["bf16"]):
+            output = model(**task.batch([items[i] for i in chosen], labels=False))
         logits = getattr(output, "logits", None)
         if logits is None:
             logits = torch.stack([output.start_logits, output.end_logits], dim=-1)
-        for i, each in zip(chosen, logits.numpy(), strict=True):
+        for i, each in zip(chosen, logits.float().numpy(), strict=True):
             found[i] = each
     return found
 
