@@ -1,4 +1,4 @@
-"""The data and the recipes of `finetune_table.py`: seven tasks, the same for both sides.
+"""The data and the recipes of `finetune_table.py`: eight tasks, the same for both sides.
 
 Writes a folder a task with `train`, `dev` and `test`: JSON lines of texts and labels, SQuAD JSON,
 or the tagged files as they are beside the same as JSON lines (for the other side, whose script
