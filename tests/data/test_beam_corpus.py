@@ -217,8 +217,8 @@ def test_a_killed_build_leaves_nothing_that_opens_and_the_next_one_tidies_up(tex
         command, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    (left_over,) = [path.name for path in tmp_path.iterdir() if path.name != "in"]
-    assert left_over.startswith(".c.partial-")
+    lock, left_over = sorted(path.name for path in tmp_path.iterdir() if path.name != "in")
+    assert lock == ".c.lock" and left_over.startswith(".c.partial-")
     with pytest.raises(UserError, match="holds no corpus"):
         Corpus.open(tmp_path / left_over)
     build_corpus(open_source(str(texts)), TOKENIZER, tmp_path / "c", beam=run)
