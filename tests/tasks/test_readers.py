@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
-from bert_jax.tasks.entities import tag_scheme
 from bert_jax.tasks.labels import label_ids, label_key, label_names, label_numbers
 from bert_jax.tasks.lines import LineError
 from bert_jax.tasks.multiple_choice import ChoiceQuestion, read_choices
@@ -25,7 +24,6 @@ from bert_jax.tasks.tagged_files import (
 )
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data" / "finetune"
-CASES = SHARED.parent / "cases"
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
 
 
@@ -397,24 +395,6 @@ def test_choices(tmp_path):
         lines = json.dumps(good) + "\n" + json.dumps(good | wrong)
         with pytest.raises(UserError, match=message):
             read_choices(written(tmp_path, "c.jsonl", lines))
-
-
-@pytest.mark.skipif(not CASES.is_dir(), reason="../shared/data is not here")
-def test_the_shared_cases_of_tags_and_questions():
-    comments, spaces, untyped = (
-        [(s.words, s.tags) for s in read_columns(CASES / name)]
-        for name in ("multiconer.conll", "nbsp_word.conll", "untyped_bio.tsv")
-    )
-    assert comments == [(("Paris", "is"), ("B-LOC", "O")), (("he",), ("O",))]
-    assert spaces == [(("10\u00a0000", "Euro"), ("O", "O"))]
-    assert str(tag_scheme(tag for _, tags in untyped for tag in tags)) == "BIO without kinds"
-    for name in ("start_text", "context_null", "qa_not_object", "answer_number"):
-        with pytest.raises(UserError, match="article 1, paragraph 1, question 1: got "):
-            read_squad(CASES / f"squad_{name}.json")
-    with pytest.raises(UserError, match="which is no SQuAD file"):
-        read_squad(CASES / "squad_data_null.json")
-    (asked,) = place_answers(read_squad(CASES / "squad_combining.json")).questions
-    assert asked.answers == (Answer("Peru\u0301", 15),)
 
 
 @shared
