@@ -99,12 +99,6 @@ def main() -> None:
         if topology.kind not in _TOKENS_A_DEVICE:
             raise UserError(f"got --topologies={name}; expected v5e and h100 machines")
     workdir = Path(FLAGS.workdir)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"got --workdir={workdir}, which cannot be made ({error.strerror}); expected a folder"
-        ) from error
     text = ""
     for model in FLAGS.models:
         plans = {

@@ -65,7 +65,6 @@ def test_a_mistyped_path_says_what_there_is_and_asks_nobody(hub, take):
         ("two words", None),
         ("a--b", None),
         ("C:\\models\\bert", None),
-        ("gs://bucket/model", None),
     ],
 )
 def test_what_can_only_be_a_path_is_not_asked_of_the_hub(hub, name, near):
@@ -75,6 +74,12 @@ def test_what_can_only_be_a_path_is_not_asked_of_the_hub(hub, name, near):
     assert "\n" not in str(caught.value)
     if near is not None:
         assert str(caught.value).endswith(f": there is {near}")
+
+
+def test_a_url_is_no_name_of_the_hub(hub):
+    with pytest.raises(UserError, match="got source=gs://bucket/model, which is no place on this"):
+        load_pretrained("gs://bucket/model")
+    assert hub == []
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_the_table_is_made_of_what_was_compiled(tmp_path):
         ("--topologies=v4:2x2x1", "got --topologies=v4:2x2x1; expected v5e and h100 machines"),
         ("--mfu=2", "flag --mfu=2: 2.0 is not a number in the range [0.01, 1.0]"),
         ("--loader_rate=0", "flag --loader_rate=0: 0.0 is not"),
-        ("--workdir=file/plan", "got --workdir=file/plan, which cannot be made"),
+        ("--workdir=file/plan", "got --workdir=file/plan, which cannot be written"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, flag, said):
