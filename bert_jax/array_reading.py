@@ -18,6 +18,11 @@ import numpy as np
 from bert_jax.errors import UserError
 
 _MOST_UNPACKED = 10  # times the size of the file; numbers that were learned hardly pack
+# RuntimeError of an archive with a password, NotImplementedError of one packed in another way.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 _SMALL = 16 << 20  # bytes that nobody counts
 
 
@@ -40,9 +45,7 @@ def read_npz(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
             if (unpacked := sum(info.file_size for info in wanted.values())) > most:
                 raise ValueError(f"it would take {unpacked:,} bytes, many times its own size")
             return {name: _read(archive, info) for name, info in wanted.items()}
-    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import NotJSONError, parse_json
 from bert_jax.whole_file import write_json
 
 CHANGED = "it is not what was written"
@@ -77,8 +78,8 @@ def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     try:
-        content = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
+        content = parse_json(Path(path).read_bytes())
+    except NotJSONError as error:
         raise DamagedFileError(path, f"it is no JSON: {error}", remedy) from error
     if not isinstance(content, dict):
         raise DamagedFileError(path, "it is no JSON object", remedy)

@@ -55,7 +55,6 @@ from bert_jax.tables.vocabulary_surgery import (
 )
 from bert_jax.tables.word2vec import Word2vec, read_word2vec
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.text.vocab_file import recorded_treatment
 from bert_jax.whole_file import write_json
 
 _INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
@@ -178,10 +177,7 @@ def _new_vocabulary(old: Tokenizer | None) -> Tokenizer | None:
     """The vocabulary to move to; None to stay."""
     new = old
     if _VOCAB.value is not None:
-        lowercase = _LOWERCASE.value
-        if lowercase is None and not recorded_treatment(_VOCAB.value):
-            lowercase = old is None or old.lowercase
-        new = Tokenizer.from_file(_VOCAB.value, lowercase)
+        new = Tokenizer.from_file(_VOCAB.value, _LOWERCASE.value, like=old)
     if _ADD_TOKENS.value or _VOCAB_SIZE.value is not None:
         if new is None:
             raise UserError(

@@ -151,11 +151,12 @@ class Tokenizer:
         split_chinese: bool | None = None,
         splitting: str | Splitting | None = None,
         added: Sequence[AddedToken] = (),
+        like: "Tokenizer | None" = None,
     ) -> "Tokenizer":
         """Make a tokenizer from a `vocab.txt`: one piece a line, the line number is the id.
 
         The other arguments are those of `__init__`; what is None is as the `vocab.txt.json` says
-        that learning left beside the file, or else the default there.
+        that learning left beside the file, or else as `like` has it, or else the default there.
 
         Raises:
             UserError: no such file, not UTF-8 text, not a BERT vocabulary (see `__init__`), or one
@@ -174,10 +175,18 @@ class Tokenizer:
                     f" the same, or no `{name}`"
                 )
         treated = {**learned, **{name: value for name, value in given.items() if value is not None}}
+        if like is not None:
+            own = {name: getattr(like, name) for name in ("lowercase", "split_chinese")}
+            if treated.get("lowercase", like.lowercase) == like.lowercase:
+                own["strip_accents"] = like.strip_accents
+            treated = {**own, "splitting": like.splitting, **treated}
         how = splitting_of(treated.pop("splitting", WORDS))
         pieces = read_vocab(Path(vocab))
         if how.has_words:
             pieces = without_blanks(pieces)
+        if like is not None:
+            present = set(pieces)
+            added = tuple(token for token in like.added if token.content in present)
         try:
             return cls(pieces, **treated, splitting=how, added=added)
         except UserError as error:

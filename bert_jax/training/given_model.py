@@ -41,7 +41,6 @@ from bert_jax.tables.model_surgery import ModelParts, move_model_vocabulary
 from bert_jax.tables.row_rules import SpellingRegression
 from bert_jax.tables.vocabulary_surgery import NewRows, VocabularyReport, with_added_pieces
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.text.vocab_file import recorded_treatment
 from bert_jax.text.vocabulary_record import tokenizer_from_record
 from bert_jax.text.word_counts import WordSettings
 from bert_jax.training.objectives import OBJECTIVES
@@ -247,8 +246,6 @@ def _vocabulary(
 ) -> Tokenizer | None:
     """The run's vocabulary; None where it is to be learned."""
     lowercase = own.lowercase if settings.lowercase is None else settings.lowercase
-    if settings.vocab is not None and settings.lowercase is None:
-        lowercase = recorded_treatment(settings.vocab).get("lowercase", own.lowercase)
     if settings.vocab_size is not None:
         if built is not None:
             raise UserError(
@@ -258,11 +255,11 @@ def _vocabulary(
             )
         return None
     if settings.vocab is not None:
-        wanted = Tokenizer.from_file(settings.vocab, lowercase, splitting=own.splitting)
+        wanted = Tokenizer.from_file(
+            settings.vocab, settings.lowercase, splitting=own.splitting, like=own
+        )
         if built is not None and built.vocab_hash == wanted.vocab_hash:
             return built.tokenizer
-        if lowercase == own.lowercase:
-            wanted = own.with_pieces(wanted.pieces)
     else:
         if lowercase != own.lowercase:
             raise UserError(

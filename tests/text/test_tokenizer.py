@@ -295,5 +295,12 @@ def test_a_vocabulary_is_read_as_it_was_learned(tmp_path):
         f"got lowercase=True for {file}, which was learned with lowercase=False (says v.txt.json"
         " beside it); expected the same, or no `lowercase`"
     )
+    uncased = small_tokenizer(strip_accents=False)
+    assert not Tokenizer.from_file(file, like=uncased).lowercase  # the record comes first
+    (tmp_path / "v.txt.json").unlink()
+    alike = Tokenizer.from_file(file, like=WHOLE_CHINESE)
+    assert (alike.lowercase, alike.strip_accents, alike.split_chinese) == (True, False, False)
+    assert Tokenizer.from_file(file, False, like=WHOLE_CHINESE).strip_accents is None
+    learn_vocabulary(["geht er"] * 9, 60).save(file)
     with pytest.raises(UserError, match="got split_chinese=False for"):
         Tokenizer.from_file(file, split_chinese=False)

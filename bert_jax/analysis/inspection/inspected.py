@@ -23,7 +23,6 @@ from bert_jax.tables.orbax_tables import is_orbax_tables
 from bert_jax.tables.part_tables import tables_of
 from bert_jax.tables.storage import load_tables
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.text.vocab_file import recorded_treatment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +134,7 @@ def open_inspected(
         tables = tables_of(model, parts)
         without = tuple(parts_without_table(model.params["bert"]["embeddings"]))
     if vocab is not None:
-        own = None if tables.tokenizer is None else tables.tokenizer.lowercase
-        lowercase = recorded_treatment(vocab).get("lowercase", own)
-        tables = tables.replace(tokenizer=Tokenizer.from_file(vocab, lowercase))
+        tables = tables.replace(tokenizer=Tokenizer.from_file(vocab, like=tables.tokenizer))
     return Inspected(
         checkpoint=str(checkpoint),
         tables=tables,
