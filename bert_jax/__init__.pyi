@@ -30,6 +30,7 @@ from .data.sources import open_source as open_source
 from .errors import UserError as UserError
 from .inference.features import FeatureExtractor as FeatureExtractor
 from .inference.fill_mask import MaskFiller as MaskFiller
+from .inference.sentence_scores import SentenceScorer as SentenceScorer
 from .kernels.compute import Compute as Compute
 from .model.bert import Bert as Bert
 from .model.bert import BertForMaskedLM as BertForMaskedLM

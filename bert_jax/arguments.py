@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, TypeVar, cast
 
 from bert_jax.errors import UserError
+from bert_jax.file_names import why_no_name
 
 T = TypeVar("T")
 
@@ -45,21 +46,40 @@ def path_like(name: str, value: Any, expected: str = "a path") -> str | os.PathL
     """Give back a path or a name that is not empty.
 
     Raises:
-        UserError: it is no path, an empty one, or a URL.
+        UserError: it is no path, an empty one, a URL that is no bucket's, or a name that no file
+            can have.
     """
     expect(name, value, (str, os.PathLike), expected)
     if not os.fspath(value):
         raise UserError(f"got {name}='', an empty name; expected {expected}")
-    if is_url(value):
-        raise UserError(f"got {name}={os.fspath(value)}{NOT_HERE}")
+    check_place(name, value)
+    if (reason := why_no_name(value)) is not None:
+        raise UserError(
+            f"got {name}={_shown(os.fspath(value))}, with {reason}; expected {expected}"
+        )
     return cast(str, value)
 
 
-NOT_HERE = (
-    ", which is no place on this machine; expected a path: nothing is read from or written to"
-    " buckets and servers yet, so copy what is there to a disk first, and what was made back"
-)
-"""What an error says of a URL where a path is expected."""
+def check_place(name: str, value: str | os.PathLike[str]) -> None:
+    """Refuse a URL that is of no bucket; a path is never looked at.
+
+    Raises:
+        UserError: it is of another server, or names no bucket.
+    """
+    if not is_url(value):
+        return
+    scheme, _, rest = os.fspath(value).partition(":")
+    expected = "expected a path, or a bucket's: gs://BUCKET/… or s3://BUCKET/…"
+    if scheme not in SCHEMES:
+        raise UserError(
+            f"got {name}={os.fspath(value)}, which is no place that is read or written; {expected}"
+        )
+    if re.match(r"/{1,2}[^/]", rest) is None:
+        raise UserError(f"got {name}={os.fspath(value)}, which names no bucket; {expected}")
+
+
+SCHEMES = ("gs", "s3")
+"""What the URLs of buckets that are read and written begin with."""
 
 
 def is_url(value: str | os.PathLike[str]) -> bool:

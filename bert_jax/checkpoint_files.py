@@ -37,9 +37,11 @@ from orbax.checkpoint import v1 as ocp
 from bert_jax.array_digests import digests
 from bert_jax.disk import sync
 from bert_jax.errors import UserError
+from bert_jax.first_process import done_by_first, sent_by_first
 
 _JSON = ("config", "vocabulary", "head")
 _REASON = 200  # most characters of another library's message
+_NO_LIMIT = 10**9  # seconds; orbax measures them by a clock that may be set anew meanwhile
 
 
 class DamagedCheckpointError(UserError):
@@ -111,7 +113,7 @@ def save_embeddings(
 
 def load_state(path: str | Path, like: S) -> S:
     """The state in one checkpoint, placed as `like` is; see `Checkpoints.restore`."""
-    with orbax_context():
+    with orbax_context(alone=True):
         return restored(partial(ocp.load_checkpointables, Path(path).absolute()), path, like)
 
 
@@ -204,11 +206,13 @@ def orbax_context(alone: bool = False) -> ocp.Context:
     context = ocp.Context()
     context.checkpointables.registry = registry
     context.file.path_class = SyncedPath
+    context.asynchronous.timeout_secs = _NO_LIMIT
     if alone and jax.process_count() > 1:
         me = jax.process_index()
         context.multiprocessing.primary_host = me
         context.multiprocessing.active_processes = {me}
         context.multiprocessing.barrier_sync_key_prefix = f"process_{me}"
+        context.memory.deepcopy_host_arrays = False  # nobody changes what was gathered to be saved
     return context
 
 
@@ -237,17 +241,12 @@ def take_embeddings(state: S) -> tuple[S, dict[str, Any]]:
 def restored(load: Callable[[dict[str, Any]], dict[str, Any]], path: str | Path, like: S) -> S:
     """The state that `load` reads from a checkpoint, placed as `like` is.
 
+    Of several processes the first reads it, and sends it to the others.
+
     Raises:
         DamagedCheckpointError: it is not what was written.
     """
-    rest, embeddings = take_embeddings(jax.tree.map(_abstract, like))
-    with _reading(path):
-        loaded = load({"state": rest, "embeddings": embeddings})
-        rest = loaded["state"]
-        bert = {"embeddings": loaded["embeddings"], **rest.params["bert"]}
-        state = dataclasses.replace(rest, params={**rest.params, "bert": bert})
-        _check(path, state)
-    return state
+    return sent_by_first(done_by_first("checkpoint", lambda: _read(load, path, like)), like)
 
 
 class SyncedPath(gpath.PosixGPath):
@@ -262,6 +261,19 @@ class SyncedPath(gpath.PosixGPath):
         renamed = super().rename(target)
         sync(renamed.parent, deep=False)
         return renamed
+
+
+def _read(load: Callable[[dict[str, Any]], dict[str, Any]], path: str | Path, like: S) -> S:
+    """In place where this is the only process; else as numpy arrays, for the others, too."""
+    make = _abstract if jax.process_count() == 1 else _as_numpy
+    rest, embeddings = take_embeddings(jax.tree.map(make, like))
+    with _reading(path):
+        loaded = load({"state": rest, "embeddings": embeddings})
+        rest = loaded["state"]
+        bert = {"embeddings": loaded["embeddings"], **rest.params["bert"]}
+        state = dataclasses.replace(rest, params={**rest.params, "bert": bert})
+        _check(path, state)
+    return state
 
 
 @contextmanager
@@ -293,7 +305,7 @@ def _expected(path: str | Path) -> dict[str, str]:
 def _found(path: Path) -> dict[str, str]:
     """What `digests` should hold, of what is there now."""
     found = {item: _text_digest(_text(path, item)) for item in _JSON if has_item(path, item)}
-    # Arrays of jax's are read by one process of several only together with the others.
+    # One process of several cannot read arrays of jax's alone.
     make = _on_cpu if jax.process_count() == 1 else _as_numpy
     if has_item(path, "state"):
         found |= digests(_arrays(path, "state", make=make))

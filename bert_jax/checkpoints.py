@@ -4,7 +4,8 @@
       400/   600/       one checkpoint each, see `checkpoint_files`
       500.damaged/      one that did not hold what was written when the run was continued
 
-A checkpoint is renamed into place when it is whole: one that is listed can be read.
+A checkpoint is renamed into place when it is whole: one that is listed can be read. Of several
+processes the first alone sees the directory; every call is one of all processes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import itertools
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
+from unittest import mock
 
 import jax
+from orbax.checkpoint import checkpoint_manager
 from orbax.checkpoint import v1 as ocp
 
 from bert_jax.checkpoint_files import (
@@ -37,6 +41,10 @@ from bert_jax.checkpoint_files import (
 )
 from bert_jax.disk import disk_error, room_of
 from bert_jax.errors import UserError
+from bert_jax.first_process import done_by_first, gathered_by_first, told_by_first
+from bert_jax.waiting import said_while
+
+T = TypeVar("T")
 
 BEST_METRIC = "heldout_mlm_loss"
 
@@ -62,6 +70,8 @@ class Checkpoints:
             and `labels`, likewise; None for pretraining.
         best_metric: which of the held-out figures tells the best checkpoint.
         highest: whether the best is that with the highest figure, and not the lowest.
+        publish: called when a checkpoint is whole, beside the training, to send it elsewhere; one
+            is saved when that is done.
     """
 
     def __init__(
@@ -74,63 +84,42 @@ class Checkpoints:
         head: Mapping[str, Any] | None = None,
         best_metric: str = BEST_METRIC,
         highest: bool = False,
+        publish: Callable[[], None] | None = None,
     ):
         if keep < 1:
             raise UserError(f"got keep={keep} checkpoints; expected at least 1")
-        policies = ocp.training.preservation_policies
-        self._checkpointer = ocp.training.Checkpointer(
-            SyncedPath(Path(directory).absolute()),
-            context=orbax_context(),
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(keep),
-                    policies.BestN(
-                        get_metric_fn=lambda metrics: metrics[best_metric],
-                        reverse=not highest,
-                        n=1,
-                        keep_checkpoints_without_metrics=False,
-                    ),
-                ]
-            ),
-            cleanup_tmp_directories=True,
-        )
+        self._directory = Path(directory).absolute()
         self._json = json_items(config, vocabulary, head)
-        self._best_metric, self._highest = best_metric, highest
-        self._writing: ocp.AsyncResponse[bool] | None = None
-        self._asked = _Asked(0, 0, frozenset())
-        self._failed = False
-        logging.getLogger("absl").addFilter(_is_not_of_orbax)  # what goes wrong is raised, too
+        self._store = done_by_first(
+            "folder for checkpoints",
+            lambda: _Store(self._directory, keep, best_metric, highest, publish),
+        )
 
     def latest_step(self) -> int | None:
         """The newest whole checkpoint, or None."""
-        self.wait()
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+        return self._told("newest checkpoint", _Store.latest_step)
 
     def best_step(self) -> int | None:
         """Of the checkpoints kept, that with the best figure; None where none has one."""
-        self.wait()
-        figures = [
-            (found.metrics[self._best_metric] * (-1 if self._highest else 1), found.step)
-            for found in self._checkpointer.checkpoints
-            if found.metrics
-        ]
-        return min(figures)[1] if figures else None
+        return self._told("best checkpoint", _Store.best_step)
 
     def save(self, state: State, metrics: Mapping[str, float] | None = None) -> None:
-        """Start writing `state`; returns when its arrays are copied, not when they are written."""
+        """Start writing `state`; returns when its arrays are copied, not when they are written.
+
+        Raises:
+            DiskError: this one or the one before cannot be written; says which is the last good
+                one. (Of several processes, here and elsewhere, what `told_by_first` raises.)
+        """
         self.wait()  # an earlier save that nobody waits for keeps its thread and its files
-        step = int(state.step)
-        rest, embeddings = take_embeddings(state)
-        arrays = {"state": rest, "embeddings": embeddings}
-        items = {**arrays, **self._json, "digests": digests_of(state, self._json)}
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        self._asked = _Asked(step, size, frozenset(items))
-        with self._one_line():
-            self._writing = self._checkpointer.save_checkpointables_async(
-                step, items, metrics=dict(metrics) if metrics else None
-            )
+        found = digests_of(state, self._json)
+        rest, embeddings = take_embeddings(gathered_by_first(state))
+        items = {"state": rest, "embeddings": embeddings, **self._json, "digests": found}
+        asked = _Asked(
+            step=int(state.step),
+            size=sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
+            items=frozenset(items),
+        )
+        self._told("checkpoint", lambda store: store.begin(asked, items, metrics))
 
     def restore(self, like: S, step: int | None = None) -> S:
         """The state at `step` (default: the newest), placed as `like` is.
@@ -142,12 +131,11 @@ class Checkpoints:
             UserError: there is none.
             DamagedCheckpointError: it is not what was written.
         """
-        self.wait()
-        step = self.latest_step() if step is None else step
+        latest = self.latest_step()
+        step = latest if step is None else step
         if step is None:
-            raise UserError(f"got no checkpoint in {self._checkpointer.directory}; expected one")
-        load = partial(self._checkpointer.load_checkpointables, step)
-        return restored(load, self.path(step), like)
+            raise UserError(f"got no checkpoint in {self._directory}; expected one")
+        return restored(lambda wanted: self._own().load(step, wanted), self.path(step), like)
 
     def wait(self) -> None:
         """Wait until the checkpoint that was started last is whole, and on the disk.
@@ -155,23 +143,121 @@ class Checkpoints:
         Raises:
             DiskError: it cannot be written; says which is the last good one.
         """
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            with self._one_line():
-                writing.result()
+        self._told("checkpoint", _Store.wait)
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of `step` lies."""
-        return Path(self._checkpointer.directory) / str(step)
+        return self._directory / str(step)
 
     def close(self) -> None:
-        """Wait until everything that was started is written."""
+        """Wait until everything that was started is written; of several processes, the first."""
+        if self._store is not None:
+            self._store.close()
+
+    def _told(self, what: str, act: Callable[[_Store], T]) -> T:
+        return told_by_first(what, lambda: act(self._own()))
+
+    def _own(self) -> _Store:
+        assert self._store is not None  # in process 0
+        return self._store
+
+
+class _Store:
+    """What orbax does in the one process that has the directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        keep: int,
+        best_metric: str,
+        highest: bool,
+        publish: Callable[[], None] | None,
+    ):
+        policies = ocp.training.preservation_policies
+        directory.mkdir(parents=True, exist_ok=True)
+        with _no_root_made():
+            self._checkpointer = ocp.training.Checkpointer(
+                SyncedPath(directory),
+                context=orbax_context(alone=True),
+                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(keep),
+                        policies.BestN(
+                            get_metric_fn=lambda metrics: metrics[best_metric],
+                            reverse=not highest,
+                            n=1,
+                            keep_checkpoints_without_metrics=False,
+                        ),
+                    ]
+                ),
+                cleanup_tmp_directories=True,
+            )
+        self._directory, self._best_metric, self._highest = directory, best_metric, highest
+        self._publish = publish
+        self._writing: ocp.AsyncResponse[bool] | None = None
+        self._sending: Future[None] | None = None
+        self._asked = _Asked(0, 0, frozenset())
+        self._failed = False
+        logging.getLogger("absl").addFilter(_is_not_of_orbax)  # what goes wrong is raised, too
+        self._hook, sys.excepthook = sys.excepthook, _but_for_closed_loops(sys.excepthook)
+
+    def latest_step(self) -> int | None:
+        self.wait()
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def best_step(self) -> int | None:
+        self.wait()
+        figures = [
+            (found.metrics[self._best_metric] * (-1 if self._highest else 1), found.step)
+            for found in self._checkpointer.checkpoints
+            if found.metrics
+        ]
+        return min(figures)[1] if figures else None
+
+    def begin(
+        self, asked: _Asked, items: Mapping[str, Any], metrics: Mapping[str, float] | None
+    ) -> None:
+        self._asked = asked
+        with self._one_line():
+            self._writing = self._checkpointer.save_checkpointables_async(
+                asked.step, dict(items), metrics=dict(metrics) if metrics else None
+            )
+        if self._publish is not None:
+            pool = ThreadPoolExecutor(1, "publish")
+            self._sending = pool.submit(self._send)
+            pool.shutdown(wait=False)
+
+    def load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        return self._checkpointer.load_checkpointables(step, wanted)
+
+    def wait(self) -> None:
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.result()
+        self._written()
+
+    def _send(self) -> None:
+        assert self._publish is not None
+        self._written()
+        self._publish()
+
+    def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with self._one_line(), said_while(f"checkpoint {self._asked.step} to be written"):
+                writing.result()
+
+    def close(self) -> None:
         try:
             self.wait()
         finally:
             with suppress(Exception) if self._failed else nullcontext():
                 self._checkpointer.close()
-            logging.getLogger("absl").removeFilter(_is_not_of_orbax)
+            if not self._failed:  # else other threads of the save come later than this
+                sys.excepthook = self._hook
+                logging.getLogger("absl").removeFilter(_is_not_of_orbax)
 
     @contextmanager
     def _one_line(self) -> Iterator[None]:
@@ -179,18 +265,18 @@ class Checkpoints:
             yield
         except Exception as error:
             self._failed = True
-            path, needed = self.path(self._asked.step), self._asked.size
+            path, needed = self._directory / str(self._asked.step), self._asked.size
             partials = list(path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"))
             there = {item.name.partition(".")[0] for each in partials for item in each.glob("*")}
             for each in partials:
                 shutil.rmtree(each, ignore_errors=True)
-            whole = whole_steps(path.parent)
+            whole = [self._directory / str(step) for step in whole_steps(self._directory)]
             way_out = ", and the same command again: "
-            way_out += f"it goes on from {self.path(whole[-1])}" if whole else "it begins anew"
+            way_out += f"it goes on from {whole[-1]}" if whole else "it begins anew"
             refused = disk_error(
                 path,
                 error,
-                needed=room_of(self.path(whole[-1])) if whole else needed,
+                needed=room_of(whole[-1]) if whole else needed,
                 gone=not self._asked.items <= there,
                 way_out=way_out,
             )
@@ -199,11 +285,16 @@ class Checkpoints:
             raise refused from error
 
 
+def _no_root_made() -> AbstractContextManager[Any]:
+    """Keep orbax from making the root of checkpoints: it refuses to for one process of several.
+
+    Its newer API has no other way to say that the root is there.
+    """
+    return mock.patch.object(checkpoint_manager, "_create_root_directory")
+
+
 def damaged_checkpoints(directory: str | Path) -> dict[Path, str]:
     """What is wrong with a run's newest checkpoints, up to the newest whole one, newest first.
-
-    Of several processes every one must look: orbax counts what each reads, and waits for those that
-    have read less.
 
     Args:
         directory: of a run's checkpoints; may be absent.
@@ -228,12 +319,29 @@ def whole_steps(directory: str | Path) -> list[int]:
     return sorted(int(path.name) for path in paths if path.name.isdecimal() and path.is_dir())
 
 
+def _but_for_closed_loops(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """An excepthook that leaves out what tensorstore says of a save that failed.
+
+    Of its arrays one could not be written, and that is raised; the others find nobody who waits,
+    and call asyncio from C++, where no frame of ours is: in whichever thread that may be.
+    """
+
+    def without(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        outermost = trace.tb_frame.f_code.co_name if trace is not None else None
+        if str(error) != "Event loop is closed" or outermost != "call_soon_threadsafe":
+            hook(kind, error, trace)
+
+    return without
+
+
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in Path(record.pathname).parts
 
 
 def set_aside(damaged: Mapping[Path, str]) -> None:
-    """Rename damaged checkpoints to `STEP.damaged`, and say so; for one process of several.
+    """Rename damaged checkpoints to `STEP.damaged`, and say so.
 
     To be called before `Checkpoints` opens their directory.
     """

@@ -4,12 +4,12 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from bert_jax.arguments import LARGEST, MOST, known_names, path_like
 from bert_jax.errors import UserError
 from bert_jax.json_reading import read_json_object
+from bert_jax.mirror import at_hand, told_by_url
 from bert_jax.whole_file import write_json
 
 # Keys of a Hugging Face config.json that change the mathematics, and the values under which they
@@ -53,6 +53,10 @@ class BertConfig:
 
     Field names are those of Hugging Face's `BertConfig`. Paper: Devlin et al. 2018, section 3 and
     appendix A.2 (https://arxiv.org/abs/1810.04805).
+
+        >>> config = BertConfig.tiny(vocab_size=8192)
+        >>> config.hidden_size, config.num_hidden_layers, config.vocab_size
+        (128, 2, 8192)
 
     Raises:
         UserError: a field has the wrong type or value; the message names the field.
@@ -227,13 +231,14 @@ class BertConfig:
             raise UserError(f"{error} (in {source})") from None
 
     @classmethod
+    @told_by_url()
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
         """Read a `config.json` as Hugging Face or Google wrote it.
 
         Raises:
             UserError: the file is missing, is no JSON object, or is refused by `from_dict`.
         """
-        path = Path(path_like("path", path, "a config.json"))
+        path = at_hand(path_like("path", path, "a config.json"))
         if path.is_dir():
             raise UserError(f"got the folder {path}; expected the config.json inside it")
         content = read_json_object(path, "a config.json, an object with keys such as hidden_size")

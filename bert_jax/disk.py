@@ -13,7 +13,9 @@ from bert_jax.errors import DiskError
 
 _Path = str | os.PathLike[str]
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSALS = (*_FULL, errno.EROFS, errno.EIO, errno.ESTALE)
+# A disk that is broken, or behind a network: it may come back, or be there on another machine.
+PASSING = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
+REFUSALS = (*_FULL, errno.EROFS, *PASSING)
 
 
 @contextmanager
@@ -51,6 +53,7 @@ def disk_error(
     """
     path = Path(path)
     number, folder = _number(error), path.parent
+    passing = number in PASSING
     if number in _FULL:
         free = shutil.disk_usage(_existing(folder)).free
         reason = f"{os.strerror(number)}: {_size(free)} are free"
@@ -60,10 +63,12 @@ def disk_error(
         reason, expected = os.strerror(number), "a disk that can be written"
     elif gone or not folder.is_dir():
         reason, expected = f"what was in {folder} has gone", "a folder that nobody takes away"
+        passing = True
     else:
         return None
     return DiskError(
-        f"got {path}, which cannot be written ({reason}); expected {expected}{way_out}"
+        f"got {path}, which cannot be written ({reason}); expected {expected}{way_out}",
+        passing=passing,
     )
 
 

@@ -6,11 +6,15 @@ from typing import Any
 from bert_jax.errors import UserError
 
 EXTRA_OF = {
+    "aiohttp": "buckets",
     "array_record": "data",
+    "fsspec": "buckets",
+    "gcsfs": "buckets",
     "grain": "data",
     "importlib_resources": "data",
     "matplotlib": "data",
     "numba": "data",
+    "s3fs": "buckets",
     "plotly": "report",
     "pyarrow": "data",
     "sklearn": "tasks",

@@ -14,28 +14,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_jax.errors import UserError
+from bert_jax.errors import DamagedFileError
 from bert_jax.json_reading import NotJSONError, parse_json
 from bert_jax.whole_file import write_json
 
 CHANGED = "it is not what was written"
 _DIGEST, _FILES = "digest", "digests"
 _HEX_DIGITS = 32
-
-
-class DamagedFileError(UserError):
-    """A file does not hold what was written; says which, and the way out.
-
-    Args:
-        path: the file.
-        reason: what is wrong with it.
-        remedy: what to do, such as "remove it to …".
-    """
-
-    def __init__(self, path: str | Path, reason: str, remedy: str):
-        super().__init__(
-            f"got {path}, a damaged file ({reason}); expected it as it was written: {remedy}"
-        )
 
 
 def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:

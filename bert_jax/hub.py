@@ -6,13 +6,16 @@ HF_TOKEN, HF_HOME, HF_ENDPOINT).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bert_jax.errors import UserError
+from bert_jax.errors import DamagedFileError, UserError
 
+_GIT_DIGITS = 40
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 NAME = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?(?:@[\w./-]+)?", re.ASCII)
 
 
@@ -28,16 +31,53 @@ def fetch(name: str, wanted: Sequence[str]) -> Path:
 
     Raises:
         UserError: there is no such model, or no network.
+        DamagedFileError: see `check_snapshot`.
     """
     import huggingface_hub  # takes a second to import
 
     repository, revision = _split(name)
     with _one_line(name):
-        return Path(
+        folder = Path(
             huggingface_hub.snapshot_download(
                 repository, revision=revision, allow_patterns=list(wanted)
             )
         )
+    check_snapshot(folder, wanted)
+    return folder
+
+
+def check_snapshot(folder: Path, wanted: Sequence[str]) -> None:
+    """Compare files of the hub's cache with their hashes, which are the names they are kept by.
+
+        snapshots/COMMIT/model.safetensors -> ../../blobs/53aa…     sha256, or git's of small files
+
+    The hub's library looks at their size alone.
+
+    Args:
+        folder: of a commit. Where the cache has no links, as on some disks, nothing is known.
+        wanted: patterns of the files.
+
+    Raises:
+        DamagedFileError: one does not hold what its hash says.
+    """
+    for path in sorted({path for pattern in wanted for path in folder.glob(pattern)}):
+        blob = path.resolve()
+        named = blob.parent.name == "blobs" and _HASH.fullmatch(blob.name) is not None
+        if named and blob.is_file() and not _holds(blob):
+            raise DamagedFileError(
+                path, "its hash is not the hub's", f"remove {blob}, and it is fetched again"
+            )
+
+
+def _holds(blob: Path) -> bool:
+    if len(blob.name) == _GIT_DIGITS:
+        found = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
+    else:
+        found = hashlib.sha256()
+    with blob.open("rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest() == blob.name
 
 
 def files_of(name: str) -> list[str]:

@@ -20,12 +20,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from bert_jax.arguments import NOT_HERE, is_url
-from bert_jax.errors import UserError
+from bert_jax.arguments import is_url
+from bert_jax.disk import PASSING
+from bert_jax.errors import DiskError, UserError
 from bert_jax.owner import Owner, boot_of_machine
+from bert_jax.waiting import meanwhile
 
 _Path = str | os.PathLike[str]
 _BEAT, _SILENT = 5.0, 60.0  # seconds between two touches; without one, after which nobody is there
@@ -43,7 +46,9 @@ def alone_in(folder: _Path, said: str) -> Iterator[None]:
         UserError: another is at work there, it cannot be written, or it is a URL.
     """
     if is_url(folder):
-        raise UserError(f"got {said}{NOT_HERE}")
+        raise UserError(
+            f"got {said}, a bucket's, where this is not made yet; expected a folder on this machine"
+        )
     folder = Path(folder)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
@@ -64,25 +69,32 @@ def alone_making(folder: _Path, said: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Note:
-    """What stands in a lock."""
+class Note:
+    """What stands in a lock: its owner, the boot of that one's machine, and since when."""
 
     owner: str
     boot: str
     since: float
 
     @classmethod
-    def mine(cls) -> _Note:
+    def mine(cls) -> Note:
+        """This process's."""
         return cls(str(Owner.here()), boot_of_machine(), time.time())
 
     @classmethod
-    def read(cls, lock: int) -> _Note | None:
-        """None of one that is new."""
+    def parse(cls, content: bytes) -> Note | None:
+        """That of a lock's content; None of one that is new."""
         with suppress(ValueError, TypeError):
-            return cls(**json.loads(os.pread(lock, 10_000, 0)))
+            return cls(**json.loads(content))
         return None
 
+    @classmethod
+    def read(cls, lock: int) -> Note | None:
+        """The same, of a file that is open."""
+        return cls.parse(os.pread(lock, 10_000, 0))
+
     def write(self, lock: int) -> None:
+        """Write it to a file that is open."""
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps(asdict(self)).encode(), 0)
 
@@ -105,21 +117,18 @@ def _locked(file: Path, said: str) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = _take(file, said)
     except OSError as error:
-        raise UserError(
+        raise DiskError(
             f"got {said}, which cannot be written ({error.strerror}); expected a directory, or a"
-            " place to make one"
+            " place to make one",
+            passing=error.errno in PASSING,
         ) from error
     if lock is None:
         yield
         return
-    over = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lock, over), daemon=True)
-    heart.start()
     try:
-        yield
+        with meanwhile(partial(_beat, lock)):
+            yield
     finally:
-        over.set()
-        heart.join()
         if _is_still(file, lock):
             with suppress(OSError):
                 file.unlink()
@@ -132,10 +141,10 @@ def _take(file: Path, said: str) -> int | None:
         lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         kept = False
         try:
-            note, mine = _Note.read(lock), _Note.mine()
+            note, mine = Note.read(lock), Note.mine()
             if note is not None and note.owner == mine.owner:
                 return None
-            locked, note = _flock(lock), _Note.read(lock)
+            locked, note = _flock(lock), Note.read(lock)
             if locked is False:
                 raise _in_use(said, note)
             if note is not None:
@@ -157,7 +166,7 @@ def _take(file: Path, said: str) -> int | None:
                 os.close(lock)
 
 
-def _in_use(said: str, note: _Note | None) -> UserError:
+def _in_use(said: str, note: Note | None) -> UserError:
     return UserError(
         f"got {said}, where {note or 'another process'} is at work; expected one at a time: wait"
         " until it ends, or take another place"
@@ -181,7 +190,7 @@ def _is_still(file: Path, lock: int) -> bool:
         return False
 
 
-def _is_silent(file: Path, said: str, note: _Note) -> bool:
+def _is_silent(file: Path, said: str, note: Note) -> bool:
     """Whether nobody touches a lock for so long; watches it until that is known."""
     try:
         with TemporaryFile(dir=file.parent) as new:  # the time as the file's own host has it

@@ -119,3 +119,22 @@ def _unstack(layers: Parameters) -> Parameters:
         return layers
     count = jax.tree.leaves(layers)[0].shape[0]
     return {str(i): jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(count)}
+
+
+def with_cast_products(params: Parameters, dtype: Any) -> Parameters:
+    """Return params whose encoder multiplies with matrices that are in its dtype already.
+
+    A model casts them every time it is called; this way it is done once, and all else, which is
+    computed in fp32, stays as it is.
+
+    Args:
+        params: nested dict as from `split_model`; an encoder may stand at any depth.
+        dtype: that the model computes in.
+    """
+
+    def cast(path: tuple[Any, ...], leaf: Any) -> Any:
+        names = [key.key for key in path]
+        multiplies = "encoder" in names and names[-1] == "kernel"
+        return jnp.asarray(leaf, dtype) if multiplies else leaf
+
+    return jax.tree.map_with_path(cast, params)

@@ -1,4 +1,4 @@
-"""Where a pretrained model lies: a path, or a name on the Hugging Face hub.
+"""Where a pretrained model lies: a path, also a bucket's, or a name on the Hugging Face hub.
 
 A name is a path, and the hub is never asked, where something is there, and also where nothing is
 but only a path can be meant:
@@ -18,14 +18,18 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
 from bert_jax import hub
-from bert_jax.arguments import path_like
+from bert_jax.arguments import is_url, path_like
+from bert_jax.bucket import Prefix
 from bert_jax.errors import UserError
+from bert_jax.mirror import NothingThereError, at_hand, names_at
 
 MODULES = "modules.json"  # of sentence-transformers: the parts of a model and their folders
+_NOT_NEEDED = ("corpus", "tensorboard")  # of a run, to have its model
 _FILE_ENDING = re.compile(
     r"\.(txt|json|npz|npy|safetensors|orbax|vec|ckpt|index|bin|pt|pth|h5|msgpack|gz|tar|zip)$"
 )
@@ -36,17 +40,20 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
 
     Args:
         source: a path (`~` is the home folder; of a folder of the hub's cache, its snapshot is
-            meant), the prefix of a Google checkpoint, or a name on the hub, with or without
-            @revision.
+            meant) or a bucket's, the prefix of a Google checkpoint, or a name on the hub, with or
+            without @revision.
         wanted: patterns of the files to fetch.
 
     Raises:
         UserError: there is nothing; says which path nearby there is.
     """
     path_like("source", source, "the path of a checkpoint, or a name on the Hugging Face hub")
-    path = Path(source).expanduser()
+    path = checkpoint_at_hand(source) if is_url(source) else Path(source).expanduser()
     if is_path(source):
-        return _snapshot(path) if (path / "snapshots").is_dir() else path
+        if not (path / "snapshots").is_dir():
+            return path
+        hub.check_snapshot(snapshot := _snapshot(path), wanted)
+        return snapshot
     name, near = str(source), _nearby(path)
     if isinstance(source, str) and hub.NAME.fullmatch(name) and not _is_local(name, near):
         return hub.fetch(name, wanted)
@@ -55,6 +62,26 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
         + (f": there is {near}" if near else ", or a name on the Hugging Face hub such as ")
         + ("" if near else "bert-base-uncased")
     )
+
+
+def checkpoint_at_hand(path: str | os.PathLike[str]) -> Path:
+    """A path itself, or the copy of a checkpoint in a bucket.
+
+    Of one of ours, what of its run tells about it is copied, too.
+    """
+    if not is_url(path):
+        return Path(path)
+    given = Prefix(path).url
+    if names_at(f"{given}.index"):  # Google's: a prefix of files
+        given = f"{given}.index"
+    folder, _, name = given.rpartition("/")
+    if name.endswith(".index"):
+        return at_hand(folder, _NOT_NEEDED) / name
+    run = folder.removesuffix("/checkpoints") if name.isdecimal() else folder
+    if name == "checkpoints" or (name.isdecimal() and run != folder):
+        with suppress(NothingThereError):
+            at_hand(run, (*_NOT_NEEDED, "checkpoints"))
+    return at_hand(given, _NOT_NEEDED)
 
 
 def _snapshot(folder: Path) -> Path:
@@ -129,7 +156,9 @@ def here_or_inside(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_path(source: str | os.PathLike[str]) -> bool:
-    """Whether `locate` finds something on disk and does not ask the hub."""
+    """Whether `locate` finds something on disk or in a bucket and does not ask the hub."""
+    if is_url(source):
+        return True
     path = Path(source).expanduser()
     return path.exists() or find_google(path) is not None
 

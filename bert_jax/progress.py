@@ -13,6 +13,7 @@ _NOTEBOOK_SECONDS = 0.5
 # Sooner, how long the rest takes is a guess: the first steps compile, the first files are opened.
 _LEAST_SECONDS = 5.0
 _LEAST_SHARE, _SECONDS_ENOUGH = 0.02, 60.0  # a share of what is to do, or so long
+_MOST_SECONDS = 1000 * 3600.0  # no plan holds for longer: hardly anything is done
 
 
 class ProgressBar:
@@ -106,7 +107,8 @@ class ProgressBar:
         known = here >= _LEAST_SHARE * to_do or seconds >= _SECONDS_ENOUGH
         if here <= 0 or seconds < _LEAST_SECONDS or not known:
             return ""
-        return f"{_clock(seconds / here * (to_do - here))} left"
+        left = max(0.0, seconds / here * (to_do - here))  # more may come than was thought
+        return f"{_clock(left)} left" if left < _MOST_SECONDS else ""
 
 
 def _clock(seconds: float) -> str:

@@ -24,8 +24,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bert_jax.arguments import is_url
+from bert_jax.bucket import Prefix
 from bert_jax.disk import disk_error, on_disk, sync
 from bert_jax.errors import UserError
+from bert_jax.mirror import Mirror, names_at, work_place
 from bert_jax.owner import Owner
 
 _Path = str | os.PathLike[str]
@@ -36,10 +39,22 @@ _DAY = 24 * 3600.0
 def whole_file(path: _Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; rename it into place when the block ends well.
 
+    What is made for a bucket (`gs://…`, `s3://…`) is sent then.
+
     Raises:
         UserError: the folder is missing or cannot be written, the disk is full, or `path` is a
             folder or a device; nothing half-written stays behind.
     """
+    if is_url(path):
+        if set(names_at(path)) - {""}:
+            raise UserError(
+                f"got {os.fspath(path)}, which cannot be written (it is a folder); expected a file"
+            )
+        with _to_be_sent(path) as (folder, prefix):
+            partial = folder / prefix.url.rpartition("/")[2]
+            yield partial
+            prefix.put(partial, "")
+        return
     path = Path(path)
     # The suffix stays: NumPy appends its own to a name that lacks it.
     partial = path.with_name(f"{_prefix(path.stem)}{_writer()}{path.suffix}")
@@ -71,6 +86,8 @@ def whole_folder(
 ) -> Iterator[Path]:
     """Give a new folder beside `path` to fill; rename it into place when the block ends well.
 
+    What is made for a bucket (`gs://…`, `s3://…`) is sent then, and is there when all of it is.
+
     Args:
         path: absent or empty, unless one of these:
         overwrite: what is there is replaced.
@@ -79,12 +96,27 @@ def whole_folder(
         alone: nobody else writes it now (`bert_jax.lock`): all that lies half-written is left over.
 
     Raises:
-        UserError: `path` holds something, is a file, or cannot be made; nothing half-written stays
-            behind.
+        UserError: `path` holds something, is no folder, or cannot be made; nothing half-written
+            stays behind.
     """
+    if is_url(path):
+        with _to_be_sent(path) as (folder, prefix):
+            there = names_at(path)
+            if "" in there:
+                raise UserError(f"got {path}, which is a file; expected a directory to write")
+            if there and not overwrite:
+                raise UserError(
+                    f"got {path}, which is not empty; expected a directory that is absent or empty"
+                )
+            partial = folder / prefix.url.rpartition("/")[2]
+            partial.mkdir()
+            yield partial
+            Mirror(path, whole=True, folder=partial).replace()
+        return
     path = Path(path)
-    if path.is_file():
-        raise UserError(f"got {path}, which is a file; expected a directory to write")
+    if path.exists() and not path.is_dir():
+        what = "a file" if path.is_file() else "a device or a pipe"
+        raise UserError(f"got {path}, which is {what}; expected a directory to write")
     if not (overwrite or keep_other) and path.is_dir() and any(path.iterdir()):
         raise UserError(
             f"got {path}, which is not empty; expected a directory that is absent or empty"
@@ -110,6 +142,14 @@ def whole_folder(
             ) from error
         finally:
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def _to_be_sent(url: _Path) -> Iterator[tuple[Path, Prefix]]:
+    """A folder of this machine for what is made for a bucket, which is removed afterwards."""
+    prefix = Prefix(url)
+    with partial_folder(work_place(prefix)) as folder:
+        yield folder, prefix
 
 
 @contextmanager
@@ -159,9 +199,12 @@ def json_line(row: Mapping[str, Any]) -> str:
 
 
 def write_text(path: _Path, text: str) -> None:
-    """Write text as UTF-8, line ends as they are, whole or not at all."""
+    """Write text as UTF-8, line ends as they are, whole or not at all.
+
+    What is no character, such as bytes of a file's name, is escaped.
+    """
     with whole_file(path) as partial:
-        partial.write_bytes(text.encode("utf-8"))
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _prefix(name: str) -> str:

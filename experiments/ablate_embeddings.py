@@ -33,7 +33,6 @@ docs/updates_and_vocabulary.md has what came out.
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -53,6 +52,7 @@ from bert_jax.analysis.probes import (
 )
 from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.config import BertConfig
 from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
@@ -74,7 +74,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.state import create_state
 from bert_jax.training.steps import create_eval_step, create_train_step
-from bert_jax.training.workdir import check_contents, prepared_workdir
+from bert_jax.training.workdir import Workdir, check_contents, own_workdir, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -90,6 +90,7 @@ flags.DEFINE_float("learning_rate", 1e-3, "The highest rate.", lower_bound=0.0)
 flags.DEFINE_integer("eval_batches", 32, "Held-out batches for MLM and NSP.", lower_bound=2)
 flags.DEFINE_integer("probe_batches", 32, "Batches a probe is fitted on, and tested on.", 1)
 flags.DEFINE_list("seeds", ["0"], "Of everything random; a run a seed and variant.")
+define_compilation_cache()
 _MAY_CHANGE = ("seeds",)
 _SETTINGS = (
     "corpus", "vocab_size", "layers", "width", "steps", "batch_size", "length", "learning_rate",
@@ -106,8 +107,14 @@ def main() -> None:
     if FLAGS.width % 64:
         raise UserError(f"got --width={FLAGS.width}; expected a multiple of 64, the head width")
     check_sizes(_config(FLAGS.vocab_size), FLAGS.batch_size, FLAGS.length)
+    with own_workdir(FLAGS.workdir) as place:
+        compare_variants(seeds, place)
+
+
+def compare_variants(seeds: list[int], place: Workdir) -> None:
+    """Do so in a working directory of this process, which is sent after each run."""
     settings = {name: FLAGS[name].value for name in _SETTINGS}
-    with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
+    with prepared_workdir(place.folder, settings, _MAY_CHANGE) as workdir:
         corpus = prepare_corpus(
             FLAGS.corpus,
             vocab=None,
@@ -127,6 +134,7 @@ def main() -> None:
             path = workdir / f"{variant.name}-{seed}.json"
             if not path.exists():
                 write_sealed(path, run(variant, seed, corpus, halves, bar))
+                place.publish()
             results.append(read_sealed(path, "remove it, and its run is done again"))
             bar.update((number + 1) * FLAGS.steps, path.stem)
     write_json(
@@ -139,7 +147,7 @@ def main() -> None:
         },
     )
     write_text(workdir / "ablations.svg", plot_rows(results))
-    print_rows(results, workdir)
+    print_rows(results)
 
 
 def _config(vocab_size: int) -> BertConfig:
@@ -315,9 +323,9 @@ def _spread(mine: list[dict[str, Any]], name: str, interval: str) -> Interval:
     return low, float(np.mean(found)), high
 
 
-def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
+def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print the mean and the range of the seeds of every variant; of one seed, its interval."""
-    table = Table(title=f"What each part buys ({workdir})", title_justify="left")
+    table = Table(title=f"What each part buys ({FLAGS.workdir})", title_justify="left")
     for column in ("part", "way", "MLM loss", "NSP accuracy", "order probe", "A/B probe", "chance"):
         table.add_column(column)
     for variant in VARIANTS:
@@ -341,4 +349,4 @@ def print_rows(rows: list[dict[str, Any]], workdir: Path) -> None:
 
 if __name__ == "__main__":
     flag_of = {"hidden_size": "width", "num_hidden_layers": "layers"}
-    command.run(main, flag_of=flag_of, alone_in="workdir")
+    command.run(main, flag_of=flag_of)

@@ -18,7 +18,11 @@ recorded which rows of the token table changed, bit by bit, and which of them th
     unseen drift     distance from where they began of the rows no batch has held, to their norm
     seen, ever changed   share of all rows after the last step
 
-and writes them to `result.json`, with `coverage.svg` (rows ever in a batch and ever changed, by
+and, since it is known which rows no batch held, a second table: how well they can be told from the
+weights alone (`bert_jax.analysis.unlearned`: ROC-AUC against rows that at least eight steps looked
+up; 50 % is chance, below it the wrong way round; `result.json` has it against all other rows, too).
+
+Writes both to `result.json`, with `coverage.svg` (rows ever in a batch and ever changed, by
 step) and `frequency.svg` (share of the steps that change a row, by its rank in the text). Each run
 has a folder with `audit.jsonl` and `audit.npz`; a run that is finished is not repeated.
 
@@ -35,8 +39,11 @@ import numpy as np
 from absl import flags
 from rich.table import Table
 
+from bert_jax.analysis.token_rows import KINDS, kinds_of
+from bert_jax.analysis.unlearned import INDICATORS, TokenWeights, detections
 from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.config import BertConfig
 from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus
@@ -51,7 +58,7 @@ from bert_jax.training.metrics import read_metrics
 from bert_jax.training.update_audit import (
     INPUT,
 )
-from bert_jax.training.workdir import check_contents, prepared_workdir
+from bert_jax.training.workdir import Workdir, check_contents, own_workdir, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -66,6 +73,7 @@ flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=5)
 flags.DEFINE_float("weight_decay", 0.01, "Of AdamW, LAMB and row-lazy AdamW.", lower_bound=0.0)
 flags.DEFINE_integer("audit_every", 10, "Steps between points of the curves.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of everything random.", 0, MOST_SEED)
+define_compilation_cache()
 _SETTINGS = (
     "corpus", "vocab", "vocab_size", "model", "steps", "batch_size", "length", "weight_decay",
     "audit_every", "seed",
@@ -105,8 +113,14 @@ def main() -> None:
     """Do the runs that are not done yet, then compare all."""
     config = getattr(BertConfig, FLAGS.model)()
     check_sizes(config.replace(vocab_size=FLAGS.vocab_size), FLAGS.batch_size, FLAGS.length)
+    with own_workdir(FLAGS.workdir) as place:
+        compare_runs(config, place)
+
+
+def compare_runs(config: BertConfig, place: Workdir) -> None:
+    """Do so in a working directory of this process, which is sent after each run."""
     settings = {name: FLAGS[name].value for name in _SETTINGS}
-    with prepared_workdir(FLAGS.workdir, settings, ()) as workdir:
+    with prepared_workdir(place.folder, settings, ()) as workdir:
         corpus = prepare_corpus(
             FLAGS.corpus, vocab=FLAGS.vocab, vocab_size=FLAGS.vocab_size, workdir=workdir
         )
@@ -122,6 +136,7 @@ def main() -> None:
                 folder.mkdir(exist_ok=True)
                 row = row_of(run, audit(run, corpus, folder, bar))
                 write_vouching(result, row, ["audit.jsonl", "audit.npz"])
+                place.publish()
             rows.append(read_vouching(result, f"remove {folder}, and its run is done again"))
             bar.update((number + 1) * FLAGS.steps, run.folder)
     write_json(
@@ -131,6 +146,7 @@ def main() -> None:
     write_text(workdir / "coverage.svg", coverage_plot(workdir))
     write_text(workdir / "frequency.svg", frequency_plot(workdir, corpus))
     print_rows(rows)
+    print_guesses(rows)
 
 
 class MoveBar(Callback):
@@ -180,7 +196,18 @@ def row_of(run: Run, audit: UpdateAudit) -> dict[str, Any]:
         "rows_seen": figures["rows_seen"] / figures["rows"],
         "rows_changed": figures["rows_changed"] / figures["rows"],
         "mlm_loss": audit.mlm_loss,
+        "told_by": told_by(audit),
     }
+
+
+def told_by(audit: UpdateAudit) -> dict[str, dict[str, float]]:
+    """How well each indicator tells the rows that no batch held, by its name."""
+    kinds, pad = kinds_of(audit.pieces), audit.pieces.index("[PAD]")
+    unused = kinds == KINDS.index("unused")
+    ordinary = np.flatnonzero(~unused & (kinds != KINDS.index("special")))
+    weights = TokenWeights.of(audit.params, np.append(np.flatnonzero(unused), pad))
+    found = detections(weights, np.asarray(audit.rows.spent)[INPUT], ordinary)
+    return {name: dataclasses.asdict(one) for name, one in found.items()}
 
 
 def coverage_plot(workdir: Path) -> str:
@@ -214,7 +241,7 @@ def frequency_plot(workdir: Path, corpus: Corpus) -> str:
 
     lines: dict[str, Any] = {}
     for run in RUNS[:5] + RUNS[7:8]:  # tied, they are all alike
-        arrays = np.load(workdir / run.folder / "audit.npz")
+        arrays = np.load(workdir / run.folder / "audit.npz", allow_pickle=False)
         if not lines:
             lines["in the batch"] = by_rank(arrays["spent"][INPUT])
         name = f"changed: {run.title}{', tied' if run.tied else ''}"
@@ -227,11 +254,24 @@ def frequency_plot(workdir: Path, corpus: Corpus) -> str:
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print the table."""
     table = Table(title="What a step does to the token table", title_justify="left")
-    names = list(rows[0])
+    names = [name for name in rows[0] if name != "told_by"]
     for name in names:
         table.add_column(name.replace("_", " "))
     for row in rows:
         table.add_row(*(_cell(name, row[name]) for name in names))
+    plain_console(width=190).print(table)
+
+
+def print_guesses(rows: list[dict[str, Any]]) -> None:
+    """Print how well the rows that no batch held can be told; of finished runs that say it."""
+    table = Table(title="Rows no batch held, told by the weights from those of 8 steps: ROC-AUC")
+    table.title_justify = "left"
+    for name in ("decoder", "optimizer", *(indicator.name for indicator in INDICATORS)):
+        table.add_column(name)
+    for row in rows:
+        told = row.get("told_by", {})
+        scores = (told.get(indicator.name, {}).get("of_taught") for indicator in INDICATORS)
+        table.add_row(row["decoder"], row["optimizer"], *(_cell("", score) for score in scores))
     plain_console(width=190).print(table)
 
 
@@ -244,4 +284,4 @@ def _cell(name: str, value: Any) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

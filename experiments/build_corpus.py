@@ -2,18 +2,19 @@ r"""Turn raw text into a tokenised corpus that `experiments.pretrain` trains on.
 
     python -m experiments.build_corpus --input=books --data_dir=corpora/books --vocab=vocab.txt
 
-`--input` is `python_docs`, a file, a folder, a glob, or `tfds:NAME`; it may be given several times.
-Files may be packed (.gz, .bz2, .xz, .zst). Every document is split into sentences and pieces on all
-cores; a share of the documents is held out. Without --vocab a vocabulary is learned first. The
-corpus doctor prints what it saw, and stores it as `data_dir/result.json`. The same command again
-finds the corpus there and does nothing.
+`--input` is `python_docs`, a file, a folder, a glob (also of `gs://…` and `s3://…`), or
+`tfds:NAME`; it may be given several times. Files may be packed (.gz, .bz2, .xz, .zst). Every
+document is split into sentences and pieces on all cores; a share of the documents is held out.
+Without --vocab a vocabulary is learned first. The corpus doctor prints what it saw, and stores it
+as `data_dir/result.json`. The same command again finds the corpus there and does nothing.
 
 Text that is cut already (molecules, proteins, code) is split by `--splitting=spaces` or by a
 regular expression; a line is then a sentence (docs/tokenizer.md).
 
-`--beam_runner=DirectRunner` (FlinkRunner, SparkRunner, DataflowRunner, …) does the work on Apache
+`--beam_runner=DirectRunner` (DaskRunner, FlinkRunner, DataflowRunner, …) does the work on Apache
 Beam's workers and makes the same bytes; `--beam_options=--NAME=VALUE`, given any number of times,
-are the runner's own (docs/corpus_at_scale.md).
+are the runner's own (docs/corpus_at_scale.md). Where none of its workers has begun after
+`--beam_start_seconds`, the command ends. `--beam_bucket=gs://…` is for workers that share no disk.
 
 How files are laid out goes by their names and how they begin, or by `--format`:
 
@@ -43,7 +44,9 @@ from typing import Any, cast
 
 from absl import flags
 
+from bert_jax.bucket_lock import alone_making
 from bert_jax.cli import command
+from bert_jax.cli.beam_flags import beam_asked, define_beam
 from bert_jax.cli.text_flags import define_treatment, treatment
 from bert_jax.data.beam_run import BeamRun, open_beam
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
@@ -51,8 +54,8 @@ from bert_jax.data.doctor import CorpusReport
 from bert_jax.data.preparation import learn_from, say_first_remarks
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.text_files import FORMATS, Format
-from bert_jax.lock import alone_making
 from bert_jax.memory import check_workers, peak_rss_bytes
+from bert_jax.mirror import names_at
 from bert_jax.progress import ProgressBar
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings
@@ -65,8 +68,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder to make.", require
 _WORKERS = flags.DEFINE_integer(
     "workers", os.cpu_count() or 1, "Processes that tokenise.", lower_bound=1
 )
-_BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Build on the workers of this runner.")
-_BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
+define_beam()
 _FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
 _TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
 _HELDOUT_FRACTION = flags.DEFINE_float("heldout_fraction", 0.05, "Share of documents held out.")
@@ -79,28 +81,28 @@ define_treatment()
 
 def main() -> None:
     """Build the corpus the flags describe and print the doctor's report."""
-    data_dir = Path(_DATA_DIR.value)
+    data_dir = _DATA_DIR.value.rstrip("/")
     check_workers(_WORKERS.value or 1)
-    beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
+    beam = open_beam(**beam_asked())
     source = open_source(_INPUT.value, cast(Format, _FORMAT.value), _TEXT_COLUMN.value)
     reused = is_corpus(data_dir)
     with nullcontext() if reused else alone_making(data_dir, f"data_dir={data_dir}"):
         tokenizer = _tokenizer(source, data_dir, beam)
         report = _build(source, tokenizer, data_dir, beam)
-    if not (reused and (data_dir / "result.json").is_file()):
+    if not (reused and "result.json" in names_at(data_dir)):
         how: dict[str, Any]
         if beam is None:
             how = {"workers": _WORKERS.value, "peak_rss_bytes": peak_rss_bytes(_WORKERS.value or 1)}
         else:
             how = {"beam_runner": beam.runner, "beam_options": beam.options}
         result = {**report.to_json(), **how}
-        write_json(data_dir / "result.json", result)
+        write_json(f"{data_dir}/result.json", result)
     title = f"{data_dir}: {'was built before' if reused else 'built'}"
     command.print_table(title, report.rows())
 
 
 def _build(
-    source: Source, tokenizer: Tokenizer, data_dir: Path, beam: BeamRun | None
+    source: Source, tokenizer: Tokenizer, data_dir: str, beam: BeamRun | None
 ) -> CorpusReport:
     with ProgressBar("tokenising", source.total_bytes) as bar:
         return build_corpus(
@@ -116,7 +118,7 @@ def _build(
         )
 
 
-def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenizer:
+def _tokenizer(source: Source, data_dir: str, beam: BeamRun | None) -> Tokenizer:
     """The vocabulary that was given, that of the corpus that is there, or one that is learned."""
     settings = WordSettings.asked(**treatment())
     how = settings.lowercase, settings.strip_accents, settings.split_chinese, settings.splitting
@@ -128,7 +130,7 @@ def _tokenizer(source: Source, data_dir: Path, beam: BeamRun | None) -> Tokenize
         say_first_remarks(source, given, _HELDOUT_FRACTION.value or 0.0, settings.splitting)
     if given is not None:
         return given
-    learned = learn_from(source, _VOCAB_SIZE.value, settings, beam, data_dir)
+    learned = learn_from(source, _VOCAB_SIZE.value, settings, beam, Path(data_dir))
     return Tokenizer(learned.pieces, *how)
 
 

@@ -34,6 +34,7 @@ from absl import flags
 
 from bert_jax import hub
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.cli.outputs import define_overwrite, overwrites
 from bert_jax.cli.text_flags import define_splitting
 from bert_jax.convert.contents import Pretrained
@@ -44,6 +45,7 @@ from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.convert.sentence_encoders import SentenceEncoder
 from bert_jax.errors import UserError
+from bert_jax.mirror import at_hand
 from bert_jax.pooling import POOLINGS
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.version import __version__
@@ -68,6 +70,7 @@ _ALLOW_NOT_FINITE = flags.DEFINE_bool(
     "allow_not_finite", False, "Copy NaN and infinite weights, as of a run that diverged."
 )
 define_overwrite()
+define_compilation_cache()
 
 _SAVERS: dict[str, Callable[..., tuple[str, ...]]] = {
     "huggingface": save_huggingface,
@@ -105,7 +108,7 @@ def main() -> None:
     shown = {"from": _FROM.value, "to": _TO.value, **_shown(pretrained)}
     if pushed is not None:
         message = f"Convert {without_folders(str(_FROM.value))} with bert_jax {__version__}"
-        commit = hub.push(Path(_TO.value), pushed, private=private, message=message)
+        commit = hub.push(at_hand(_TO.value), pushed, private=private, message=message)
         shown["pushed to"] = f"{pushed}@{commit}"
     command.print_table("Converted", shown)
     for note in (*pretrained.notes, *notes):

@@ -30,6 +30,7 @@ from absl import flags
 
 from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.cli.outputs import check_new, define_overwrite, overwrites
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.google_tf import save_google
@@ -60,6 +61,7 @@ from bert_jax.whole_file import write_json
 _INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
 _OUTPUT = flags.DEFINE_string("output", None, "What to write; the suffix says in which form.")
 define_overwrite()
+define_compilation_cache()
 _INPUT_VOCAB = flags.DEFINE_string(
     "input_vocab", None, "The vocab.txt of tables that come without one."
 )

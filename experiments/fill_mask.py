@@ -18,33 +18,41 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 
+import jax
 import jax.numpy as jnp
 from absl import flags
 from rich.console import Console
 
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.cli.text_flags import define_splitting
 from bert_jax.console import plain_console
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import Fills, MaskFiller
 from bert_jax.tasks.lines import LineError, decoded
+from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.whole_file import json_line
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
 _SPLITTING = define_splitting()
 _BEST = flags.DEFINE_integer("best", 5, "How many pieces to show for each mask.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Texts a batch.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 32, "Texts a batch, of 64 pieces: of longer ones fewer, of shorter more.", 1
+)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")
 _ON_ERROR = flags.DEFINE_enum(
     "on_error", "stop", ["stop", "mark"],
     "A wrong text: stop there, or say what is wrong in its place and go on.",
 )  # fmt: skip
 _JSON = flags.DEFINE_bool("json", None, "JSON lines; by default for standard input.")
+define_compilation_cache()
 
 
 def main(texts: Sequence[str]) -> None:
     """Fill the masks of `texts`, or of the lines of standard input."""
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
     if not _CHECKPOINT.value:
         raise UserError("got no --checkpoint; expected the path of one, or a name on the hub")
     filler = MaskFiller(

@@ -30,18 +30,19 @@ from absl import flags
 
 from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.cli.settings import define_flags, given_settings
 from bert_jax.errors import UserError
-from bert_jax.tasks.finetuning import GRID, FinetuningSettings, run_finetuning
+from bert_jax.tasks.finetuning import GRID, FinetuningResult, FinetuningSettings, run_finetuning
 from bert_jax.tasks.report_page import write_report
 from bert_jax.tasks.seed_run import DivergedError
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.training.preemption import StopRequest
 
 FLAGS = flags.FLAGS
 define_flags(FinetuningSettings)
 flags.DEFINE_list("seeds", ["0"], "As in 0,1,2: of head, order and dropout.")
 flags.DEFINE_multi_string("grid", [], "NAME=value,value of a flag. May be repeated.")
+define_compilation_cache()
 
 
 def main() -> None:
@@ -53,16 +54,18 @@ def main() -> None:
         seeds=tuple(command.whole_numbers("seeds", FLAGS.seeds, 0, MOST_SEED)),
         grid=_grid(FLAGS.grid),
     )
-    with StopRequest() as stop:
-        try:
-            result = run_finetuning(settings, stop=lambda: bool(stop))
-        except DivergedError as error:
-            print(error, file=sys.stderr)
-            sys.exit(1)
-    if result is None:  # asked to stop; the same command continues
-        return
+    try:
+        result = run_finetuning(settings, then=_report)
+    except DivergedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    if result is None:
+        command.stopped()
+    command.print_table(f"Fine-tuning in {settings.workdir}", _shown(result.figures))
+
+
+def _report(result: FinetuningResult) -> None:
     write_report(result.workdir, result.task, result.predictions, result.figures, result.curves)
-    command.print_table(f"Fine-tuning in {result.workdir}", _shown(result.figures))
 
 
 def _grid(texts: Sequence[str]) -> dict[str, list[float]]:

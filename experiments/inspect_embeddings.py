@@ -27,9 +27,11 @@ from bert_jax.analysis.inspection.inspect import Questions, inspect_embeddings
 from bert_jax.analysis.similarity import read_scored_pairs
 from bert_jax.analysis.words import read_word_groups
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.errors import UserError
 from bert_jax.memory import peak_rss_bytes
-from bert_jax.training.workdir import prepared_workdir
+from bert_jax.mirror import as_given
+from bert_jax.training.workdir import own_results, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -55,6 +57,7 @@ flags.DEFINE_integer("min_count", 10, "How often a neighbour must occur.", lower
 flags.DEFINE_integer("layer", -1, "Whose contextual vectors are scored; -1 is the last.")
 flags.DEFINE_integer("occurrences", 10, "Of a word, that are averaged.", lower_bound=1)
 flags.DEFINE_bool("projector", True, "Whether to write files for the Embedding Projector.")
+define_compilation_cache()
 
 _SETTINGS = (
     "checkpoint", "words", "similarity", "sts", "analogies", "outliers", "text", "pair", "compare",
@@ -64,16 +67,16 @@ _SETTINGS = (
 
 def main() -> None:
     """Read, look, write, and print the main numbers."""
-    began = time.perf_counter()
     if not FLAGS.checkpoint:
         raise UserError("got no --checkpoint; expected one, such as --checkpoint=runs/pretrain")
-    if (Path(FLAGS.workdir) / "checkpoints").exists():
-        raise UserError(
-            f"got --workdir={FLAGS.workdir}, which holds a training run; expected a directory of"
-            " its own"
-        )
+    with own_results(FLAGS.workdir) as folder:
+        _look(folder)
+
+
+def _look(folder: Path) -> None:
+    began = time.perf_counter()
     settings = {name: FLAGS[name].value for name in _SETTINGS}
-    with prepared_workdir(FLAGS.workdir, settings, may_change=_SETTINGS) as workdir:
+    with prepared_workdir(folder, settings, may_change=_SETTINGS) as workdir:
         asked = Questions(
             words=FLAGS.words,
             similarity=[read_scored_pairs(path) for path in FLAGS.similarity],
@@ -94,7 +97,7 @@ def main() -> None:
         found.write_projector(workdir / "projector")
     result = {
         **found.numbers,
-        "report": str(workdir / "report.html"),
+        "report": as_given(workdir / "report.html"),
         "report_bytes": (workdir / "report.html").stat().st_size,
         "seconds": time.perf_counter() - began,
         "peak_rss_bytes": peak_rss_bytes(),
@@ -119,6 +122,7 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
         )
     rows |= {
         "cosine of adjacent positions": positions["adjacent_cosine"],
+        **_read_positions(positions["read"]),
         "angle of the segments": f"{segments['angles'][0][1]:.1f}°"
         if len(segments["angles"]) > 1
         else "one segment",
@@ -132,6 +136,16 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
     for name, ways in result.get("sentences", {}).items():
         for way, layers in ways.items():
             rows[f"{name}, {way}, last layer"] = _agreement(layers[-1])
+    if "first_attention" in result:
+        heads = result["first_attention"]["heads"]
+        looks = [
+            f"{place} {count}"
+            for place in heads[0]["attention"]
+            if (count := sum(h["attention"][place]["because of positions"] for h in heads))
+        ]
+        rows["look there because of positions"] = (
+            f"{', '.join(looks) or 'none'}, of the {len(heads)} heads of layer 1"
+        )
     if "comparison" in result:
         kept = result["comparison"]["neighbours_kept"]
         rows[f"neighbours shared with {result['comparison']['with']}"] = f"{kept:.1%}"
@@ -141,6 +155,17 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
         "report": f"{result['report']} ({result['report_bytes'] / 2**20:.1f} MiB)",
     }
     return rows
+
+
+def _read_positions(read: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Errors in reading the place of a row, and which of two comes first; see the report."""
+    if not read:
+        return {}
+    places, orders = (
+        ", ".join(f"{name} {found[column]:{form}}" for name, found in read.items())
+        for column, form in (("ridge", ".3g"), ("order_unseen", ".1%"))
+    )
+    return {"error of the position read": places, "wrong orders of two positions": orders}
 
 
 def _agreement(found: Mapping[str, Any]) -> str:
@@ -153,4 +178,4 @@ def _agreement(found: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

@@ -2,8 +2,8 @@ r"""Learn a WordPiece vocabulary from raw text.
 
     python -m experiments.learn_vocab --input=books --vocab_size=30522 --output=vocab.txt
 
-`--input` is `python_docs` (the default), a file, a folder, a glob, or `tfds:NAME`; it may be given
-several times. Writes, each whole or not at all:
+`--input` is `python_docs` (the default), a file, a folder, a glob (also of `gs://…` and `s3://…`),
+or `tfds:NAME`; it may be given several times. Writes, each whole or not at all:
 
     vocab.txt        a piece a line: [PAD] [UNK] [CLS] [SEP] [MASK], [unused…], characters, pieces
     vocab.txt.json   corpus hash, settings, likelihood, and the gain of every merge
@@ -22,7 +22,8 @@ Text that is cut already (molecules, proteins, code) is split by `--splitting=sp
 regular expression; its parts are then the pieces, the most frequent first (docs/tokenizer.md).
 
 `--beam_runner=NAME` counts on Apache Beam's workers and finds the same; its own options are given
-by `--beam_options=--NAME=VALUE` (docs/corpus_at_scale.md).
+by `--beam_options=--NAME=VALUE` (docs/corpus_at_scale.md). `--beam_bucket=gs://…` is for workers
+that share no disk.
 """
 
 import time
@@ -32,7 +33,9 @@ from typing import cast
 
 from absl import flags
 
+from bert_jax.arguments import is_url
 from bert_jax.cli import command
+from bert_jax.cli.beam_flags import beam_asked, define_beam
 from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.cli.text_flags import define_treatment, treatment
 from bert_jax.data.beam_run import BeamRun, open_beam
@@ -77,15 +80,14 @@ _MIN_COUNT = flags.DEFINE_integer(
 )
 define_treatment()
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.", 1)
-_BEAM_RUNNER = flags.DEFINE_string("beam_runner", None, "Count on the workers of this runner.")
-_BEAM_OPTIONS = flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
+define_beam()
 
 
 def main() -> None:
     """Count, learn, write, and print the record."""
-    output = Path(_OUTPUT.value)
+    output = str(_OUTPUT.value)
     check_workers(_WORKERS.value or 1)
-    beam = open_beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, _WORKERS.present)
+    beam = open_beam(**beam_asked())
     _check_writable(output)
     check_new("output", output, f"{output}.json", f"{output}.svg")
     if _SAVE_WORD_COUNTS.value is not None:
@@ -110,7 +112,7 @@ def main() -> None:
     learned.record["seconds_counting"] = seconds_counting
     _write(learned, output)
     shown = {k: v for k, v in learned.record.items() if not isinstance(v, list | dict)}
-    command.print_table(str(output), shown)
+    command.print_table(output, shown)
 
 
 def _counted(beam: BeamRun | None) -> WordCounts:
@@ -144,7 +146,7 @@ def _plain_files(inputs: list[str]) -> list[Path] | None:
 
     None where something has to be unpacked first: gzip, JSON, datasets.
     """
-    if any(name == "python_docs" or name.startswith("tfds:") for name in inputs):
+    if any(name == "python_docs" or name.startswith("tfds:") or is_url(name) for name in inputs):
         return None
     column = _TEXT_COLUMN.value
     files = [file for name in inputs for file in find_files(name, column).files]
@@ -152,20 +154,22 @@ def _plain_files(inputs: list[str]) -> list[Path] | None:
     return files if plain else None
 
 
-def _check_writable(output: Path) -> None:
+def _check_writable(output: str) -> None:
     """Find out before the work, not after it, that its result could not be written."""
+    if is_url(output):
+        return  # `check_new` does
     try:
-        if output.is_dir():
+        if Path(output).is_dir():
             raise IsADirectoryError(21, "it is a folder")
-        TemporaryFile(dir=output.parent).close()
+        TemporaryFile(dir=Path(output).parent).close()
     except OSError as error:
         raise UserError(
-            f"cannot write {str(output)!r}: {error.strerror}; "
+            f"cannot write {output!r}: {error.strerror}; "
             "expected --output in a folder that exists and can be written"
         ) from None
 
 
-def _write(learned: LearnedVocabulary, output: Path) -> None:
+def _write(learned: LearnedVocabulary, output: str) -> None:
     unit = "nats" if _CRITERION.value == "likelihood" else "occurrences"
     record = learned.record
     if "gains" not in record:
@@ -173,7 +177,7 @@ def _write(learned: LearnedVocabulary, output: Path) -> None:
         return
     gains = Lines(
         {"gains": list(zip(record["sizes"], record["gains"], strict=True))},
-        f"{output.name}: {record['words']:,} words, {record['types']:,} types",
+        f"{Path(output).name}: {record['words']:,} words, {record['types']:,} types",
         "rows in the vocabulary",
         f"gain of the merge ({unit})",
         log_x=True,

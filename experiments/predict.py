@@ -15,15 +15,14 @@ Any fine-tuned checkpoint of Hugging Face will do as well.
 
 import itertools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import jax
 from absl import flags
 
 from bert_jax.cli import command
-from bert_jax.cli.outputs import check_new, define_overwrite
+from bert_jax.cli.compiled_programs import define_compilation_cache
+from bert_jax.cli.outputs import check_new, define_overwrite, output_to
 from bert_jax.cli.text_flags import define_splitting
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
@@ -31,7 +30,7 @@ from bert_jax.progress import ProgressBar
 from bert_jax.tasks.predictor import Predictor
 from bert_jax.tasks.unlabelled import read_unlabelled
 from bert_jax.training.cpu_memory import keep_freed_memory
-from bert_jax.whole_file import json_line, whole_file
+from bert_jax.whole_file import json_line
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
@@ -58,6 +57,7 @@ flags.DEFINE_string("choices_column", None, "Of multiple choice, likewise.")
 flags.DEFINE_integer("chunk", 1024, "Examples read before their labels are written.", 1)
 flags.DEFINE_integer("batch_rows", 16, "Rows of a batch; a row holds several examples.", 1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
+define_compilation_cache()
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def main() -> None:
     for note in predictor.notes:
         print(note, file=sys.stderr)
     done = wrong = 0
-    with _target(FLAGS.output) as target, ProgressBar("labelling", None) as bar:
+    with output_to(FLAGS.output) as target, ProgressBar("labelling", None) as bar:
         rows = predictor.stream(lines, FLAGS.on_error)
         while chunk := list(itertools.islice(rows, FLAGS.chunk)):
             for row in chunk:
@@ -100,16 +100,6 @@ def _columns() -> dict[str, Any]:
     names = ("columns", "text_column", "text_pair_column", "choices_column")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     return {k: tuple(v) if isinstance(v, list) else v or None for k, v in given.items()}
-
-
-@contextmanager
-def _target(path: str) -> Iterator[IO[str]]:
-    """Standard output as it comes, or a file that is there once it is whole."""
-    if path == "-":
-        yield sys.stdout
-        return
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
-        yield file
 
 
 if __name__ == "__main__":

@@ -33,12 +33,14 @@ from absl import flags
 
 from bert_jax.analysis.neighbour_table import print_neighbours
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.cli.settings import define_flags, given_settings
 from bert_jax.data.sources import open_source
+from bert_jax.first_process import is_first
 from bert_jax.training.loop import NotFiniteError
 from bert_jax.training.pretraining import PretrainingResult, pretrain
 from bert_jax.training.pretraining_settings import PretrainingSettings
-from bert_jax.training.processes import is_first, join_processes
+from bert_jax.training.processes import join_processes
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/pretrain", "Holds everything the run makes.")
@@ -56,6 +58,7 @@ flags.DEFINE_bool("distributed", False, "Take the three from the platform: Cloud
 flags.DEFINE_list(
     "words", [], "Their neighbours are printed; by default those of a few frequent words."
 )
+define_compilation_cache()
 
 
 def main() -> None:
@@ -70,7 +73,9 @@ def main() -> None:
         if is_first():
             print(f"experiments.pretrain: {error}", file=sys.stderr)
         sys.exit(1)
-    if result is None or not is_first():  # None: asked to stop; the same command continues
+    if result is None:
+        command.stopped()
+    if not is_first():
         return
     command.print_table(f"Pretraining in {FLAGS.workdir}", _shown(result))
     print_neighbours(Path(result.checkpoint), result.corpus, FLAGS.words)

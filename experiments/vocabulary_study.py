@@ -38,6 +38,7 @@ from bert_jax.analysis.flops import RowShape, training_flops
 from bert_jax.analysis.vocabulary import piece_characters, vocabulary_fit
 from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
+from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.config import BertConfig
 from bert_jax.console import plain_console
 from bert_jax.data.corpus import Corpus, is_corpus
@@ -59,7 +60,7 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.update_audit import INPUT, updates_per_row
-from bert_jax.training.workdir import check_contents, prepared_workdir
+from bert_jax.training.workdir import Workdir, check_contents, own_workdir, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
@@ -79,6 +80,7 @@ flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=16)
 flags.DEFINE_float("learning_rate", 1e-3, "The highest rate.", lower_bound=0.0)
 flags.DEFINE_integer("eval_batches", 64, "Held-out batches.", lower_bound=2)
 flags.DEFINE_integer("seed", 0, "Of everything random.", 0, MOST_SEED)
+define_compilation_cache()
 _MAY_CHANGE = ("sizes",)
 _SETTINGS = (
     "corpus", "teraflops", "layers", "width", "batch_size", "length", "learning_rate",
@@ -104,8 +106,14 @@ def main() -> None:
     if FLAGS.width % 64:
         raise UserError(f"got --width={FLAGS.width}; expected a multiple of 64, the head width")
     check_sizes(_config(max(sizes)), FLAGS.batch_size, FLAGS.length)
+    with own_workdir(FLAGS.workdir) as place:
+        compare_sizes(sizes, place)
+
+
+def compare_sizes(sizes: list[int], place: Workdir) -> None:
+    """Do so in a working directory of this process, which is sent after each run."""
     settings = {name: FLAGS[name].value for name in _SETTINGS}
-    with prepared_workdir(FLAGS.workdir, settings, _MAY_CHANGE) as workdir:
+    with prepared_workdir(place.folder, settings, _MAY_CHANGE) as workdir:
         studies = list(prepare(sizes, workdir))
     rows, done = [], 0
     with ProgressBar("training", sum(study.steps for study in studies)) as bar:
@@ -113,6 +121,7 @@ def main() -> None:
             result = study.folder / "result.json"
             if not result.exists():
                 write_sealed(result, run(study, bar))
+                place.publish()
             rows.append(read_sealed(result, "remove it, and its run is done again"))
             done += study.steps
             bar.update(done, f"{study.config.vocab_size:,} pieces")
@@ -306,4 +315,4 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     flag_of = {"hidden_size": "width", "num_hidden_layers": "layers"}
-    command.run(main, flag_of=flag_of, alone_in="workdir")
+    command.run(main, flag_of=flag_of)

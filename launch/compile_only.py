@@ -3,14 +3,16 @@ r"""Compile the training step for machines you do not have, and say what it woul
     python -m launch.compile_only --topology=v5e:2x4 --model=base --batch_size=256
     python -m launch.compile_only --topology=h100:8 --model=large --mesh=fsdp:8 --batch_size=256
 
-No accelerator is needed. For TPUs (v4, v5e, v5p, v6e) libtpu compiles the very program that
-`experiments.pretrain` runs (`pip install -e '.[tpu]'`, 400 MB). For GPUs (a100, h100) XLA's own
-compiler does, where it is installed (`'.[cuda]'`, 5 GB); without, the program is cut for as many
-devices and compiled for CPU: the collectives are those of any backend, memory is an estimate.
+No accelerator is needed. For TPUs (v4, v5e, v5p, v6e, TPU7x) libtpu compiles the very program that
+`experiments.pretrain` runs (`pip install -e '.[tpu]'`, 400 MB). For GPUs (a100, h100, h200, b200)
+XLA's own compiler does, where it is installed (`'.[cuda]'`, 5 GB); without, the program is cut for
+as many devices and compiled for CPU: the collectives are those of any backend, memory is an
+estimate.
 
-It prints whether the step fits, what the devices send each other, and the least time a step can
-take: no schedule beats it, a real run takes longer. A step that does not fit is an answer, exit
-status 0, with a plan that would.
+It prints whether the step fits, what the devices send each other, how long a step takes by a
+roofline over the compiled program (`launch.least_time`), and its ten dearest kernels with the line
+of the source they come from. A step that does not fit is an answer, exit status 0, with a plan that
+would.
 """
 
 import dataclasses
@@ -30,21 +32,25 @@ from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
 from bert_jax.training.attention_choice import ATTENTIONS
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import parse_mesh
-from bert_jax.whole_file import write_json
+from bert_jax.whole_file import write_json, write_text
 
-from .collectives import total_sent
+from .collectives import Traffic, total_sent, total_traffic
 from .compiling import Compiled, Plan, compile_plan, what_would_fit
+from .hlo import parse_hlo
 from .least_time import LeastTime, least_time
 from .machines import GIB, Topology, parse_topology
+from .schedule import collectives, schedule
+from .shown_times import shown_kernels, shown_times
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("topology", "v5e:2x4", "KIND:SHAPE, as in v5e:16x16, v5p:2x2x1 or h100:8.")
+flags.DEFINE_integer("slices", 1, "How many such TPU slices, joined by a network.", 1)
 flags.DEFINE_string("model", "base", f"{', '.join(PRESETS)}, or a config.json.")
 flags.DEFINE_integer("vocab_size", 30522, "Pieces of the vocabulary.", lower_bound=1)
 flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
 flags.DEFINE_integer("batch_size", 256, "Rows of the global batch.", lower_bound=1)
 flags.DEFINE_integer("pack", 8, "Most instances that share a row.", lower_bound=1)
-flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default all devices on data.")
+flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default devices on data, slices on dcn.")
 flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
 flags.DEFINE_enum("optimizer", "adamw", list(OPTIMIZERS), "How gradients become updates.")
 flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What the model computes in.")
@@ -56,6 +62,7 @@ flags.DEFINE_enum(
 flags.DEFINE_enum("attention", "auto", list(ATTENTIONS), "As pretrain's flag of this name.")
 flags.DEFINE_float("attention_dropout", None, "Instead of the model's, of weights.", 0.0, 0.9)
 flags.DEFINE_bool("suggest", True, "Where it does not fit, compile until something does.")
+flags.DEFINE_string("hlo", None, "A file for the program; launch.roofline reads it.")
 flags.DEFINE_string("json", None, "A file for the same figures as JSON.")
 define_overwrite()
 
@@ -65,19 +72,28 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")  # nothing runs; a TPU of this machine stays free
     if FLAGS.json:
         check_new("json", FLAGS.json)
-    topology = parse_topology(FLAGS.topology)
+    if FLAGS.hlo:
+        check_new("hlo", FLAGS.hlo)
+    topology = parse_topology(FLAGS.topology, FLAGS.slices)
     plan = _plan(topology)
     compiled = compile_plan(topology, plan)
     flops = training_flops(plan.config, RowShape(plan.length, plan.predictions, plan.instances))
-    bound = least_time(topology, compiled, flops * plan.batch_size)
     fitting = None
     if not compiled.fits and FLAGS.suggest:
         fitting = what_would_fit(topology, plan)
-    result = _result(topology, plan, compiled, bound, flops)
+    if FLAGS.hlo and compiled.hlo:
+        write_text(FLAGS.hlo, compiled.hlo)
+    least, traffic = _read(topology, compiled)
+    result = _result(topology, plan, compiled, flops)
+    result |= _times(topology, plan, flops, least, traffic)
     result["would_fit"] = _flags_of(fitting[0]) if fitting else None
     if FLAGS.json:
         write_json(FLAGS.json, result)
-    command.print_table(f"{FLAGS.model} on {FLAGS.topology}", _shown(result, compiled))
+    command.print_table(
+        f"{FLAGS.model} on {FLAGS.topology}", _shown(result, compiled, least, traffic)
+    )
+    if least:
+        command.print_table("The dearest kernels", shown_kernels(least))
 
 
 def _plan(topology: Topology) -> Plan:
@@ -120,9 +136,20 @@ def _flags_of(plan: Plan) -> str:
     return f"--mesh={mesh} --accumulate={plan.accumulate} --remat={plan.remat}"
 
 
-def _result(
-    topology: Topology, plan: Plan, compiled: Compiled, bound: LeastTime, flops: int
-) -> dict[str, Any]:
+def _read(topology: Topology, compiled: Compiled) -> tuple[LeastTime | None, dict[str, Traffic]]:
+    """What the program takes, where it is the device's own, and what it sends."""
+    if not compiled.fits:
+        return None, {}
+    program = parse_hlo(compiled.hlo)
+    if compiled.own:
+        least = least_time(program, topology)
+        return least, least.traffic
+    return None, total_traffic(collectives(schedule(program)), topology.count)
+
+
+def _result(topology: Topology, plan: Plan, compiled: Compiled, flops: int) -> dict[str, Any]:
+    said = dataclasses.asdict(compiled)
+    del said["hlo"]
     return {
         "topology": FLAGS.topology,
         "devices": topology.count,
@@ -132,18 +159,43 @@ def _result(
         "accumulate": plan.accumulate,
         "remat": plan.remat,
         "attention": plan.attention,
-        **dataclasses.asdict(compiled),
+        **said,
         "flops_a_token": flops / plan.length,
         "flops_a_step": flops * plan.batch_size,
-        "bytes_sent_a_device": total_sent(compiled.collectives),
-        "least_seconds": dataclasses.asdict(bound),
-        "least_step_seconds": bound.step if compiled.fits else None,
-        "mfu_bound": bound.mfu if compiled.fits else None,
-        "tokens_a_second_bound": plan.batch_size * plan.length / bound.step,
     }
 
 
-def _shown(result: dict[str, Any], compiled: Compiled) -> dict[str, Any]:
+def _times(
+    topology: Topology,
+    plan: Plan,
+    flops: int,
+    least: LeastTime | None,
+    traffic: dict[str, Traffic],
+) -> dict[str, Any]:
+    sent = {kind: dataclasses.asdict(each) for kind, each in traffic.items()}
+    said: dict[str, Any] = {
+        "collectives": sent,
+        "bytes_sent_a_device": total_sent(traffic),
+        "least_seconds": None,
+        "mfu": None,
+        "tokens_a_second": None,
+    }
+    if least:
+        seconds = dataclasses.asdict(dataclasses.replace(least, kernels=least.kernels[:10]))
+        del seconds["traffic"]
+        busy = topology.count * topology.device.flops * least.step
+        said["least_seconds"] = seconds
+        said["mfu"] = flops * plan.batch_size / busy
+        said["tokens_a_second"] = plan.batch_size * plan.length / least.step
+    return said
+
+
+def _shown(
+    result: dict[str, Any],
+    compiled: Compiled,
+    least: LeastTime | None,
+    traffic: dict[str, Traffic],
+) -> dict[str, Any]:
     mesh = " x ".join(f"{axis}:{size}" for axis, size in compiled.mesh.items())
     used = f"{compiled.memory / GIB:.2f} of {compiled.memory_of / GIB:.2f} GiB a device"
     rows: dict[str, Any] = {
@@ -157,18 +209,20 @@ def _shown(result: dict[str, Any], compiled: Compiled) -> dict[str, Any]:
     if not compiled.fits:
         fits = result["would_fit"] or "nothing tried: fewer rows, or more devices"
         return {**rows, "what would fit": fits, "compiler": _compiler(compiled)}
-    for kind, traffic in compiled.collectives.items():
-        rows[kind] = f"{traffic.count} a step, {traffic.payload / 1e6:,.1f} MB"
-    least = result["least_seconds"]
+    for kind, each in traffic.items():
+        rows[kind] = f"{each.count} a step, {each.payload / 1e6:,.1f} MB"
+    rows["sent a device"] = f"{result['bytes_sent_a_device'] / 1e6:,.1f} MB a step"
+    if least is None:
+        return {
+            **rows,
+            "step": "not known: the kernels are a CPU's; expected '.[cuda]' to be installed",
+            "compiler": _compiler(compiled),
+        }
     return {
         **rows,
-        "sent a device": f"{result['bytes_sent_a_device'] / 1e6:,.1f} MB a step",
-        "least step time": f"{result['least_step_seconds'] * 1e3:.2f} ms",
-        "  compute": f"{least['compute'] * 1e3:.2f} ms",
-        "  memory": f"{least['memory'] * 1e3:.2f} ms",
-        "  interconnect": f"{least['interconnect'] * 1e3:.2f} ms",
-        "tokens a second at most": f"{result['tokens_a_second_bound']:,.0f}",
-        "MFU at most": f"{result['mfu_bound']:.0%}",
+        **shown_times(least),
+        "tokens a second at most": f"{result['tokens_a_second']:,.0f}",
+        "MFU at most": f"{result['mfu']:.0%}",
         "compiler": _compiler(compiled),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import re
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import mesh_utils, topologies
+from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
 from bert_jax.config import BertConfig
@@ -26,7 +27,6 @@ from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.schedules import warmup_polynomial
 from bert_jax.training.sharding import BATCH, create_mesh
 
-from .collectives import Traffic, read_collectives
 from .gpu_targets import gpu_target
 from .machines import GIB, GPUS_A_HOST, Topology
 
@@ -58,8 +58,9 @@ class Compiled:
         memory: bytes a device needs: state, batch and everything between.
         memory_of: bytes it has.
         arguments: bytes of state and batch on a device.
-        collectives: by kind; empty where nothing was compiled for lack of memory.
-        mesh: sizes of data, fsdp, tensor.
+        hlo: the program, as XLA prints it; empty where memory lacked for it.
+        own: whether the device's own compiler made it, so that its kernels are those that run.
+        mesh: sizes of dcn, data, fsdp, tensor.
         seconds: the compiler took.
         compiler: whose figures these are.
     """
@@ -68,7 +69,8 @@ class Compiled:
     memory: float
     memory_of: float
     arguments: float
-    collectives: dict[str, Traffic]
+    hlo: str
+    own: bool
     mesh: dict[str, int]
     parameters: int
     seconds: float
@@ -84,12 +86,13 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
     A TPU's program is compiled by its own compiler, libtpu, and a GPU's by XLA's for GPUs, where
     that is installed. It is 5 GB: without it a GPU's program is partitioned for as many simulated
     devices and compiled for CPU. The collectives are then those the partitioner chose for any
-    backend, the memory is an estimate.
+    backend, the memory is an estimate, and nothing is known of the time.
 
     Raises:
         UserError: no compiler for the topology, or a plan that does not fit the mesh.
     """
     mesh, platform = _mesh(topology, plan.mesh), topology.device.platform
+    compiler = mesh.devices.flat[0].platform
     began = time.perf_counter()
     rate = warmup_polynomial(1e-4, 1000, 100)
     run = assemble_pretrainer(
@@ -117,7 +120,8 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         "arguments": arguments,
         "mesh": dict(mesh.shape),
         "parameters": parameters,
-        "compiler": COMPILERS[mesh.devices.flat[0].platform],
+        "own": compiler == platform,
+        "compiler": COMPILERS[compiler],
     }
     try:
         step: Any = run.train_step  # from jax.jit, which its type does not say
@@ -130,7 +134,7 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
         return Compiled(
             fits=False,
             memory=used,
-            collectives={},
+            hlo="",
             seconds=time.perf_counter() - began,
             **(said | {"memory_of": memory_of}),
         )
@@ -144,7 +148,7 @@ def compile_plan(topology: Topology, plan: Plan) -> Compiled:
     return Compiled(
         fits=memory <= topology.device.memory,
         memory=memory,
-        collectives=read_collectives(compiled.as_text(), topology.count),
+        hlo=compiled.as_text(),
         seconds=time.perf_counter() - began,
         **said,
     )
@@ -158,11 +162,11 @@ def what_would_fit(topology: Topology, plan: Plan) -> tuple[Plan, Compiled] | No
     devices.
     """
     ways = create_mesh_sizes(topology, plan.mesh)
-    sharded = {"fsdp": ways["data"] * ways["fsdp"], "tensor": ways["tensor"]}
+    sharded = ways | {"data": 1, "fsdp": ways["data"] * ways["fsdp"]}
     names = list(REMATERIALISATIONS)
     for mesh in [plan.mesh] + ([sharded] if ways["data"] > 1 else []):
         accumulate = plan.accumulate
-        while plan.batch_size % (accumulate * ways["data"] * ways["fsdp"]) == 0:
+        while plan.batch_size % (accumulate * math.prod(ways.values()) // ways["tensor"]) == 0:
             for remat in names[max(1, names.index(plan.remat)) :]:
                 tried = replace(plan, mesh=mesh, accumulate=accumulate, remat=remat)
                 if tried != plan:
@@ -174,19 +178,13 @@ def what_would_fit(topology: Topology, plan: Plan) -> tuple[Plan, Compiled] | No
 
 
 def create_mesh_sizes(topology: Topology, axes: dict[str, int]) -> dict[str, int]:
-    """The sizes of data, fsdp and tensor, with -1 filled in."""
+    """The sizes of dcn, data, fsdp and tensor, with -1 filled in."""
     return dict(_mesh(topology, axes).shape)
 
 
 def _mesh(topology: Topology, axes: dict[str, int]) -> Mesh:
     devices = _tpus(topology) if topology.device.platform == "tpu" else _gpus(topology)
-    mesh = create_mesh(axes, devices)  # checks the sizes and fills in -1
-    if topology.device.platform == "tpu":  # neighbours on the mesh are neighbours on the torus
-        placed = mesh_utils.create_device_mesh(
-            mesh.devices.shape, devices=devices, allow_split_physical_axes=True
-        )
-        mesh = create_mesh(dict(mesh.shape), list(placed.flat))
-    return mesh
+    return create_mesh(axes, devices)
 
 
 def _tpus(topology: Topology) -> list[Any]:
@@ -206,8 +204,10 @@ def _tpus(topology: Topology) -> list[Any]:
     options: dict[str, Any] = {}
     if topology.kind == "v4":
         options["chip_config_name"] = "megacore"  # one device a chip
-    if topology.count == 1:
+    if topology.chips == 1:
         options["chips_per_host_bounds"] = (1, 1, 1)
+    if topology.slices > 1:
+        options["num_slices"] = topology.slices
     try:
         return list(topologies.get_topology_desc(name, "tpu", **options).devices)
     except jax.errors.JaxRuntimeError as error:

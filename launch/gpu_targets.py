@@ -1,7 +1,8 @@
 """What XLA's compiler wants to know of a GPU that is not there, as text of its `GpuTargetConfig`.
 
-Figures of the A100 SXM 80 GB and the H100 SXM 80 GB, held against the target configurations that
-XLA keeps of them (https://github.com/openxla/xla, xla/backends/gpu/target_config/specs).
+Figures of the A100 SXM 80 GB, H100 SXM 80 GB, H200 and B200, held against the target
+configurations that XLA keeps of them (https://github.com/openxla/xla,
+xla/backends/gpu/target_config/specs).
 """
 
 from dataclasses import dataclass
@@ -30,11 +31,19 @@ _GPUS = {
         "NVIDIA H100 80GB HBM3", 9, "ACCELERATED_FEATURES", 132, 128, 228 * 1024, 50 * 2**20, 1.98,
         3_352_000_000_000, 84_900_000_000,
     ),
+    "h200": _Gpu(
+        "NVIDIA H200 141GB HBM3e", 9, "ACCELERATED_FEATURES", 132, 128, 228 * 1024, 50 * 2**20,
+        1.98, 4_800_000_000_000, 151_397_597_184,
+    ),
+    "b200": _Gpu(
+        "NVIDIA B200", 10, "ACCELERATED_FEATURES", 148, 128, 228 * 1024, 132_644_864, 1.965,
+        7_672_320_000_000, 191_514_411_008,
+    ),
 }  # fmt: skip
 
 
 def gpu_target(kind: str) -> str:
-    """The text of a `GpuTargetConfig` for "a100" or "h100"."""
+    """The text of a `GpuTargetConfig` for "a100", "h100", "h200" or "b200"."""
     gpu = _GPUS[kind]
     return f"""
 platform_name: "CUDA"

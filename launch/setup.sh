@@ -6,11 +6,15 @@
 # Uses the Python of .python-version. Where the machine's is older (a TPU VM's may be 3.10), uv
 # brings one. Versions are those of constraints.txt. The same on a laptop, a TPU VM or a container.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=launch/common.sh
+. "$root/launch/common.sh"
+help_asked "$@"
+cd "$root"
 
 extras=$(IFS=,; echo "$*")
 case ",$extras," in
-    *[!a-z,-]*) echo "setup.sh: got extras '$*'; expected names such as tpu, cuda or test" >&2; exit 2 ;;
+    *,-* | *[!a-z,-]*) fail "got extras '$*'; expected names such as tpu, cuda or test" ;;
 esac
 wanted="$(cat .python-version) $extras $(cksum <constraints.txt) $(cksum <pyproject.toml)"
 if [ "$(cat .venv/bert_jax.installed 2>/dev/null || true)" = "$wanted" ]; then

@@ -1,4 +1,6 @@
+import asyncio
 import shutil
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -122,3 +124,19 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(UserError, match="got no checkpoint in"):
         store.restore(pretrainer().abstract_state)
     store.close()
+
+
+def test_only_what_tensorstore_says_of_a_failed_save_is_left_out(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "excepthook", lambda *told_of: told.append(told_of))
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with pytest.raises(RuntimeError, match="Event loop is closed") as raised:
+        loop.call_soon_threadsafe(print)
+    ours = (raised.type, raised.value, raised.value.__traceback__)
+    from_c = (raised.type, raised.value, raised.value.__traceback__.tb_next)
+    store = checkpoints(tmp_path)
+    for error in (ours, from_c, (raised.type, raised.value, None)):
+        sys.excepthook(*error)
+    store.close()
+    assert told == [ours, (raised.type, raised.value, None)]

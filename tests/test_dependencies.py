@@ -20,7 +20,10 @@ _HOMES = {
     "bert_jax/data/tfds_text.py": "tensorflow_datasets",
 }
 # For Python without the package: each names what it needs in its docstring or message.
-_ELSEWHERE = {"torch", "transformers", "libtpu", "tensorflow", "apache_beam"}
+_ELSEWHERE = {
+    *("torch", "transformers", "libtpu", "tensorflow", "apache_beam", "faiss"),
+    *("distributed", "grpc"),  # of the extra [dask], and of Beam: where a runner is asked for
+}
 
 
 def distributions(requirements):

@@ -1,6 +1,7 @@
 """One process at a time in a folder; what a killed one left locked is free at once."""
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from bert_jax import lock
-from bert_jax.errors import UserError
+from bert_jax.errors import DiskError, UserError
 from bert_jax.lock import alone_in, alone_making
 from bert_jax.owner import Owner
 
@@ -84,7 +85,7 @@ def test_what_was_made_for_it_goes_again(tmp_path):
 
 def of_another_host(folder):
     """A lock that a process of another host has, or had."""
-    note = dataclasses.replace(lock._Note.mine(), owner="far-00000000-7-1", boot="another")
+    note = dataclasses.replace(lock.Note.mine(), owner="far-00000000-7-1", boot="another")
     (folder / ".lock").write_text(json.dumps(dataclasses.asdict(note)))
 
 
@@ -139,3 +140,14 @@ def test_where_files_cannot_be_locked_the_owner_decides(tmp_path, monkeypatch, c
         assert "taken over" in capsys.readouterr().err
         note = json.loads((tmp_path / ".lock").read_text())
         assert Owner.parse(note["owner"]) == Owner.here()
+
+
+@pytest.mark.parametrize("number, passing", [(errno.ENOTCONN, True), (errno.EACCES, False)])
+def test_a_mount_that_has_gone_may_come_back(tmp_path, monkeypatch, number, passing):
+    def refuse(*given, **more):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lock.os, "open", refuse)
+    with pytest.raises(DiskError, match="cannot be written") as caught, alone_in(tmp_path, "x=y"):
+        pass
+    assert caught.value.passing is passing

@@ -1,5 +1,8 @@
 """A path, also a mistyped one, is never asked of the hub; a name of the hub is."""
 
+import hashlib
+import re
+
 import flax.serialization
 import jax
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from bert_jax import Bert, Tokenizer
 from bert_jax.convert.huggingface import save_huggingface
 from bert_jax.convert.pretrained import load_pretrained
-from bert_jax.errors import UserError
+from bert_jax.errors import DamagedFileError, UserError
 from bert_jax.tables.storage import load_tables
 from tests.convert import models
 
@@ -77,8 +80,8 @@ def test_what_can_only_be_a_path_is_not_asked_of_the_hub(hub, name, near):
 
 
 def test_a_url_is_no_name_of_the_hub(hub):
-    with pytest.raises(UserError, match="got source=gs://bucket/model, which is no place on this"):
-        load_pretrained("gs://bucket/model")
+    with pytest.raises(UserError, match="got source=https://host/model, which is no place that"):
+        load_pretrained("https://host/model")
     assert hub == []
 
 
@@ -152,6 +155,40 @@ def test_a_folder_of_the_hubs_cache_is_the_model_it_keeps(tmp_path):
     (one / "blobs" / "0a1-model.safetensors").unlink()
     with pytest.raises(UserError, match=r"a link to \.\./\.\./blobs/0a1-model\.safetensors, where"):
         load_pretrained(one)
+
+
+def git_hash(content):
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+
+
+def test_what_the_hubs_cache_holds_is_what_its_hash_says(tmp_path, monkeypatch):
+    """Of the large files sha256, of the others git's hash, whether by folder or by name."""
+    folder = cached(tmp_path / "models--a--one", "0a1")
+    files = {}
+    for link in (folder / "snapshots" / "0a1").iterdir():
+        content = link.read_bytes()
+        large = link.suffix == ".safetensors"
+        blob = link.resolve()
+        named = hashlib.sha256(content).hexdigest() if large else git_hash(content)
+        files[link.name] = blob.rename(blob.with_name(named))
+        link.unlink()
+        link.symlink_to(f"../../blobs/{named}")
+    snapshot = folder / "snapshots" / "0a1"
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    monkeypatch.chdir(tmp_path)
+    wanted = models.pretrained("BertModel").params
+    for source in (folder, "someone/one"):
+        models.assert_same_params(load_pretrained(source).params, wanted)
+    assert files["config.json"].name == git_hash(files["config.json"].read_bytes())
+    for name in ("model.safetensors", "config.json"):
+        whole = files[name].read_bytes()
+        files[name].write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+        for source in (folder, "someone/one"):
+            said = f"got {snapshot / name}, a damaged file (its hash is not the hub's); "
+            with pytest.raises(DamagedFileError, match=re.escape(said)) as raised:
+                load_pretrained(source)
+            assert str(raised.value).endswith(f"remove {files[name]}, and it is fetched again")
+        files[name].write_bytes(whole)
 
 
 def test_of_a_model_on_the_hub_the_weights_that_are_read_are_fetched(tmp_path, monkeypatch):

@@ -1,3 +1,10 @@
+import io
+import re
+import sys
+from unittest import mock
+
+from hypothesis import given
+from hypothesis import strategies as st
 from rich import console
 
 from bert_jax import progress
@@ -35,3 +42,27 @@ def test_the_time_left_is_said_once_it_is_more_than_a_guess(monkeypatch, capsys)
             bar.update(done)
     shown = [line.partition("elapsed")[2].strip() for line in capsys.readouterr().err.split("\r")]
     assert shown[1:7] == ["", "", "3:46 left", "1:40:39 left", "1:40 left", "0:00 left"]
+
+
+NUMBERS = st.floats(0, 1e30, allow_nan=False)
+
+
+@given(
+    total=st.none() | NUMBERS,
+    start=NUMBERS,
+    moments=st.lists(st.tuples(st.floats(0, 1e7), NUMBERS), min_size=1, max_size=5),
+)
+def test_the_time_left_is_a_time_or_absent(total, start, moments):
+    """Also where more comes than was thought, nothing, less than before, or hardly anything."""
+    clock, said = [0.0], io.StringIO()
+    with (
+        mock.patch.object(progress.time, "monotonic", lambda: clock[0]),
+        mock.patch.object(console, "_is_jupyter", return_value=True),
+        mock.patch.object(sys, "stderr", said),
+        ProgressBar("tokenising", total, start) as bar,
+    ):
+        for clock[0], done in moments:
+            bar.update(done)
+    for line in said.getvalue().split("\r")[1:]:
+        left = line.partition("elapsed")[2].strip()
+        assert re.fullmatch(r"((\d{1,3}:[0-5]\d|[0-5]?\d):[0-5]\d left)?", left), line

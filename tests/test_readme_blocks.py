@@ -10,11 +10,19 @@ import sys
 import pytest
 
 from bert_jax import Bert, BertConfig, Tokenizer
-from tests.readme_blocks import ROOT, Block, python_blocks, run_block
+from tests.readme_blocks import ROOT, Block, python_blocks, run_block, run_commands, run_page
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Pages whose blocks run after README's pretraining, each in a namespace of its own.
-PAGES = ["README.md", "docs/notebook.md", "docs/checkpoints.md", "docs/tokenizer.md"]
+PAGES = [
+    "README.md", "docs/notebook.md", "docs/checkpoints.md", "docs/tokenizer.md",
+    "docs/sentence_scores.md", "docs/embedding_laboratory.md",
+]  # fmt: skip
+# The handbook's pages that go on from one another, in its order, in one folder.
+WALK = [
+    "first_model", "look_into_tables", "start_from_a_model", "machines", "swap_an_embedding",
+    "add_a_head", "write_an_experiment", "text_to_gradient",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +69,20 @@ def test_the_blocks_of_a_page_do_what_they_say(page, pretrained_folder, hub, mon
     namespace = {}
     for block in blocks:
         run_block(block, namespace)
+
+
+def test_a_reader_can_walk_through_the_handbook(tmp_path):
+    for name in WALK:
+        assert run_page(ROOT / "docs" / f"{name}.md", tmp_path)
+
+
+def test_a_command_that_fails_or_prints_something_else_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    run_commands(Block(page, 1, "echo a; echo b 7\n", "a\nb …\n"), tmp_path)
+    with pytest.raises(AssertionError, match=r"page\.md:1: status 3"):
+        run_commands(Block(page, 1, "exit 3 | true; echo a\n", None), tmp_path)
+    with pytest.raises(AssertionError, match=r"page\.md:2:\na"):
+        run_commands(Block(page, 2, "echo a\n", "b\n"), tmp_path)
 
 
 def test_a_claim_that_is_not_so_is_found(tmp_path):

@@ -161,3 +161,15 @@ def test_a_device_is_not_replaced_by_a_file():
     ):
         pass
     assert not Path("/dev/null").is_file()
+
+
+def test_what_is_no_folder_is_not_replaced_by_one(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for overwrite in (False, True):
+        with (
+            pytest.raises(UserError, match=r"pipe, which is a device or a pipe; expected a dir"),
+            whole_folder(pipe, overwrite=overwrite),
+        ):
+            pass
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]

@@ -7,6 +7,8 @@ from .contextuality import Contextuality as Contextuality
 from .contextuality import contextuality_of as contextuality_of
 from .contextuality import find_occurrences as find_occurrences
 from .contextuality import mean_states as mean_states
+from .first_attention import AttentionFigures as AttentionFigures
+from .first_attention import FirstAttention as FirstAttention
 from .flops import RowShape as RowShape
 from .flops import forward_flops as forward_flops
 from .flops import training_flops as training_flops
@@ -27,9 +29,14 @@ from .inspection.inspect import Inspection as Inspection
 from .inspection.inspect import Questions as Questions
 from .inspection.inspect import inspect_embeddings as inspect_embeddings
 from .nearest import Neighbours as Neighbours
+from .nearest import RowIndex as RowIndex
 from .nearest import nearest_rows as nearest_rows
 from .nearest import nearest_to as nearest_to
 from .nearest_of_all import all_neighbours as all_neighbours
+from .position_reading import PositionReading as PositionReading
+from .position_reading import read_positions as read_positions
+from .position_reading import read_random as read_random
+from .position_reading import sinusoid as sinusoid
 from .probes import ProbeResult as ProbeResult
 from .probes import linear_probe as linear_probe
 from .projector import write_projector as write_projector
@@ -42,6 +49,12 @@ from .similarity import ScoredPairs as ScoredPairs
 from .similarity import agreement as agreement
 from .similarity import read_scored_pairs as read_scored_pairs
 from .token_rows import TokenRows as TokenRows
+from .unlearned import INDICATORS as INDICATORS
+from .unlearned import Detection as Detection
+from .unlearned import Indicator as Indicator
+from .unlearned import TokenWeights as TokenWeights
+from .unlearned import detections as detections
+from .unlearned import roc_auc as roc_auc
 from .vocabulary import VocabularyFit as VocabularyFit
 from .vocabulary import vocabulary_fit as vocabulary_fit
 from .words import Neighbour as Neighbour

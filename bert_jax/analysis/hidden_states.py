@@ -60,7 +60,7 @@ class HiddenStates:
 
 class _Body(nnx.Module):
     def __init__(self, config: BertConfig, parts: Parts):
-        rngs, compute = nnx.Rngs(0), Compute()
+        rngs, compute = nnx.Rngs(0), Compute().at_work()
         self.embeddings = Embeddings(config, rngs, compute, parts)
         self.encoder = Encoder(config, rngs, compute)
 

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.arguments import is_url
 from bert_jax.errors import UserError
+from bert_jax.whole_file import whole_file, write_text
 
 
 def write_projector(
@@ -25,17 +27,16 @@ def write_projector(
     tables: Mapping[str, np.ndarray],
     metadata: Mapping[str, Mapping[str, Sequence[Any]]],
 ) -> None:
-    """Write tables and what their rows are.
+    """Write tables and what their rows are, each file whole or not at all.
 
     Args:
-        directory: made where absent.
+        directory: made where absent; or a bucket's URL.
         tables: name -> [n, D].
         metadata: name -> heading -> n values. Tabs and line ends in them become spaces.
 
     Raises:
-        UserError: a column that has not one value a row.
+        UserError: a column that has not one value a row, or the directory cannot be written.
     """
-    directory = Path(directory)
     for name, columns in metadata.items():
         for heading, values in columns.items():
             if len(values) != len(tables[name]):
@@ -43,11 +44,18 @@ def write_projector(
                     f"got {len(values)} values of {heading!r} for the {len(tables[name])} rows of"
                     f" {name}; expected one a row"
                 )
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        if not is_url(directory):
+            Path(directory).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"got {directory}, which cannot be written ({error.strerror}); expected a directory"
+        ) from error
     entries = []
     for name, table in tables.items():
-        np.ascontiguousarray(table, np.float32).tofile(directory / f"{name}.bytes")
-        (directory / f"{name}.tsv").write_text(_tsv(metadata[name]), encoding="utf-8")
+        with whole_file(f"{directory}/{name}.bytes") as partial:
+            np.ascontiguousarray(table, np.float32).tofile(partial)
+        write_text(f"{directory}/{name}.tsv", _tsv(metadata[name]))
         entries.append(
             "embeddings {\n"
             f"  tensor_name: {json.dumps(name)}\n"
@@ -57,7 +65,7 @@ def write_projector(
             f"  metadata_path: {json.dumps(f'{name}.tsv')}\n"
             "}\n"
         )
-    (directory / "projector_config.pbtxt").write_text("".join(entries))
+    write_text(f"{directory}/projector_config.pbtxt", "".join(entries))
 
 
 def _tsv(columns: Mapping[str, Sequence[Any]]) -> str:

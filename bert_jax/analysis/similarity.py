@@ -12,6 +12,7 @@ from scipy.stats import norm, rankdata
 
 from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
+from bert_jax.mirror import at_hand
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_scored_pairs(path: str | Path) -> ScoredPairs:
     """
     path_like("path", path, "a file of pairs with their scores")
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        lines = at_hand(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"got {str(path)!r}, which cannot be read as text ({_reason(error)}); expected a file"
@@ -119,6 +120,12 @@ def spearman(x: np.ndarray, y: np.ndarray, of: int | None = None, level: float =
 
 def agreement(first: np.ndarray, second: np.ndarray, scores: np.ndarray) -> Agreement:
     """How well the cosines of first [n, D] and second [n, D] order the pairs as people do.
+
+        >>> first = np.array([[1.0, 0.0]] * 4)
+        >>> second = np.array([[1.0, 0.0], [2.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
+        >>> found = agreement(first, second, np.array([9.0, 7.0, 5.0, 1.0]))
+        >>> found.rho, found.pairs
+        (1.0, 4)
 
     Args:
         scores: [n] by people.

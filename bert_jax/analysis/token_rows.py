@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_jax.analysis.nearest import mean_row
+from bert_jax.analysis.nearest import RowIndex, mean_row
 from bert_jax.arguments import expect
 from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
@@ -84,6 +84,11 @@ class TokenRows:
     def centre(self) -> np.ndarray:
         """[D], the mean of the ordinary rows."""
         return mean_row(self.table[self.ordinary])
+
+    @functools.cached_property
+    def index(self) -> RowIndex:
+        """The ordinary rows, prepared for questions about their neighbours."""
+        return RowIndex(self.table, self.ordinary, self.centre)
 
     def words(self, counts: np.ndarray | None = None, least: int = 0) -> np.ndarray:
         """Rows of whole words of three letters or more, the most frequent first.

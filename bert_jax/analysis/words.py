@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_jax.analysis.nearest import Neighbours, directions, mean_row, nearest_to
+from bert_jax.analysis.nearest import Neighbours, RowIndex, directions, mean_row, nearest_to
 from bert_jax.analysis.similarity import Agreement, ScoredPairs, agreement, read_scored_pairs
 from bert_jax.analysis.token_rows import TokenRows
 from bert_jax.arguments import expect, strings, whole_number
 from bert_jax.errors import UserError
+from bert_jax.mirror import at_hand
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -91,18 +92,24 @@ class Neighbour(NamedTuple):
 
 
 def neighbours(
-    tables: EmbeddingTables,
+    tables: EmbeddingTables | TokenRows,
     words: str | Sequence[str],
     k: int = 10,
     candidates: np.ndarray | None = None,
 ) -> dict[str, list[Neighbour]]:
     """The pieces whose rows lie nearest to each word's, nearest first.
 
-        >>> neighbours(load_tables("runs/pretrain"), ["method"], k=2)
-        {'method': [Neighbour(piece='methods', cosine=0.71, row=2113), …]}
+        >>> from bert_jax import EmbeddingTables, Tokenizer
+        >>> pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "cats", "sum", "sums"]
+        >>> token = np.eye(9)[[0, 1, 2, 3, 4, 5, 5, 6, 6]] + np.eye(9) / 4
+        >>> others = token[:2], token[:4], token[0], token[0]
+        >>> tables = EmbeddingTables(token, *others, tokenizer=Tokenizer(pieces))
+        >>> [near.piece for near in neighbours(tables, "cat", k=2)["cat"]]
+        ['cats', 'sum']
 
     Args:
-        tables: with their vocabulary.
+        tables: with their vocabulary; or `TokenRows(tables)`, which is prepared once for many
+            questions: the first takes a second, the others milliseconds.
         words: one, or a list of them; a word of several pieces is the mean of their rows.
         k: how many.
         candidates: row numbers that may be neighbours, such as `TokenRows.words(counts, 100)`;
@@ -111,7 +118,7 @@ def neighbours(
     Raises:
         UserError: a word that the vocabulary cannot write, or tables without a vocabulary.
     """
-    rows = TokenRows(tables)
+    rows = tables if isinstance(tables, TokenRows) else TokenRows(tables)
     words, k = strings("words", words, "words"), whole_number("k", k)
     split = split_words(rows.tokenizer, words)
     if unknown := [word for word, known in zip(words, split.known, strict=True) if not known]:
@@ -136,15 +143,14 @@ def word_neighbours(
     own = np.full((len(words.words), max(map(len, words.pieces), default=0)), -1)
     for number, pieces in enumerate(words.pieces):
         own[number, : len(pieces)] = pieces
-    candidates = rows.ordinary if candidates is None else candidates
-    return nearest_to(rows.table, words.vectors(rows.table), k, candidates, own, rows.centre)
+    index = rows.index if candidates is None else RowIndex(rows.table, candidates, rows.centre)
+    return index.nearest_to(words.vectors(rows.table), k, own)
 
 
 def word_similarity(tables: EmbeddingTables, pairs: ScoredPairs | str | Path) -> Agreement:
     """How well the cosines of words order pairs of them as people do.
 
-        >>> word_similarity(load_tables("runs/pretrain"), "EN-WS-353-ALL.txt").rho
-        0.31
+        word_similarity(load_tables("runs/pretrain"), "EN-WS-353-ALL.txt").rho
 
     Args:
         tables: with their vocabulary.
@@ -238,7 +244,7 @@ def read_word_groups(
         UserError: no such file, or a line with too few or too many words.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        lines = at_hand(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
         raise UserError(

@@ -1,24 +1,28 @@
 """What every experiment's command line does: one-line errors, saved results, a table at the end."""
 
+import io
 import re
 import shlex
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags, logging
 from rich.table import Table
 
-from bert_jax import lock
-from bert_jax.arguments import MOST, NOT_HERE, is_finite, is_url
+from bert_jax.arguments import MOST, check_place, is_finite, is_url
 from bert_jax.cli.pipes import until_reader_goes
+from bert_jax.cli.stopping import Stopping
 from bert_jax.console import plain_console
-from bert_jax.disk import REFUSALS
+from bert_jax.disk import PASSING, REFUSALS
 from bert_jax.errors import UserError
 from bert_jax.extras import named_extra
+from bert_jax.file_names import NO_SUCH_NAME, is_endless, is_named_pipe
+from bert_jax.mirror import as_given
+from bert_jax.stop_request import SIGNALS, SavedFirst
 
 _NO_FLAGS: Mapping[str, str] = {}
 
@@ -27,7 +31,6 @@ def run(
     main: Callable[..., None],
     takes: str = "",
     flag_of: Mapping[str, str] = _NO_FLAGS,
-    alone_in: str | None = None,
 ) -> None:
     """Parse the absl flags of `sys.argv`, call `main`, and turn user mistakes into one line.
 
@@ -38,25 +41,32 @@ def run(
             the list of these.
         takes: what these are, for people; empty where there are none.
         flag_of: the flags of arguments that the library calls by another name.
-        alone_in: the flag with the folder in which no other process may be at work meanwhile.
 
     The library's `UserError`s name arguments, `name=value` or the name in backquotes. Where this
     command has a flag of that name, or `flag_of` gives one, the message says `--name` instead.
 
-    Exit status: 0 when `main` returns, 2 for a user's mistake (an unknown or ill-formed flag, a
-    `UserError`, a full disk), 130 after Ctrl-C, 141 where who read what is printed has gone
-    (`… | head`). Any other exception is a bug and keeps its traceback.
+    Exit status, by which whoever started this decides whether to start it again:
+
+    * 0: finished, `main` has returned.
+    * 143, 130, 129: told to stop, by SIGTERM, Ctrl-C or a terminal that is lost (`cli.stopping`),
+      one line. What was saved is whole, and the same command goes on from there. `main` calls
+      `stopped` where it ends early and in order.
+    * 2: a user's mistake (an unknown or ill-formed flag, a `UserError`, a full disk), one line. The
+      same command would fail again.
+    * 1: a fault. Where a process or a disk was lost (`UserError.passing`), one line; any other
+      exception is a bug and keeps its traceback.
+    * 141: who read what is printed has gone (`… | head`).
     """
     with until_reader_goes():
-        _run(main, takes, flag_of, alone_in)
+        _run(main, takes, flag_of)
 
 
-def _run(
-    main: Callable[..., None], takes: str, flag_of: Mapping[str, str], alone_in: str | None
-) -> None:
+def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> None:
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
         print(_help())
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         rest = flags.FLAGS(sys.argv)[1:]
         if rest and not takes:
@@ -65,38 +75,93 @@ def _run(
     except (flags.Error, UserError) as error:
         _fail(_no_number(str(error)) or str(error))
     logging.set_verbosity(logging.WARNING)
+    with Stopping(_stopped_by) as stopping:
+        try:
+            _call(main, rest if takes else None, flag_of)
+        except (SavedFirst, _StoppedInOrder):
+            # Of several processes jax takes SIGTERM, and tells it to no one else.
+            sys.exit(128 + (stopping.number or signal.SIGTERM))
+        except KeyboardInterrupt:
+            stopping.say()
+            sys.exit(stopping.status)
+
+
+class _StoppedInOrder(Exception):
+    """See `stopped`."""
+
+
+def stopped() -> NoReturn:
+    """End a command that was told to stop, has saved, and said so, with the signal's status.
+
+    Not 0, for which a cluster would take an unfinished run for a finished one.
+    """
+    raise _StoppedInOrder
+
+
+def _stopped_by(number: int) -> str:
+    """What to say of an end by that signal."""
+    kept = "nothing is half-written, and the same command begins anew"
+    workdir = _value("workdir")
+    if workdir and is_url(workdir):
+        kept = f"what {workdir} holds is whole, and the same command goes on from there"
+    elif workdir and (Path(workdir) / "config.json").is_file():
+        kept = f"what {workdir} holds is whole, and the same command goes on"
+        checkpoints = (Path(workdir) / "checkpoints").glob("*")
+        if steps := [int(path.name) for path in checkpoints if path.name.isdecimal()]:
+            kept += f" from step {max(steps)}"
+    return f"{_job()}: stopped by {SIGNALS[signal.Signals(number)]}; {kept}"
+
+
+def _value(flag: str) -> str | None:
+    """Of a flag of text; None where it has none, or there is no such flag."""
+    return flags.FLAGS[flag].value if flag in flags.FLAGS else None
+
+
+def _call(main: Callable[..., None], rest: list[str] | None, flag_of: Mapping[str, str]) -> None:
     try:
-        with _alone(alone_in):
-            main(rest) if takes else main()
+        _keep_programs()
+        main() if rest is None else main(rest)
     except UserError as error:
         own = {name: name for names in _flags_by_module().values() for name in names}
-        _fail(with_flags(str(error), own | dict(flag_of)))
+        _fail(with_flags(str(error), own | dict(flag_of)), status=1 if error.passing else 2)
     except ModuleNotFoundError as error:
         missing = named_extra(error)
         if missing is None:
             raise
         _fail(str(missing))
     except OSError as error:
+        if error.errno in NO_SUCH_NAME:
+            _fail(
+                f"got {_short(error.filename)}, which is no file ({error.strerror}); expected one"
+            )
         if error.errno not in REFUSALS:
             raise
         what = error.filename or "what was being written"
-        _fail(f"got a disk that refuses {what} ({error.strerror}); expected one with room")
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _fail(
+            f"got a disk that refuses {what} ({error.strerror}); expected one with room",
+            status=1 if error.errno in PASSING else 2,
+        )
 
 
-def _alone(flag: str | None) -> AbstractContextManager[None]:
-    if flag is None:
-        return nullcontext()
-    folder = str(flags.FLAGS[flag].value)
-    return lock.alone_in(folder, f"{flag}={folder}")
+def _keep_programs() -> None:
+    """Do what `define_compilation_cache` says, in a command that calls it."""
+    given = flags.FLAGS.flag_values_dict()
+    if "compilation_cache" not in given:
+        return
+    from bert_jax.cli.compiled_programs import keep_programs  # jax, which not all commands want
+
+    workdir = given.get("workdir")
+    shared = given.get("processes") or given.get("distributed") or (workdir and is_url(workdir))
+    keep_programs(given["compilation_cache"], workdir if shared else None)
 
 
 def _check_values() -> None:
     """Refuse what no command has a use for: NaN, infinity, whole numbers that devices cannot hold,
-    and URLs, which would become local folders of that name.
+    URLs of what is no bucket, which would become local folders of that name, and devices that can
+    be read for ever.
 
-    A flag that says itself how large it may be is checked where it is parsed.
+    A flag that says itself how large it may be is checked where it is parsed. Of a pipe with a name
+    it is said that it is waited for.
     """
     for names in _flags_by_module().values():
         for name in names:
@@ -107,8 +172,17 @@ def _check_values() -> None:
                     raise UserError(f"got --{name}={value}; expected a finite number")
                 if type(value) is int and not bounded and not -MOST <= value <= MOST:
                     raise UserError(f"got --{name}={value}; expected at most {MOST}")
-                if isinstance(value, str) and any(map(is_url, value.split(","))):
-                    raise UserError(f"got --{name}={value}{NOT_HERE}")
+                if isinstance(value, str):
+                    _check_names(name, value.split(","))
+
+
+def _check_names(flag: str, values: Sequence[str]) -> None:
+    for value in values:
+        check_place(f"--{flag}", value)
+        if is_endless(value):
+            raise UserError(f"got --{flag}={value}, a device that never ends; expected a file")
+        if is_named_pipe(value):
+            print(f"--{flag}={value} is a pipe: waiting for who writes to it", file=sys.stderr)
 
 
 def _no_number(message: str) -> str | None:
@@ -174,9 +248,9 @@ def _flags_by_module() -> dict[str, list[str]]:
     }
 
 
-def _fail(message: str) -> None:
-    print(f"{_job()}: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+def _fail(message: str, status: int = 2) -> None:
+    print(f"{_job()}: {as_given(' '.join(message.split()))}", file=sys.stderr)
+    sys.exit(status)
 
 
 def command_line() -> str:
@@ -188,6 +262,11 @@ def command_line() -> str:
     return shlex.join(["python", "-m", _job(), *sys.argv[1:]])
 
 
+def _short(name: Any) -> str:
+    text = repr(name)
+    return text if len(text) <= 100 else f"{text[:80]}…{text[-10:]}"
+
+
 def _job() -> str:
     path = Path(sys.argv[0])
     package = "launch" if path.parent.name == "launch" else "experiments"
@@ -195,12 +274,15 @@ def _job() -> str:
 
 
 def print_table(title: str, rows: Mapping[str, Any]) -> None:
-    """Print a two-column table: floats with four significant digits, all else whole, as it is."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    """Print a two-column table: floats with four significant digits, all else whole, as it is.
+
+    Copies of what buckets hold are called by their URLs.
+    """
+    table = Table(title=as_given(title), title_justify="left", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # a long path is shown whole
     for name, value in rows.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else as_given(str(value)))
     plain_console().print(table)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import difflib
 import runpy
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ def main() -> None:
         )
         sys.exit(2)
     del sys.argv[1]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback while it is imported
     runpy.run_module(jobs[name].module, run_name="__main__", alter_sys=True)
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from absl import flags
 
+from bert_jax.arguments import is_url
 from bert_jax.errors import UserError
+from bert_jax.mirror import check_writable, names_at
+from bert_jax.whole_file import whole_file
 
 flags.disclaim_key_flags()  # the flag is that of the module that asks for it
 
@@ -25,6 +32,8 @@ def overwrites() -> bool:
 def check_new(argument: str, *paths: str | os.PathLike[str]) -> None:
     """Make sure, before any work, that files to be written are not there; or may be replaced.
 
+    Of a bucket, also that it is there and lets them be written.
+
     Args:
         argument: by which the user names the first of them.
         paths: all the files that the command will write there.
@@ -33,9 +42,22 @@ def check_new(argument: str, *paths: str | os.PathLike[str]) -> None:
         UserError: one exists, and `--overwrite` was not given.
     """
     for path in paths:
-        if Path(path).is_file() and not overwrites():
+        is_there = "" in names_at(path) if is_url(path) else Path(path).is_file()
+        if is_there and not overwrites():
             beside = "" if path == paths[0] else f" beside {os.fspath(paths[0])}"
             raise UserError(
                 f"got {argument}={os.fspath(paths[0])}, where {Path(path).name} is already"
                 f"{beside}; expected a new name (or --overwrite, which replaces it)"
             )
+    for path in paths[:1]:
+        check_writable(path)
+
+
+@contextmanager
+def output_to(path: str) -> Iterator[IO[str]]:
+    """Standard output (-) as it comes, or a file that is there once it is whole."""
+    if path == "-":
+        yield sys.stdout
+        return
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        yield file

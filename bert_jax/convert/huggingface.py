@@ -105,10 +105,11 @@ def save_huggingface(
         arrays = {name.removeprefix("bert."): array for name, array in arrays.items()}
     with whole_folder(directory, overwrite=overwrite) as partial:
         if pretrained.card is not None:
-            (partial / CARD).write_text(pretrained.card, encoding="utf-8")
+            card = pretrained.card.encode("utf-8", "backslashreplace")  # of a file's name
+            (partial / CARD).write_bytes(card)
         write_safetensors(partial / WEIGHTS, arrays, {"format": "pt"})
         content = json.dumps(_config(pretrained), indent=2, ensure_ascii=False)
-        (partial / "config.json").write_text(content + "\n", encoding="utf-8")
+        (partial / "config.json").write_bytes(f"{content}\n".encode("utf-8", "backslashreplace"))
         positions = pretrained.config.max_position_embeddings
         if pretrained.tokenizer is not None:
             write_tokenizer(pretrained.tokenizer, partial, positions)

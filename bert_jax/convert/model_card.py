@@ -6,7 +6,6 @@ of others keeps its card; a section is added that says what was done here.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bert_jax.convert.contents import Pretrained
-from bert_jax.errors import UserError
+from bert_jax.file_digests import read_sealed
+from bert_jax.mirror import copy_of
 from bert_jax.version import __version__
 
 CARD = "README.md"
@@ -43,22 +43,15 @@ def run_of(place: str | Path) -> Run | None:
     """The run that a checkpoint WORKDIR/checkpoints/STEP is of; None where it is of none.
 
     Raises:
-        UserError: a file of the workdir cannot be read.
+        DamagedFileError: a file of the workdir is not what the run wrote.
     """
-    workdir = Path(place).parent.parent
-    if Path(place).parent.name != "checkpoints" or not (workdir / "config.json").is_file():
+    checkpoint = copy_of(place)
+    workdir = checkpoint.parent.parent
+    if checkpoint.parent.name != "checkpoints" or not (workdir / "config.json").is_file():
         return None
-    found = []
-    for name in ("config.json", "result.json"):
-        try:
-            file = workdir / name
-            found.append(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {})
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"got {workdir / name}, which cannot be read as JSON ({error}); expected what the"
-                " run wrote"
-            ) from None
-    return Run(*found)
+    files = [workdir / name for name in ("config.json", "result.json")]
+    remedy = "take a copy, or remove it, and the card says less"
+    return Run(*(read_sealed(file, remedy) if file.is_file() else {} for file in files))
 
 
 def without_folders(word: str) -> str:

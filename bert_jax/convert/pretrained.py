@@ -18,6 +18,7 @@ from bert_jax.convert.model_card import CARD
 from bert_jax.convert.ours import load_ours
 from bert_jax.convert.sentence_encoders import SENTENCE_FILES
 from bert_jax.errors import UserError
+from bert_jax.mirror import as_given, told_by_url
 from bert_jax.parameters import Parameters
 from bert_jax.pretrained_paths import (
     find_google,
@@ -33,6 +34,7 @@ from bert_jax.text.tokenizer_files import FILES
 __all__ = ["Pretrained", "load_pretrained", "locate_model"]
 
 
+@told_by_url()
 def load_pretrained(
     source: str | os.PathLike[str],
     *,
@@ -73,7 +75,7 @@ def hub_commit(source: str | os.PathLike[str], pretrained: Pretrained) -> str | 
 
 def _origin(source: str | os.PathLike[str], path: Path) -> str:
     if is_path(source):
-        return str(find_ours(path) or source)
+        return as_given(find_ours(path) or source)
     return f"{str(source).partition('@')[0]}@{path.name}"  # the commit that was fetched
 
 

@@ -12,11 +12,9 @@ appears whole or not at all, and is the same the second time.
 """
 
 import json
-import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from bert_jax.data.beam_files import Exchange
 from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.doctor import Doctor
 from bert_jax.data.document import Document
@@ -35,7 +34,6 @@ from bert_jax.data.sources import Source
 from bert_jax.data.tokenised import DocumentHead
 from bert_jax.data.tokenising import tokenise
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.whole_file import whole_folder
 
 
 def write_with_beam(
@@ -63,26 +61,44 @@ def write_with_beam(
     Raises:
         UserError: input that cannot be read, or a runner that does not work.
     """
-    folder = folder.absolute()
-    work = folder / "work"
-    for name in ("shares", "plan", "written"):
-        (work / name).mkdir(parents=True)
+    with beam.exchange(folder / "work") as work:
+        return _write(beam, work, source, tokenizer, selection, doctor, progress, folder, splits)
+
+
+def _write(
+    beam: BeamRun,
+    work: Exchange,
+    source: Source,
+    tokenizer: Tokenizer,
+    selection: Selection,
+    doctor: Doctor,
+    progress: Callable[[int], None],
+    folder: Path,
+    splits: Sequence[str],
+) -> dict[str, list[Shard]]:
     tokenise_one = partial(_tokenise_share, tokenizer=tokenizer, work=work)
-    with _watch(work / "shares", len(source.shares), source.total_bytes or 0, progress):
-        beam.for_each(tokenise_one, list(enumerate(source.shares)), work)
-    _plan(len(source.shares), selection, doctor, work, splits)
-    planned = {split: sorted((work / "plan").glob(f"{split}-*")) for split in splits}
+    told = 0
+
+    def tell(shares: int) -> None:
+        nonlocal told
+        now = shares * (source.total_bytes or 0) // len(source.shares)
+        progress(now - told)
+        told = now
+
+    beam.for_each(tokenise_one, list(enumerate(source.shares)), work / "tokenising", tell)
+    planned = _plan(len(source.shares), selection, doctor, work, splits)
     write_one = partial(_write_shard, vocab_size=tokenizer.vocab_size, work=work)
-    beam.for_each(write_one, [plan.name for split in splits for plan in planned[split]], work)
+    plans = [plan for split in splits for plan in planned[split]]
+    beam.for_each(write_one, plans, work / "writing")
     shards: dict[str, list[Shard]] = {split: [] for split in splits}
     for split in splits:
         with ArraysWriter(folder / "arrays" / split, tokenizer.vocab_size) as arrays:
             for number, plan in enumerate(planned[split]):
-                written = work / "written" / plan.name
-                os.rename(written / "records", shard_path(folder, split, number))
-                arrays.extend(Documents.load(written))
-                shards[split].append(Shard(**json.loads((written / "shard.json").read_text())))
-    shutil.rmtree(work)
+                with work.read(f"written/{plan}") as written:
+                    shutil.move(written / "records", shard_path(folder, split, number))
+                    arrays.extend(Documents.load(written))
+                    shard = json.loads((written / "shard.json").read_text())
+                    shards[split].append(Shard(**shard))
     return shards
 
 
@@ -104,16 +120,16 @@ class _PlacedHead(DocumentHead):
         return replace(super().without_lines(drop), kept=self.sentences_without(drop))
 
 
-def _share(work: Path, number: int) -> Path:
-    return work / "shares" / f"{number:06d}"
+def _share(number: int) -> str:
+    return f"shares/{number:06d}"
 
 
 def _tokenise_share(
-    task: tuple[int, Callable[[], Iterator[Document]]], tokenizer: Tokenizer, work: Path
+    task: tuple[int, Callable[[], Iterator[Document]]], tokenizer: Tokenizer, work: Exchange
 ) -> None:
     number, read = task
     with (
-        whole_folder(_share(work, number), keep_other=True) as share,
+        work.write(_share(number)) as share,
         ArraysWriter(share, tokenizer.vocab_size) as arrays,
         (share / "heads").open("wb") as heads,
     ):
@@ -125,30 +141,50 @@ def _tokenise_share(
 
 
 def _plan(
-    shares: int, selection: Selection, doctor: Doctor, work: Path, splits: Sequence[str]
-) -> None:
-    """Write, for every shard, which documents it holds: (share, index, name, kept) each."""
-    # By number, not by a glob: workers that died may have left unfinished folders beside them.
-    files = (_share(work, number) / "heads" for number in range(shares))
-    heads = (_head(line) for file in files for line in _lines(file))
+    shares: int, selection: Selection, doctor: Doctor, work: Exchange, splits: Sequence[str]
+) -> dict[str, list[str]]:
+    """Write, for every shard, which documents it holds: (share, index, name, kept) each.
+
+    Returns the names of the plans of every split, in order.
+    """
     numbers = {split: ShardNumbers() for split in splits}
-    plans: dict[str, BinaryIO] = {}
-    with ExitStack() as stack:
-        for split, head in select_documents(heads, selection, doctor):
-            path = work / "plan" / f"{split}-{numbers[split].next(head.num_pieces):06d}"
-            if split not in plans or plans[split].name != str(path):
-                if split in plans:
-                    plans[split].close()
-                plans[split] = stack.enter_context(path.open("wb"))
-            _write_line([head.share, head.index, head.name, head.kept], plans[split])
+    names: dict[str, list[str]] = {split: [] for split in splits}
+    with ExitStack() as every:
+        # Of a split, the plan that is being written, until the next one begins.
+        open_plans = {split: every.enter_context(ExitStack()) for split in splits}
+        files: dict[str, BinaryIO] = {}
+        for split, head in select_documents(_heads(shares, work), selection, doctor):
+            name = f"{split}-{numbers[split].next(head.num_pieces):06d}"
+            if name not in names[split]:
+                names[split].append(name)
+                open_plans[split].close()
+                plan = open_plans[split].enter_context(work.write(f"plan/{name}"))
+                files[split] = open_plans[split].enter_context((plan / "documents").open("wb"))
+            _write_line([head.share, head.index, head.name, head.kept], files[split])
+    return names
 
 
-def _write_shard(name: str, vocab_size: int, work: Path) -> None:
-    with whole_folder(work / "written" / name, keep_other=True) as written:
+def _heads(shares: int, work: Exchange) -> Iterator[_PlacedHead]:
+    # By number, not by a list: workers that died may have left unfinished folders beside them.
+    for number in range(shares):
+        with work.read(_share(number)) as share:
+            yield from map(_head, _lines(share / "heads"))
+
+
+def _write_shard(name: str, vocab_size: int, work: Exchange) -> None:
+    with (
+        work.write(f"written/{name}") as written,
+        work.read(f"plan/{name}") as plan,
+        ExitStack() as shares,
+    ):
         records = ShardWriter(written / "records")
-        load = lru_cache(8)(lambda share: Documents.load(_share(work, share)))
+
+        @lru_cache(8)
+        def load(share: int) -> Documents:
+            return Documents.load(shares.enter_context(work.read(_share(share))))
+
         with ArraysWriter(written, vocab_size) as arrays:
-            for share, index, document, kept in _lines(work / "plan" / name):
+            for share, index, document, kept in _lines(plan / "documents"):
                 pieces, lengths = _pieces_of(load(share), index)
                 if kept is not None:
                     kept = np.array(kept, bool)
@@ -164,9 +200,6 @@ def _pieces_of(documents: Documents, index: int) -> tuple[np.ndarray, np.ndarray
     starts = documents.sentence_starts[first : last + 1]
     pieces = documents.pieces[starts[0] : starts[-1]]
     return pieces.astype(np.int32), np.diff(starts).astype(np.int32)
-
-
-# Heads and plans lie where others may write, too: as JSON, of which nothing can run.
 
 
 def _write_line(content: Any, file: BinaryIO) -> None:
@@ -189,26 +222,3 @@ _ARRAYS = {
     "line_sentences": np.int32,
     "line_unknown": np.int32,
 }
-
-
-@contextmanager
-def _watch(
-    folder: Path, shares: int, total_bytes: int, progress: Callable[[int], None]
-) -> Iterator[None]:
-    """Report, within the block, the shares that appear in a folder."""
-    over = threading.Event()
-
-    def look() -> None:
-        seen = 0
-        while not over.wait(1.0):
-            done = sum(not name.startswith(".") for name in os.listdir(folder))
-            progress(done * total_bytes // shares - seen * total_bytes // shares)
-            seen = done
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()

@@ -9,12 +9,12 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 
+from bert_jax.data.beam_files import Exchange
 from bert_jax.data.beam_run import BeamRun, Task, attempt
 from bert_jax.data.document import Document
 from bert_jax.data.sources import Source, shares_of
 from bert_jax.text.text_blocks import Block, blocks_of_files, blocks_of_texts
 from bert_jax.text.word_counts import WordCounts, WordSettings, count_words_in_blocks
-from bert_jax.whole_file import partial_folder
 
 
 def count_words_with_beam(
@@ -37,18 +37,21 @@ def count_words_with_beam(
         shares = [partial(_blocks_of_documents, share) for share in source.shares]
     else:
         shares = [partial(blocks_of_files, share) for share in shares_of(source)]
-    with partial_folder(beside.absolute()) as folder:
-        total = beam.CombineGlobally(_Total(settings, folder))
-        run.run(total | beam.Map(_save, path=folder / "counts"), shares, folder)
-        return WordCounts.load(folder / "counts")
+    with run.exchange(beside) as work:
+        marks = work / "counting"
+        total = beam.CombineGlobally(_Total(settings, marks))
+        run.run(total | beam.Map(_save, work=work), shares, marks)
+        with work.read("counts") as counts:
+            return WordCounts.load(counts / "counts")
 
 
 def _blocks_of_documents(read: Callable[[], Iterator[Document]]) -> Iterator[Block]:
     return blocks_of_texts(document.whole_text for document in read())
 
 
-def _save(counts: WordCounts, path: Path) -> None:
-    counts.save(path)
+def _save(counts: WordCounts, work: Exchange) -> None:
+    with work.write("counts") as folder:
+        counts.save(folder / "counts")
 
 
 @dataclass
@@ -60,15 +63,15 @@ class _Sum:
 
 
 class _Total(beam.CombineFn):
-    def __init__(self, settings: WordSettings, folder: Path):
-        self._settings, self._folder = settings, folder
+    def __init__(self, settings: WordSettings, marks: Exchange):
+        self._settings, self._marks = settings, marks
 
     def create_accumulator(self) -> _Sum:
         return _Sum()
 
     def add_input(self, total: _Sum, task: Task) -> _Sum:
         number, read = task
-        with attempt(self._folder, number):
+        with attempt(self._marks, number):
             counted = count_words_in_blocks(read(), self._settings, workers=1)
             words = Counter(dict(zip(counted.words, counted.counts.tolist(), strict=True)))
             numbers = counted.source_bytes, counted.invalid_sequences, counted.too_long

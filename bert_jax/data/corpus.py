@@ -27,6 +27,9 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.arguments import is_url
+from bert_jax.bucket import Prefix
+from bert_jax.bucket_lock import alone_making
 from bert_jax.data.beam_corpus import write_with_beam
 from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.doctor import CorpusReport, Doctor
@@ -45,16 +48,9 @@ from bert_jax.data.selection import Selection, select_documents
 from bert_jax.data.sources import Source
 from bert_jax.data.tokenised import TokenisedDocument
 from bert_jax.data.tokenising import tokenise_all
-from bert_jax.errors import UserError
-from bert_jax.file_digests import (
-    CHANGED,
-    DamagedFileError,
-    check_digests,
-    digests_of,
-    read_sealed,
-    write_sealed,
-)
-from bert_jax.lock import alone_making
+from bert_jax.errors import DamagedFileError, UserError
+from bert_jax.file_digests import CHANGED, check_digests, digests_of, read_sealed, write_sealed
+from bert_jax.mirror import at_hand, copy_of, names_at, told_by_url
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import arguments_of, text_settings
 from bert_jax.whole_file import whole_folder
@@ -82,21 +78,26 @@ class Corpus:
     digests: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, data_dir: str | Path) -> "Corpus":
-        """Open the corpus that `build_corpus` left in `data_dir`.
+    @told_by_url()
+    def open(cls, data_dir: str | os.PathLike[str]) -> "Corpus":
+        """Open the corpus that `build_corpus` left in `data_dir`; of a bucket's, a copy here.
 
         Raises:
             UserError: there is none.
             DamagedFileError: its `corpus.json` is not what was written. So do `tokenizer`, `train`
                 and `heldout`, each of what it reads.
         """
-        data_dir = Path(data_dir)
-        file = data_dir / "corpus.json"
+        given, data_dir = data_dir, at_hand(data_dir)
         if not is_corpus(data_dir):
             raise UserError(
-                f"got {str(data_dir)!r}, which holds no corpus; expected a folder made by "
+                f"got {str(given)!r}, which holds no corpus; expected a folder made by "
                 "experiments.build_corpus"
             )
+        return cls._read(data_dir)
+
+    @classmethod
+    def _read(cls, data_dir: Path) -> "Corpus":
+        file = data_dir / "corpus.json"
         try:
             content = read_sealed(file, _remedy(data_dir))
             report = CorpusReport.from_json(content["report"])
@@ -156,12 +157,15 @@ class Corpus:
         check_digests(self.data_dir, chosen, _remedy(self.data_dir))
 
 
-def is_corpus(path: str | Path) -> bool:
+def is_corpus(path: str | os.PathLike[str]) -> bool:
     """Whether it is a folder made by `build_corpus`, perhaps damaged since."""
-    lost = ("dataset_info.json", "features.json", "vocab.txt")  # without corpus.json, damaged
-    return any(
-        all((Path(path) / name).is_file() for name in names) for names in (("corpus.json",), lost)
-    )
+    lost = {"dataset_info.json", "features.json", "vocab.txt"}  # without corpus.json, damaged
+    names = {"corpus.json", *lost}
+    if is_url(path):
+        there = names.intersection(names_at(path))
+    else:
+        there = {name for name in names if (Path(path) / name).is_file()}
+    return "corpus.json" in there or lost <= there
 
 
 def _remedy(data_dir: Path) -> str:
@@ -209,7 +213,6 @@ def build_corpus(
             other settings; another process is making it; it cannot be written; or the input has
             too little text: none, or a sentence or two where some are to be held out.
     """
-    data_dir = Path(data_dir)
     if not 0 <= heldout_fraction < 1:
         raise UserError(f"got heldout_fraction={heldout_fraction}; expected 0 or more, less than 1")
     selection = Selection(heldout_fraction, drop_duplicates, drop_duplicate_lines)
@@ -222,7 +225,7 @@ def build_corpus(
     }
     if is_corpus(data_dir):
         return _already_built(data_dir, settings)
-    if data_dir.exists() and (not data_dir.is_dir() or any(data_dir.iterdir())):
+    if names_at(data_dir):
         raise UserError(
             f"got data_dir {str(data_dir)!r}, which holds something else; expected a folder that "
             "is empty or not there yet"
@@ -318,8 +321,10 @@ def _lengths_and_keys(documents: Documents) -> Iterator[tuple[np.ndarray, bytes]
         yield np.diff(starts), key_of(documents.pieces[starts[0] : starts[-1]])
 
 
-def _already_built(data_dir: Path, settings: dict[str, Any]) -> CorpusReport:
-    corpus = Corpus.open(data_dir)
+def _already_built(data_dir: str | Path, settings: dict[str, Any]) -> CorpusReport:
+    if is_url(data_dir):  # the rest is not needed
+        at_hand(f"{Prefix(data_dir).url}/corpus.json")
+    corpus = Corpus._read(copy_of(data_dir))
     for name, value in settings.items():
         if corpus.settings.get(name) != value or (name == "input" and value is None):
             raise UserError(

@@ -81,7 +81,8 @@ class Documents:
     def load(cls, folder: str | Path) -> "Documents":
         """Map the arrays that `write_arrays` left in a folder."""
         pieces, sentence_starts, document_starts = (
-            np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in _NAMES
+            np.load(Path(folder) / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in _NAMES
         )
         return cls(pieces, sentence_starts, document_starts, Path(folder))
 

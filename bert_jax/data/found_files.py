@@ -104,18 +104,22 @@ def _walk(folder: Path, entered: set[str]) -> Iterator[Path]:
             yield entry
 
 
-def _is_wanted(file: Path, text_column: str) -> bool:
-    name = without_packing(file.name)
-    if _SHARD.search(name):
-        return True
+def is_named_like_text(name: str) -> bool:
+    """Whether a file of this name is one of those a folder is searched for."""
+    name = without_packing(name)
     suffix = Path(name).suffix.lower()
     if suffix == ".arrow":  # beside its data `datasets` keeps what its functions computed
         return not name.startswith("cache-")
-    if suffix == ".json":
+    return suffix in FOLDER_SUFFIXES or _SHARD.search(name) is not None
+
+
+def _is_wanted(file: Path, text_column: str) -> bool:
+    name = without_packing(file.name)
+    if Path(name).suffix.lower() == ".json" and not _SHARD.search(name):
         with open_bytes(file) as (stream, _):
             head = stream.peek(GLANCE)[:GLANCE]
             return looks_like_json(head, False, text_column) is not None
-    return suffix in FOLDER_SUFFIXES
+    return is_named_like_text(name)
 
 
 def _few(files: list[Path]) -> str:

@@ -110,7 +110,7 @@ class Batches(_RandomAccessBatches):
         steps: int,
         phases: Sequence[Phase],
         settings: RowSettings,
-        host_rows: slice = slice(None),
+        host_rows: slice | np.ndarray = slice(None),
     ) -> None:
         """Describe the run; planning happens when the first batch is asked for.
 
@@ -122,7 +122,7 @@ class Batches(_RandomAccessBatches):
           phases: In order, e.g. `[Phase(128, 0.9), Phase(512, 0.1)]`.
           settings: Batch size, packing, masking.
           host_rows: The rows of the global batch that this host makes; row r is the same whoever
-            makes it, so the hosts' slices side by side are the global batch.
+            makes it, so the hosts' rows together are the global batch.
 
         Raises:
           UserError: If phases do not cover the steps or a setting is out of range. `batches[step]`
@@ -208,7 +208,7 @@ class HeldoutBatches(_RandomAccessBatches):
         settings: RowSettings,
         seed: int = 0,
         max_batches: int | None = None,
-        host_rows: slice = slice(None),
+        host_rows: slice | np.ndarray = slice(None),
     ) -> None:
         """Plan the batches.
 

@@ -57,7 +57,11 @@ class Vocabulary(Protocol):
 
 
 def default_max_predictions(length: int, rate: float = 0.15) -> int:
-    """Return P for rows of `length` tokens: their share, up to a multiple of 4 (128: 20)."""
+    """Return P for rows of `length` tokens: their share, up to a multiple of 4 (128: 20).
+
+    >>> default_max_predictions(128), default_max_predictions(512)
+    (20, 80)
+    """
     return math.ceil(round(length * rate / 4, 9)) * 4
 
 

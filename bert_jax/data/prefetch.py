@@ -1,10 +1,6 @@
 """Making batches ahead of time: threads or worker processes, by grain."""
 
 import atexit
-import multiprocessing
-import os
-import signal
-import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bert_jax.data.row_layout import Batch
+from bert_jax.data.worker_process import live_with_parent, undisturbed_start
 from bert_jax.memory import check_workers
 
 
@@ -101,26 +98,15 @@ def _grain_stream(
     if workers:
         if not flags.FLAGS.is_parsed():  # a notebook, or a script of another style
             flags.FLAGS.mark_as_parsed()  # grain's own flags are read at their defaults
-        stream = stream.mp_prefetch(
-            grain.MultiprocessingOptions(workers, buffer), _live_with_parent
-        )
+        stream = stream.mp_prefetch(grain.MultiprocessingOptions(workers, buffer), _begin)
+        with undisturbed_start():
+            return iter(stream)
     return iter(stream)
 
 
-def _live_with_parent(worker: int, workers: int) -> None:
-    """Begin a worker process: it ends when its parent does, no sooner and no later."""
-    # A scheduler signals all processes of a job. The parent saves a checkpoint and then ends its
-    # workers; were they to go first, the parent would fail in the middle of that.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_after_parent, daemon=True).start()
-
-
-def _end_after_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()  # returns at once when it is killed, too
-        os._exit(1)
+def _begin(worker: int, workers: int) -> None:
+    del worker, workers
+    live_with_parent()
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,9 @@ def split_sentences(text: str, longest: int = LONGEST_SENTENCE) -> list[str]:
     First come paragraphs (`paragraphs`), which no sentence crosses, then the rules for full stops:
     not after titles, initials and abbreviations, not before a small letter, not in numbers.
 
+        >>> split_sentences("Mr. A. B. Smith paid $3.50. “Why?” he asked.")
+        ['Mr. A. B. Smith paid $3.50.', '“Why?” he asked.']
+
     Args:
         text: any text; every white space counts alike inside a paragraph.
         longest: sentences longer than this many characters are cut into several.

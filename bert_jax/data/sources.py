@@ -2,18 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
-from bert_jax.arguments import strings
+from bert_jax.arguments import is_url, strings
+from bert_jax.data.bucket_files import find_objects, read_object
 from bert_jax.data.document import Document
 from bert_jax.data.found_files import find_files, remark_on
 from bert_jax.data.python_docs import python_docs_identity, python_docs_size, read_python_docs
 from bert_jax.data.text_files import FORMATS, Format, read_documents
 from bert_jax.errors import UserError
+
+T = TypeVar("T")
 
 # A share is a file, or small files one after the other, up to about so many bytes.
 _SHARE_BYTES = 16 << 20
@@ -55,6 +59,7 @@ def open_source(
         inputs: each is one of
             "python_docs": the documentation of the installed packages (`python_docs.py`);
             a file, a folder or a glob: text, JSON or tables, packed or not (`text_files.py`);
+            "gs://…", "s3://…": the same in a bucket; each file is fetched while it is read;
             "tfds:NAME": a TFDS text dataset, by name or by its folder (`tfds_text.py`).
         text_format: how files are laid out; "auto" goes by their names, then by how they begin
             (`text_files.format_of`).
@@ -78,6 +83,9 @@ def texts_in_memory(texts: Sequence[str]) -> Source:
     """Documents that are there already, one a string: running text, blank lines part paragraphs.
 
     A string is a document however short it is, never the name of a file.
+
+        >>> [document.name for document in texts_in_memory(["A text.", "Another."])]
+        ['text 1', 'text 2']
 
     Raises:
         UserError: something that is no string.
@@ -113,6 +121,8 @@ def _open_one(name: str, text_format: Format, text_column: str | None) -> Source
         starts = range(0, len(dataset), _SHARE_RECORDS)
         shares = (partial(dataset.read, start, start + _SHARE_RECORDS) for start in starts)
         return Source(dataset.identity, None, tuple(shares), names=(name,))
+    if is_url(name):
+        return _open_bucket(name, text_format, text_column)
     found = find_files(name, text_column)
     files = found.files
     stats = [file.stat() for file in files]
@@ -131,12 +141,34 @@ def _open_one(name: str, text_format: Format, text_column: str | None) -> Source
     )
 
 
+def _open_bucket(url: str, text_format: Format, text_column: str | None) -> Source:
+    found, remark = find_objects(url)
+    listing = [f"{name} {each.size} {each.md5 or each.changed}" for name, each in found.items()]
+    digest = hashlib.sha256("\n".join([f"{text_format} {text_column}", *listing]).encode())
+    sizes = [(name, each.size) for name, each in found.items()]
+    return Source(
+        f"{len(found)} objects, sha256 of names, sizes and contents {digest.hexdigest()}",
+        sum(size for _, size in sizes),
+        tuple(partial(_read_objects, share, text_format, text_column) for share in _parted(sizes)),
+        tuple(filter(None, [remark])),
+        (url,),
+    )
+
+
+def _read_objects(urls: list[str], fmt: Format, column: str | None) -> Iterator[Document]:
+    for url in urls:
+        yield from read_object(url, fmt, column)
+
+
 def shares_of(files: Sequence[Path]) -> list[list[Path]]:
     """Part files, in order, into shares for the workers: small ones together, large ones alone."""
-    shares: list[list[Path]] = []
+    return _parted((file, file.stat().st_size) for file in files)
+
+
+def _parted(sizes: Iterable[tuple[T, int]]) -> list[list[T]]:
+    shares: list[list[T]] = []
     room = 0
-    for file in files:
-        size = file.stat().st_size
+    for file, size in sizes:
         if not shares or size > room:
             shares.append([])
             room = _SHARE_BYTES

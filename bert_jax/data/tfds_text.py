@@ -7,8 +7,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from bert_jax.arguments import is_url
 from bert_jax.data.document import Document, cut_text, decode
 from bert_jax.errors import UserError
+from bert_jax.mirror import at_hand
 
 # TFDS knows a dataset of these by name only once the package that defines it is imported.
 _FAMILIES = ("text", "summarization", "translate", "text_simplification", "question_answering")
@@ -28,8 +30,8 @@ class TfdsText:
 
         Args:
             name: `dataset`, `dataset/config`, `dataset/config:version`, or the folder of a
-                prepared one. Names are looked for where TFDS does: $TFDS_DATA_DIR, else
-                ~/tensorflow_datasets.
+                prepared one, also in a bucket. Names are looked for where TFDS does:
+                $TFDS_DATA_DIR, else ~/tensorflow_datasets.
             text_column: which column holds the text; None takes "text" or the only text column.
 
         Raises:
@@ -37,11 +39,12 @@ class TfdsText:
                 no train split, or no such column.
         """
         self.name = name
-        builder = _find(name)
+        place = str(at_hand(name)) if is_url(name) else name
+        builder = _find(name, place)
         self.column = _choose_column(name, builder.info.features, text_column)
         self.identity = f"tfds:{builder.info.full_name} {self.column}"
         try:
-            if os.path.isdir(name):
+            if os.path.isdir(place):
                 self._records: Any = builder.as_data_source(split="train")
             else:
                 self._records = tfds.data_source(
@@ -70,10 +73,10 @@ class TfdsText:
                 bad_bytes = 0
 
 
-def _find(name: str) -> tfds.core.DatasetBuilder:
-    if os.path.isdir(name):
+def _find(name: str, place: str) -> tfds.core.DatasetBuilder:
+    if os.path.isdir(place):
         try:
-            return tfds.builder_from_directory(name)
+            return tfds.builder_from_directory(place)
         except Exception as error:
             raise UserError(
                 f"got tfds:{name}, which is no prepared TFDS dataset ({_one_line(error)}); "

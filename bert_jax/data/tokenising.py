@@ -1,8 +1,10 @@
 """Documents to pieces: the part of building a corpus that runs on every core."""
 
 import hashlib
+import os
 import re
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -10,12 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
+from types import FrameType
 
 import numpy as np
 
 from bert_jax.data.document import Document
 from bert_jax.data.sentences import LONGEST_SENTENCE, paragraphs, split_paragraph
 from bert_jax.data.tokenised import TokenisedDocument
+from bert_jax.data.worker_process import live_with_parent, undisturbed_start
 from bert_jax.errors import UserError
 from bert_jax.memory import check_workers
 from bert_jax.text.tokenizer import Tokenizer
@@ -30,6 +34,7 @@ _CLOSING_TAG = re.compile(
 
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
+_LATER_SECONDS = 2.0
 
 
 def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
@@ -118,12 +123,18 @@ def tokenise_all(
                 yield tokenise(document, tokenizer)
         return
     # Spawned, not forked: forking a process whose threads hold locks (JAX has many) can hang.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(tokenizer,)
-    ) as pool:
+    with undisturbed_start():
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(tokenizer,),
+        )
         under_way: deque[Future[list[TokenisedDocument]]] = deque()
+        under_way.append(pool.submit(_work, first[0]))  # the first starts all workers
+    with pool:
         try:
-            for batch in chain(first, batches):
+            for batch in chain(first[1:], batches):
                 under_way.append(pool.submit(_work, batch))
                 if len(under_way) > 2 * workers:
                     yield from under_way.popleft().result()
@@ -157,8 +168,17 @@ _worker_tokenizer: Tokenizer  # one a process, so that its memo outlives a batch
 
 def _start_worker(tokenizer: Tokenizer) -> None:
     global _worker_tokenizer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    live_with_parent()
+    signal.signal(signal.SIGTERM, _end_soon)  # by which a pool that is broken ends its workers
     _worker_tokenizer = tokenizer
+
+
+def _end_soon(signum: int, frame: FrameType | None) -> None:
+    """After its parent, which a scheduler may have told to end at the same time."""
+    del signum, frame
+    end = threading.Timer(_LATER_SECONDS, os._exit, (1,))
+    end.daemon = True
+    end.start()
 
 
 def _work(batch: Sequence[Document]) -> list[TokenisedDocument]:

@@ -3,3 +3,14 @@ from .features import FeatureExtractor as FeatureExtractor
 from .features import Features as Features
 from .fill_mask import Fills as Fills
 from .fill_mask import MaskFiller as MaskFiller
+from .minimal_pairs import JudgedPairs as JudgedPairs
+from .minimal_pairs import Pair as Pair
+from .minimal_pairs import judge_pairs as judge_pairs
+from .minimal_pairs import read_pairs as read_pairs
+from .sentence_scores import ORIGINAL as ORIGINAL
+from .sentence_scores import SCORE_FORMS as SCORE_FORMS
+from .sentence_scores import WITHIN_WORD_L2R as WITHIN_WORD_L2R
+from .sentence_scores import ScoreForm as ScoreForm
+from .sentence_scores import SentenceScore as SentenceScore
+from .sentence_scores import SentenceScorer as SentenceScorer
+from .sentence_scores import pseudo_perplexity as pseudo_perplexity

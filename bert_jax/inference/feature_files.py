@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from bert_jax.arguments import is_url
 from bert_jax.errors import UserError
 from bert_jax.inference.features import Features
 from bert_jax.whole_file import whole_file
@@ -28,20 +29,20 @@ SUFFIXES = (".npz", ".parquet")
 _ROWS = 4096  # rows of a parquet row group, and of one write
 
 
-def check_suffix(path: Path) -> None:
+def check_suffix(path: str | Path) -> None:
     """Check that we can write a file of this name.
 
     Raises:
         UserError: another suffix, or no folder to put it in.
     """
-    if path.suffix not in SUFFIXES:
+    if Path(path).suffix not in SUFFIXES:
         raise UserError(f"got {path}; expected a name that ends in {' or '.join(SUFFIXES)}")
-    if path.is_dir() or not path.parent.is_dir():
+    if not is_url(path) and (Path(path).is_dir() or not Path(path).parent.is_dir()):
         raise UserError(f"got {path}; expected a file in a folder that exists")
 
 
 def write_features(
-    path: Path,
+    path: str | Path,
     features: Iterable[Features],
     layers: Sequence[int],
     pieces: Sequence[str] | None,
@@ -58,7 +59,7 @@ def write_features(
         How many rows were written.
     """
     check_suffix(path)
-    write = _write_npz if path.suffix == ".npz" else _write_parquet
+    write = _write_npz if Path(path).suffix == ".npz" else _write_parquet
     with whole_file(path) as partial:
         return write(partial, _chunks(features, layers, pieces is None), pieces)
 
@@ -70,11 +71,11 @@ def _chunks(
     waiting: list[dict[str, np.ndarray]] = []
     count = 0
     for number, of_text in enumerate(features):
-        length = 1 if pooled else len(of_text.encoding.ids)
+        length = 1 if pooled else len(of_text.ids)
         columns: dict[str, np.ndarray] = {"text": np.full(length, number, np.int64)}
         if not pooled:
             columns["position"] = np.arange(length, dtype=np.int32)
-            columns["id"] = np.array(of_text.encoding.ids, np.int32)
+            columns["id"] = np.array(of_text.ids, np.int32)
         for layer in layers:
             vectors = of_text.vectors[layer]
             columns[f"layer_{layer}"] = vectors[None] if pooled else vectors
@@ -145,7 +146,7 @@ def _write_npz(
                         member.write(block)
             if pieces is not None:
                 with archive.open("pieces.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.array(pieces))
+                    np.lib.format.write_array(member, np.array(pieces), allow_pickle=False)
     return rows
 
 

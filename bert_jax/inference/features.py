@@ -16,17 +16,20 @@ from bert_jax.arguments import expect, known_names, strings, whole_number
 from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained
-from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
+from bert_jax.data.row_layout import Batch, windows
 from bert_jax.errors import UserError
+from bert_jax.inference.running import Place, Runner
 from bert_jax.kernels.compute import Compute
 from bert_jax.memory import check_batch
 from bert_jax.model.bert import Bert, BertOutput
-from bert_jax.parameters import merge_model
+from bert_jax.parameters import merge_model, with_cast_products
 from bert_jax.pooling import MEAN, POOLINGS, Pooling
 from bert_jax.text.encoding import Encoding
+from bert_jax.text.inputs import Inputs
+from bert_jax.text.tokenizer import Tokenizer
 
-Vectors = Callable[[BertOutput, jax.Array], list[jax.Array]]
-"""From a model's output and the mask of real pieces [B, L] to fp32 vectors, a layer each."""
+Pool = Callable[[jax.Array, jax.Array], jax.Array]
+"""From fp32 states [B, L, D] and a mask [B, L] of real pieces to vectors [B, E]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,27 +37,24 @@ class _Way:
     """What becomes of hidden states.
 
     Attributes:
-        vectors: gives [B, L, D] or [B, D].
-        a_row_a_piece: whether there is a vector a piece, and not one a text.
+        pool: makes one vector of a text's states; None leaves them as they are, a vector a piece.
+        by_pooler: whether the vector is what the model's own pooler makes of [CLS], instead.
         max_length: pieces a text is cut to; None for the model's positions.
         prompt: what is put before every text.
     """
 
-    vectors: Vectors
-    a_row_a_piece: bool = False
+    pool: Pool | None = None
+    by_pooler: bool = False
     max_length: int | None = None
     prompt: str = ""
 
 
 def _tokens(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
-    return _Way(lambda output, mask: _states(output, layers), a_row_a_piece=True)
+    return _Way()
 
 
 def _pooled_by(pooling: Pooling) -> Callable[[Pretrained, tuple[int, ...]], _Way]:
-    def way(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
-        return _Way(lambda output, mask: [pooling.of(h, mask) for h in _states(output, layers)])
-
-    return way
+    return lambda pretrained, layers: _Way(pooling.of)
 
 
 def _pooler(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
@@ -69,7 +69,7 @@ def _pooler(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
             f"got pooling by the pooler of layers {', '.join(map(str, layers))}; expected the last"
             f" layer, {last}, alone"
         )
-    return _Way(lambda output, mask: [cast(jax.Array, output.pooler_output).astype(jnp.float32)])
+    return _Way(by_pooler=True)
 
 
 def _as_the_model_says(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
@@ -87,16 +87,7 @@ def _as_the_model_says(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
             f" {', '.join(map(str, layers))}; expected the last layer, {last}, alone, or pooling="
             f"{MEAN.name} or another"
         )
-    return _Way(
-        lambda output, mask: [said.of(hidden, mask) for hidden in _states(output, layers)],
-        max_length=said.max_length,
-        prompt=said.prompt,
-    )
-
-
-def _states(output: BertOutput, layers: tuple[int, ...]) -> list[jax.Array]:
-    states = cast(tuple[jax.Array, ...], output.hidden_states)  # they were asked for
-    return [states[layer].astype(jnp.float32) for layer in layers]
+    return _Way(said.of, max_length=said.max_length, prompt=said.prompt)
 
 
 _WAYS: dict[str, Callable[[Pretrained, tuple[int, ...]], _Way]] = {
@@ -113,12 +104,21 @@ class Features:
     """The vectors of one text.
 
     Attributes:
-        encoding: its pieces; cut to the model's length where the text was longer.
+        ids: of its pieces; cut to the model's length where the text was longer.
         vectors: fp32 by layer number: [L, D] where there is one a piece, else [D].
+        text: what was encoded, the model's prompt before it.
+        tokenizer: what it was encoded with.
     """
 
-    encoding: Encoding
+    ids: list[int]
     vectors: dict[int, np.ndarray]
+    text: str
+    tokenizer: Tokenizer = dataclasses.field(repr=False)
+
+    @property
+    def encoding(self) -> Encoding:
+        """Its pieces with their spelling and their place in the text, made when it is asked for."""
+        return self.tokenizer.encode(self.text, max_length=len(self.ids))
 
 
 class FeatureExtractor:
@@ -136,7 +136,8 @@ class FeatureExtractor:
             layer alone; `auto` what the model says, as a sentence encoder does, its maximum length,
             normalising and prompt too; else as `tokens`.
         max_length: texts are cut to it; None for the model's own.
-        batch_size: B.
+        batch_size: texts a batch, if they have 64 pieces each: of longer ones fewer, and more of
+            shorter ones, several in a row.
         dtype: what the model computes in.
 
     Raises:
@@ -176,18 +177,25 @@ class FeatureExtractor:
         self.tokenizer = pretrained.tokenizer
         self._batch_size = whole_number("batch_size", batch_size)
         check_batch(batch_size, self._longest, config.hidden_size, f"batch_size={batch_size}")
-        self._lengths = row_lengths(positions)
-        has_pooler = "pooler" in pretrained.params["bert"]
-        fitted = fit(
-            pretrained, Bert, config, seed=0, compute=Compute(dtype=dtype), pooler=has_pooler
-        )
-        self._params = jax.device_put(fitted.params)
-        self._vectors = jax.jit(partial(_vectors, fitted.definition, self._way.vectors))
+        compute = Compute(dtype=dtype).at_work()
+        fitted = fit(pretrained, Bert, config, seed=0, compute=compute, pooler=self._way.by_pooler)
+        params = jax.device_put(with_cast_products(fitted.params, compute.dtype))
+        vectors = jax.jit(partial(_vectors, fitted.definition, self._way, self.layers))
+        self._runner = Runner(
+            partial(vectors, params), self._of_text,
+            batch_size=batch_size, positions=positions, pad_id=self.tokenizer.pad_id,
+            text_by_text=not self.a_row_a_piece,
+        )  # fmt: skip
 
     @property
     def a_row_a_piece(self) -> bool:
         """Whether there is a vector a piece, and not one a text."""
-        return self._way.a_row_a_piece
+        return self._way.pool is None and not self._way.by_pooler
+
+    @property
+    def compiled_shapes(self) -> int:
+        """How many shapes of batches there were so far; each was compiled."""
+        return len(self._runner.shapes)
 
     @classmethod
     def from_pretrained(
@@ -209,31 +217,23 @@ class FeatureExtractor:
     def extract(self, texts: Iterable[str]) -> Iterator[Features]:
         """The vectors of each text; streams, in order, in constant memory."""
         expect("texts", texts, Iterable, "a list of texts")
-        return in_windows(texts, self._batch_size, self._extract_window)
+        for window, found in self._runner.over(self._windows(texts)):
+            for (text, inputs), arrays in zip(window, found, strict=True):
+                vectors = dict(zip(self.layers, arrays, strict=True))
+                yield Features(inputs.ids, vectors, text, self.tokenizer)
 
-    def _extract_window(self, texts: list[str]) -> Sequence[Features]:
-        strings("texts", texts)
-        prompted = [self._way.prompt + text for text in texts]
-        encodings = self.tokenizer.encode_batch(prompted, max_length=self._longest)
-        found: list[dict[int, np.ndarray]] = [{} for _ in texts]
-        sequences = sequences_of(encodings)
-        for rows in sorted_rows(sequences, self._batch_size, self._lengths):
-            batch = lay_out(sequences, rows, self.tokenizer.pad_id)
-            vectors = jax.device_get(
-                self._vectors(
-                    self._params,
-                    batch["input_ids"],
-                    batch["token_type_ids"],
-                    batch["instance_ids"] > 0,
-                )
-            )
-            for row, i in enumerate(rows.texts):
-                real = slice(len(encodings[i].ids)) if self.a_row_a_piece else slice(None)
-                found[i] = {
-                    layer: of_layer[row][real].copy()
-                    for layer, of_layer in zip(self.layers, vectors, strict=True)
-                }
-        return [Features(e, vectors) for e, vectors in zip(encodings, found, strict=True)]
+    def _windows(
+        self, texts: Iterable[str]
+    ) -> Iterator[tuple[list[tuple[str, Inputs]], list[Inputs]]]:
+        for window in windows(texts, self._batch_size):
+            prompted = [self._way.prompt + text for text in strings("texts", window)]
+            inputs = self.tokenizer.inputs_of(prompted, max_length=self._longest)
+            yield list(zip(prompted, inputs, strict=True)), inputs
+
+    def _of_text(self, vectors: list[np.ndarray], batch: Batch, place: Place) -> list[np.ndarray]:
+        """The vectors of one text, of each layer."""
+        part = place.tokens if self.a_row_a_piece else place.slot
+        return [of_layer[place.row, part].copy() for of_layer in vectors]
 
 
 def _numbered(layers: Sequence[int], count: int) -> tuple[int, ...]:
@@ -248,13 +248,39 @@ def _numbered(layers: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def _vectors(
-    definition: Any,
-    vectors: Vectors,
-    params: Any,
-    ids: jax.Array,
-    types: jax.Array,
-    mask: jax.Array,
+    definition: Any, way: _Way, layers: tuple[int, ...], params: Any, batch: dict[str, jax.Array]
 ) -> list[jax.Array]:
-    """For each layer, fp32 [B, L, D] or [B, D]."""
-    output = merge_model(definition, params)(ids, types, mask, output_hidden_states=True)
-    return vectors(output, mask)
+    """For each layer, fp32 [B, L, D], or of I texts in each row [B, I, E]."""
+    instances, begins = batch["instance_ids"], batch.get("cls_positions")
+    output: BertOutput = merge_model(definition, params)(
+        batch["input_ids"],
+        batch["token_type_ids"],
+        instances,
+        batch["position_ids"],
+        begins,
+        output_hidden_states=True,
+    )
+    if way.by_pooler:
+        return [cast(jax.Array, output.pooler_output).astype(jnp.float32)]
+    states = cast(tuple[jax.Array, ...], output.hidden_states)  # they were asked for
+    found = [states[layer].astype(jnp.float32) for layer in layers]
+    if way.pool is None or begins is None:
+        return found
+    return [_pooled(way.pool, hidden, instances, begins) for hidden in found]
+
+
+def _pooled(pool: Pool, hidden: jax.Array, instances: jax.Array, begins: jax.Array) -> jax.Array:
+    """A vector for each of the I texts in a row, [B, I, E]; of places without one, whatever."""
+    if begins.shape[1] == 1:
+        return pool(hidden, instances > 0)[:, None]
+    places = jnp.arange(hidden.shape[1])[None]
+
+    def of_slot(slot: tuple[jax.Array, jax.Array]) -> jax.Array:
+        number, begin = slot  # its states, moved to the front of the row, as `pool` has them
+        lengths = (instances == number).sum(axis=1, keepdims=True)
+        moved = (begin[:, None] + places) % hidden.shape[1]
+        states = jnp.take_along_axis(hidden, moved[:, :, None], axis=1)
+        return pool(states, places < lengths)
+
+    numbers = jnp.arange(1, begins.shape[1] + 1)
+    return jax.lax.map(of_slot, (numbers, begins.T)).swapaxes(0, 1)

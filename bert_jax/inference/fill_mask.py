@@ -14,15 +14,13 @@ import numpy as np
 
 from bert_jax.arguments import expect, strings, whole_number
 from bert_jax.convert.contents import Pretrained
-from bert_jax.convert.models import fit
 from bert_jax.convert.pretrained import load_pretrained
-from bert_jax.data.row_layout import in_windows, lay_out, row_lengths, sequences_of, sorted_rows
+from bert_jax.data.row_layout import Batch, windows
 from bert_jax.errors import UserError
-from bert_jax.kernels.compute import Compute
-from bert_jax.memory import check_batch
-from bert_jax.model.bert import BertForMaskedLM
+from bert_jax.inference.masked_lm import MaskedLM, check_finite
+from bert_jax.inference.running import Place, Runner
 from bert_jax.parameters import merge_model
-from bert_jax.text.encoding import Encoding
+from bert_jax.text.inputs import Inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,8 @@ class MaskFiller:
     Args:
         pretrained: a checkpoint with a masked-LM head and a vocabulary.
         k: how many pieces for each mask.
-        batch_size: B.
+        batch_size: texts a batch, if they have 64 pieces each: of longer ones fewer, and more of
+            shorter ones, several in a row.
         dtype: what the model computes in.
 
     Raises:
@@ -61,27 +60,21 @@ class MaskFiller:
     def __init__(
         self, pretrained: Pretrained, k: int = 5, batch_size: int = 32, dtype: Any = jnp.float32
     ):
-        if "mlm" not in pretrained.params:
-            raise UserError(
-                f"got a {pretrained.architecture}, which has no masked-LM head; expected a "
-                "checkpoint of pretraining, such as a BertForPreTraining or BertForMaskedLM"
-            )
-        if pretrained.tokenizer is None:
-            raise UserError(
-                f"got a checkpoint without a vocabulary ({'; '.join(pretrained.notes)}); expected "
-                "one with a vocab.txt or tokenizer.json"
-            )
-        self._tokenizer = pretrained.tokenizer
-        self._longest = pretrained.config.max_position_embeddings
+        self._model = MaskedLM.of(pretrained, batch_size, dtype)
+        self._tokenizer = self._model.tokenizer
         self._k = min(whole_number("k", k), self._tokenizer.vocab_size)
-        self._batch_size = whole_number("batch_size", batch_size)
-        width = pretrained.config.hidden_size
-        check_batch(batch_size, self._longest, width, f"batch_size={batch_size}")
-        fitted = fit(
-            pretrained, BertForMaskedLM, pretrained.config, seed=0, compute=Compute(dtype=dtype)
-        )
-        self._params = jax.device_put(fitted.params)
-        self._best = jax.jit(partial(_best, fitted.definition, self._k, self._tokenizer.vocab_size))
+        self._batch_size = batch_size
+        best = jax.jit(partial(_best, self._model.definition, self._k, self._tokenizer.vocab_size))
+        params = self._model.params
+
+        def step(batch: Batch) -> tuple[jax.Array, jax.Array]:
+            return best(params, batch, _positions(batch["input_ids"] == self._tokenizer.mask_id))
+
+        self._runner = Runner(
+            step, self._of_text,
+            batch_size=batch_size, positions=self._model.positions, pad_id=self._tokenizer.pad_id,
+            text_by_text=False,
+        )  # fmt: skip
 
     @classmethod
     def from_pretrained(
@@ -120,67 +113,48 @@ class MaskFiller:
             UserError: such a text; says which, counted from 1. Texts before it have been given.
         """
         expect("texts", texts, Iterable, "a text, or a list of them")
-        filled = in_windows(texts, self._batch_size, self._fill_window)
+        filled = (
+            fills
+            for window in windows(texts, self._batch_size)
+            for fills in self._fill_window(strings("texts", window))
+        )
         for number, fills in enumerate(filled, 1):
             if fills.error and on_error == "stop":
                 raise UserError(f"text {number}: {fills.error}")
             yield fills
 
-    def _fill_window(self, given: list[str]) -> Sequence[Fills]:
-        strings("texts", given)
-        every = [self._tokenizer.encode(text, special_pieces_in_text=True) for text in given]
-        errors = [self._error(text, each) for text, each in zip(given, every, strict=True)]
-        texts = [text for text, error in zip(given, errors, strict=True) if not error]
-        encodings = [each for each, error in zip(every, errors, strict=True) if not error]
-        filled = iter(self._filled(texts, encodings) if texts else ())
-        return [
-            Fills(text, error=error) if error else next(filled)
-            for text, error in zip(given, errors, strict=True)
-        ]
+    def _fill_window(self, texts: Sequence[str]) -> Iterator[Fills]:
+        every = self._tokenizer.inputs_of(texts, special_pieces_in_text=True)
+        errors = [self._error(text, each) for text, each in zip(texts, every, strict=True)]
+        good = [each for each, error in zip(every, errors, strict=True) if not error]
+        # One window alone: whoever waits for it may not have written the next.
+        found = iter([best for _, window in self._runner.over([(None, good)]) for best in window])
+        for text, error in zip(texts, errors, strict=True):
+            yield Fills(text, error=error) if error else Fills(text, *next(found))
 
-    def _filled(self, texts: list[str], encodings: list[Encoding]) -> list[Fills]:
-        found: list[Fills | None] = [None] * len(texts)
-        sequences = sequences_of(encodings)
-        for rows in sorted_rows(sequences, self._batch_size, row_lengths(self._longest)):
-            batch = lay_out(sequences, rows, self._tokenizer.pad_id)
-            input_ids, real = batch["input_ids"], batch["instance_ids"] > 0
-            is_mask = input_ids == self._tokenizer.mask_id
-            chances, ids = jax.device_get(
-                self._best(
-                    self._params, input_ids, batch["token_type_ids"], real, _positions(is_mask)
-                )
-            )
-            if not np.isfinite(chances).all():
-                raise UserError(
-                    "got weights so large that no finite probabilities come of them; expected a"
-                    " model that was trained, or dtype=float32"
-                )
-            for row, i in enumerate(rows.texts):
-                masks = int(is_mask[row].sum())
-                found[i] = Fills(
-                    texts[i],
-                    tuple(
-                        tuple(self._tokenizer.pieces[p] for p in ids[row, mask])
-                        for mask in range(masks)
-                    ),
-                    tuple(tuple(chances[row, mask].tolist()) for mask in range(masks)),
-                )
-        return [fills for fills in found if fills is not None]
+    def _of_text(
+        self, best: tuple[np.ndarray, np.ndarray], batch: Batch, place: Place
+    ) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[float, ...], ...]]:
+        """The best pieces of one text and their probabilities, for every mask."""
+        chances, ids = best
+        is_mask = batch["input_ids"][place.row] == self._tokenizer.mask_id
+        first, count = int(is_mask[: place.tokens.start].sum()), int(is_mask[place.tokens].sum())
+        masks = slice(first, first + count)
+        check_finite(chances[place.row, masks])
+        return (
+            tuple(tuple(self._tokenizer.pieces[p] for p in each) for each in ids[place.row, masks]),
+            tuple(tuple(each) for each in chances[place.row, masks].tolist()),
+        )
 
-    def _error(self, text: str, encoding: Encoding) -> str:
+    def _error(self, text: str, encoding: Inputs) -> str:
         """Why a text cannot be filled; empty where it can."""
         if self._tokenizer.mask_id not in encoding.ids:
             return f"got {text!r}; expected a [MASK] in it"
-        if len(encoding.ids) > self._longest:
-            return (
-                f"got {len(encoding.ids)} pieces; expected at most {self._longest}, the model's"
-                " positions"
-            )
-        return ""
+        return self._model.why_too_long(len(encoding.ids))
 
 
 def _positions(is_mask: np.ndarray) -> np.ndarray:
-    """Where the masks stand, [B, P]; P is a power of two, so that few shapes are compiled.
+    """Where the masks of rows stand, [B, P]; P is a power of two, so that few shapes are compiled.
 
     . M . M        1 3
     . . M .   ->   2 0      0 where a row has fewer masks than another
@@ -198,13 +172,16 @@ def _best(
     k: int,
     pieces: int,
     params: Any,
-    ids: jax.Array,
-    types: jax.Array,
-    mask: jax.Array,
+    batch: dict[str, jax.Array],
     positions: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Probabilities and ids [B, P, k] of the best pieces; rows without a piece are never best."""
-    model = merge_model(definition, params)
-    output = model(ids, types, mask, masked_positions=positions)
+    output = merge_model(definition, params)(
+        batch["input_ids"],
+        batch["token_type_ids"],
+        batch["instance_ids"],
+        batch["position_ids"],
+        masked_positions=positions,
+    )
     chances = jax.nn.softmax(output.logits[..., :pieces], axis=-1)
     return jax.lax.top_k(chances, k)

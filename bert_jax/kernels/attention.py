@@ -50,6 +50,15 @@ Attend = Callable[
     [jax.Array, jax.Array, jax.Array, AttentionMask | None, float, jax.Array | None], jax.Array
 ]
 
+# How a kernel is spread over devices: a function of [B, L, N, H] and [B, …] to [B, L, N, H].
+Kernel = Callable[..., jax.Array]
+Place = Callable[[Kernel], Kernel]
+
+
+def unplaced(kernel: Kernel) -> Kernel:
+    """Leave a kernel to the one device there is."""
+    return kernel
+
 
 def within_instances(instance_ids: jax.Array) -> AttentionMask:
     """Every position sees its own instance only.
@@ -63,6 +72,27 @@ def within_instances(instance_ids: jax.Array) -> AttentionMask:
         return AttentionMask(instance_ids[:, None, None, :], ids)
     query, key = ids[:, None, :, None], ids[:, None, None, :]
     return AttentionMask(((query == key) | (query == 0)) & (key != 0), ids)
+
+
+def instance_ids_of(mask: AttentionMask | None, query: jax.Array, *, kernel: str) -> jax.Array:
+    """A mask as the kernels take it: int32 [B, L], equal where positions see each other.
+
+    Args:
+        mask: None for everything.
+        query: [B, L, N, H], that it is for.
+        kernel: by its name, for a message.
+
+    Raises:
+        UserError: no such numbers describe it.
+    """
+    if mask is None:
+        return jnp.ones(query.shape[:2], jnp.int32)
+    if mask.instance_ids is None:
+        raise UserError(
+            f"got an attention_mask [B, L, L] with {kernel} attention; expected [B, L], 0 at"
+            " padding and equal where positions see each other, or einsum attention"
+        )
+    return mask.instance_ids
 
 
 def attention_weights(query: jax.Array, key: jax.Array, mask: AttentionMask | None) -> jax.Array:
@@ -129,13 +159,14 @@ def _attend_forward(
 ) -> tuple[jax.Array, _Residuals]:
     weights = attention_weights(query, key, mask).astype(value.dtype)
     mixed = jnp.einsum("BNLM,BMNH->BLNH", dropout(weights, rate, seed), value)
-    return mixed, (query, key, value, weights, mixed, seed)
+    allowed = None if mask is None else mask.allowed
+    return mixed, (query, key, value, weights, mixed, allowed, seed)
 
 
 def _attend_backward(
     rate: float, residuals: _Residuals, g: jax.Array
 ) -> tuple[jax.Array | None, ...]:
-    query, key, value, weights, mixed, seed = residuals
+    query, key, value, weights, mixed, allowed, seed = residuals
     assert query is not None and key is not None and value is not None
     assert weights is not None and mixed is not None
     scale = query.shape[-1] ** -0.5
@@ -146,6 +177,8 @@ def _attend_backward(
     # The softmax's row sums of weights · dweights, from two small arrays (Dao et al. 2022).
     sums = jnp.einsum("BLNH,BLNH->BNL", g.astype(jnp.float32), mixed.astype(jnp.float32))
     dscores = weights.astype(jnp.float32) * (dweights - sums[..., None]) * scale
+    if allowed is not None:  # the weights of a query that may look at nothing come of no score
+        dscores = jnp.where(allowed, dscores, 0)
     dscores = dscores.astype(query.dtype)
     dquery = jnp.einsum("BNLM,BMNH->BLNH", dscores, key)
     dkey = jnp.einsum("BNLM,BLNH->BMNH", dscores, query)

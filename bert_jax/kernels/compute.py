@@ -8,9 +8,13 @@ import jax.numpy as jnp
 
 from bert_jax.errors import UserError
 from bert_jax.kernels.accelerator_products import ACCELERATOR
-from bert_jax.kernels.cpu_products import CPU
+from bert_jax.kernels.cpu_products import CPU, CPU_AT_WORK
 from bert_jax.kernels.products import Products
 from bert_jax.kernels.rematerialisation import Rematerialisation, keep_everything
+
+# float16 ends at 65,504, which hidden states of published models come near to; float64 is for
+# checks.
+_DTYPES = (jnp.dtype("float32"), jnp.dtype("bfloat16"), jnp.dtype("float64"))
 
 
 def products_for(backend: str) -> Products:
@@ -61,10 +65,20 @@ class Compute:
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
+            dtype = None if self.dtype is None else jnp.dtype(self.dtype)
         except TypeError:
+            dtype = None
+        if dtype is None or dtype not in _DTYPES:
             raise UserError(f"got dtype={self.dtype!r}; expected float32 or bfloat16") from None
+        object.__setattr__(self, "dtype", dtype)
 
     def replace(self, **changes: Any) -> "Compute":
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def at_work(self) -> "Compute":
+        """Return what suits a trained model: on a CPU, attention to few rows at a time.
+
+        Dropout is refused then; see `blocked_attention.py`.
+        """
+        return self.replace(products=CPU_AT_WORK) if self.products == CPU else self

@@ -37,19 +37,36 @@ def keep_mask(seed: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array
     """
     rows = shape[0] if len(shape) > 1 else 1
     columns = shape[1:] if len(shape) > 1 else shape
-    row = jax.lax.iota(jnp.uint32, rows)
-    word_0 = mixed(row ^ seed[0], 0x7FEB352D, 0x846CA68B)
-    word_1 = mixed(row + seed[1], 0x9E3779B1, 0x85EBCA77)
+    word_0, word_1 = row_words(seed, rows)
     word_0, word_1 = (jnp.expand_dims(w, range(1, len(columns) + 1)) for w in (word_0, word_1))
     index = jnp.zeros((1, *columns), jnp.uint32)
     for axis in range(len(columns)):
         stride = np.uint32(math.prod(columns[axis + 1 :]))
         index += jax.lax.broadcasted_iota(jnp.uint32, (1, *columns), axis + 1) * stride
+    return is_kept(index, word_0, word_1, rate).reshape(shape)
+
+
+def row_words(seed: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+    """Return two words [rows] uint32 that key the hash of each leading row."""
+    row = jax.lax.iota(jnp.uint32, rows)
+    return (
+        mixed(row ^ seed[0], 0x7FEB352D, 0x846CA68B),
+        mixed(row + seed[1], 0x9E3779B1, 0x85EBCA77),
+    )
+
+
+def is_kept(index: jax.Array, word_0: jax.Array, word_1: jax.Array, rate: float) -> jax.Array:
+    """Return whether elements of these indices inside a row are kept: the hash itself.
+
+    Args:
+        index: uint32, any shape.
+        word_0, word_1: of the row, see `row_words`, in shapes that broadcast with it.
+        rate: the probability of dropping.
+    """
     h = (index ^ word_0) * np.uint32(0x7FEB352D)
     h = ((h ^ (h >> 15)) + word_1) * np.uint32(0x846CA68B)
     h ^= h >> 16
-    keep = h >= np.uint32(round(rate * 2**32))
-    return keep.reshape(shape)
+    return h >= np.uint32(round(rate * 2**32))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

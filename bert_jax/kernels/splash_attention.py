@@ -8,18 +8,20 @@ ids as its segments, lengths that are no multiple of a block, and the scale.
 
 import functools
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from bert_jax.errors import UserError
-from bert_jax.kernels.attention import AttentionMask, refuse_dropout
+from bert_jax.kernels.attention import (
+    AttentionMask,
+    Place,
+    instance_ids_of,
+    refuse_dropout,
+    unplaced,
+)
 
 _LANES = 128  # a block is a multiple of a TPU's vector registers
 _LONGEST_BLOCK = 512
-
-Kernel = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def attend(
@@ -30,7 +32,7 @@ def attend(
     rate: float,
     seed: jax.Array | None,
     *,
-    place: Callable[[Kernel], Kernel] = lambda kernel: kernel,
+    place: Place = unplaced,
     interpret: bool = False,
 ) -> jax.Array:
     """Return attention weights · value; see `attention.attend_plainly`.
@@ -47,16 +49,7 @@ def attend(
         UserError: attention weights are to be dropped, or a mask that is not made of instance ids.
     """
     refuse_dropout("splash", rate, seed)
-    rows, length = query.shape[:2]
-    if mask is None:
-        ids = jnp.ones((rows, length), jnp.int32)
-    elif mask.instance_ids is None:
-        raise UserError(
-            "got an attention_mask [B, L, L] with splash attention; expected [B, L], 0 at padding"
-            " and equal where positions see each other, or einsum attention"
-        )
-    else:
-        ids = mask.instance_ids
+    ids = instance_ids_of(mask, query, kernel="splash")
     kernel = functools.partial(_attend_within, interpret=interpret)
     return place(kernel)(query, key, value, ids)
 

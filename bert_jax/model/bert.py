@@ -12,6 +12,7 @@ from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.kernels.activations import ACTIVATIONS
 from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.copies import by_copy
 from bert_jax.model.embeddings import (
     PUBLISHED,
     Embeddings,
@@ -66,6 +67,11 @@ class Bert(nnx.Module, Pretrainable):
     """BERT: embeddings, encoder, pooler. Devlin et al. 2018 (https://arxiv.org/abs/1810.04805).
 
     The module holds parameters only, in fp32; randomness is an argument of the call.
+
+        >>> bert = Bert(BertConfig.tiny(vocab_size=100), nnx.Rngs(0))
+        >>> output = bert([[2, 5, 7, 3]], output_embeddings=True)
+        >>> output.last_hidden_state.shape, output.embeddings.token.shape
+        ((1, 4, 128), (1, 4, 128))
 
     Args:
         config: sizes and choices.
@@ -196,16 +202,20 @@ class MaskedLMHead(nnx.Module):
         Args:
             hidden: [B, P, D], gathered at the masked positions already: the product below is the
                 dearest of the model, and six positions in seven have nothing to predict.
-            token_table: [V, D] when tied, else None. Where table and bias have more rows than the
-                vocabulary has pieces, so that devices can share them evenly, those beyond it get
-                the lowest score there is: no probability, no gradient.
+            token_table: [V, D] when tied, or copies of it (`by_copy`), else None. Where table and
+                bias have more rows than the vocabulary has pieces, so that devices can share them
+                evenly, those beyond it get the lowest score there is: no probability, no gradient.
 
         Returns:
             fp32 logits [B, P, V].
         """
         transformed = self.norm(self.activation(self.transform(hidden))).astype(hidden.dtype)
         table = self.decoder[...] if token_table is None else token_table
-        logits = self.products.decode(transformed, table, self.bias[...])
+        logits = by_copy(
+            lambda table, hidden: self.products.decode(hidden, table, self.bias[...]),
+            table,
+            transformed,
+        )
         if logits.shape[-1] == self.pieces:
             return logits
         is_piece = jnp.arange(logits.shape[-1]) < self.pieces
@@ -311,6 +321,10 @@ BertForPretraining = BertForPreTraining
 
 class BertForMaskedLM(nnx.Module, Pretrainable):
     """Bert with the masked-LM head alone, and no pooler.
+
+        >>> model = BertForMaskedLM(BertConfig.tiny(vocab_size=100), nnx.Rngs(0))
+        >>> model([[2, 5, 7, 3]]).logits.shape
+        (1, 4, 100)
 
     Args:
         config, rngs, compute, parts: as for `BertForPreTraining`.

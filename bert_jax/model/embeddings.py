@@ -29,6 +29,7 @@ from jax.nn.initializers import truncated_normal
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.copies import by_copy
 from bert_jax.kernels.dropout import dropout, dropout_seed
 
 
@@ -84,7 +85,7 @@ class TokenEmbedding(nnx.Module):
         Raises:
             UserError: not whole numbers, not [B, L], or outside the vocabulary.
         """
-        size = self.table.shape[0]
+        size = self.table.shape[-2]
         return _rows(self.table, as_ids("input_ids", input_ids, size, "the token table"))
 
 
@@ -187,6 +188,11 @@ class Embeddings(nnx.Module):
     model that is there by `model.embeddings.position = other`, or its table alone by
     `model.embeddings.position.table[...] = array`.
 
+        >>> embeddings = Embeddings(BertConfig.tiny(vocab_size=100), nnx.Rngs(0))
+        >>> found = embeddings([[2, 5, 7, 3]], [[0, 0, 1, 1]])
+        >>> bool((found.token + found.segment + found.position == found.sum).all())
+        True
+
     Args:
         config: sizes, dropout rate, LayerNorm epsilon.
         rngs: where the tables' randomness comes from.
@@ -261,7 +267,7 @@ def _vectors(name: str, part: EmbeddingPart, ids: jax.Array, shape: tuple[int, .
 
 
 def _rows(table: nnx.Param, ids: jax.Array) -> jax.Array:
-    return jnp.take(table[...], ids, axis=0)
+    return by_copy(lambda rows, ids: jnp.take(rows, ids, axis=0), table[...], ids)
 
 
 def as_ids(name: str, ids: Any, size: int | None, what: str) -> jax.Array:

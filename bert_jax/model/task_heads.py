@@ -53,6 +53,10 @@ class SentenceEmbeddingOutput(BertOutput):
 class BertForSequenceClassification(nnx.Module, Pretrainable):
     """One score a class for a sentence or a pair; a single class is a regression.
 
+        >>> model = BertForSequenceClassification(BertConfig.tiny(), nnx.Rngs(0), num_labels=3)
+        >>> model([[2, 5, 7, 3]]).logits.shape
+        (1, 3)
+
     Args:
         config: sizes and choices; the head's dropout rate is `classifier_dropout`, or
             `hidden_dropout_prob` where that is None.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from bert_jax.convert.contents import Pretrained
+from bert_jax.errors import UserError
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.tables.model_surgery import (
     ModelParts,
@@ -37,8 +38,8 @@ class Edit:
         words: word vectors, as from a file; pieces that stand there get their rows.
 
     Raises:
-        UserError: when it is done: see `move_vocabulary`, `put_words`, `resized_positions` and
-            `resized_segments`.
+        UserError: `copy_segment` without `segments`; and when it is done: see `move_vocabulary`,
+            `put_words`, `resized_positions` and `resized_segments`.
     """
 
     vocabulary: Tokenizer | None = None
@@ -48,6 +49,13 @@ class Edit:
     segments: int | None = None
     copy_segment: int | None = None
     words: Word2vec | None = None
+
+    def __post_init__(self) -> None:
+        if self.copy_segment is not None and self.segments is None:
+            raise UserError(
+                f"got copy_segment={self.copy_segment} without `segments`; expected how many there"
+                " are to be"
+            )
 
     def of_tables(self, tables: EmbeddingTables) -> tuple[EmbeddingTables, VocabularyReport | None]:
         """Return edited tables, and what became of every piece where the vocabulary changed."""

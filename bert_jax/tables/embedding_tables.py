@@ -31,6 +31,11 @@ class EmbeddingTables:
 
     Arrays of any float dtype are taken and kept as float32 (from half precision: exactly).
 
+        >>> rows = np.ones((9, 4))
+        >>> tables = EmbeddingTables(rows, rows[:2], rows[:8], rows[0], rows[0])
+        >>> tables.token.shape, tables.segment.shape, tables.position.shape
+        ((9, 4), (2, 4), (8, 4))
+
     Attributes:
         token: [V, D].
         segment: [S, D].

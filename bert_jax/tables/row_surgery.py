@@ -24,14 +24,30 @@ PositionRule = Literal["copy", "interpolate"]
 def resize_positions(
     tables: EmbeddingTables, positions: int, rule: PositionRule = "copy"
 ) -> EmbeddingTables:
-    """Return tables whose position table has `positions` rows; see `resized_positions`."""
+    """Return tables whose position table has `positions` rows; see `resized_positions`.
+
+    >>> rows = np.arange(4.0)[:, None]
+    >>> tables = EmbeddingTables(rows, rows[:2], rows, norm_scale=rows[0], norm_bias=rows[0])
+    >>> resize_positions(tables, 6).position[:, 0].tolist()
+    [0.0, 1.0, 2.0, 3.0, 0.0, 1.0]
+    >>> resize_positions(tables, 7, "interpolate").position[:, 0].tolist()
+    [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    """
     return tables.replace(position=resized_positions(tables.position, positions, rule))
 
 
 def resize_segments(
     tables: EmbeddingTables, segments: int, copy_of: int | None = None
 ) -> EmbeddingTables:
-    """Return tables whose segment table has `segments` rows; see `resized_segments`."""
+    """Return tables whose segment table has `segments` rows; see `resized_segments`.
+
+    >>> rows = np.arange(4.0)[:, None]
+    >>> tables = EmbeddingTables(rows, rows[:2], rows, norm_scale=rows[0], norm_bias=rows[0])
+    >>> resize_segments(tables, 3).segment[:, 0].tolist()
+    [0.0, 1.0, 0.5]
+    >>> resize_segments(tables, 3, copy_of=1).segment[:, 0].tolist()
+    [0.0, 1.0, 1.0]
+    """
     return tables.replace(segment=resized_segments(tables.segment, segments, copy_of))
 
 

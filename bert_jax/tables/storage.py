@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bert_jax.arguments import expect, path_like
+from bert_jax.arguments import expect, is_url, path_like
 from bert_jax.convert.pretrained import load_pretrained, locate_model
 from bert_jax.errors import UserError
+from bert_jax.mirror import as_given, at_hand, told_by_url
 from bert_jax.pretrained_paths import find_ours
 from bert_jax.tables.array_files import (
     is_whole_model,
@@ -21,6 +22,7 @@ from bert_jax.tables.orbax_tables import is_orbax_tables, load_orbax_tables, sav
 from bert_jax.tables.word2vec import save_word2vec
 
 
+@told_by_url()
 def load_tables(source: str | Path) -> EmbeddingTables:
     """Read embedding tables, and nothing else of what lies beside them.
 
@@ -35,6 +37,8 @@ def load_tables(source: str | Path) -> EmbeddingTables:
         UserError: there is nothing, or nothing that has embedding tables.
     """
     path = Path(path_like("source", source, "the path of tables or of a checkpoint"))
+    if is_url(source) and path.suffix in FORMATS:
+        path = at_hand(source)
     if path.suffix == ".npz":
         return load_npz(path)
     if path.suffix == ".vec" or (path.suffix == ".txt" and path.is_file()):
@@ -46,7 +50,7 @@ def load_tables(source: str | Path) -> EmbeddingTables:
     if path.suffix == ".safetensors":
         if not is_whole_model(path):
             return load_safetensors(path)
-        path = path.parent  # its configuration and vocabulary are beside it
+        path = at_hand(as_given(path.parent))  # its configuration and vocabulary are beside it
     elif path.suffix != ".orbax":
         path = locate_model(source)
     if is_orbax_tables(path):

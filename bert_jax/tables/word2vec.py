@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.mirror import at_hand
 from bert_jax.pretrained_paths import check_fetched
 from bert_jax.tables.embedding_tables import EmbeddingTables
 from bert_jax.text.tokenizer import Tokenizer
@@ -115,9 +116,10 @@ def read_word2vec(path: str | Path) -> Word2vec:
     size: int | None = None
     width: int | None = None
     number = 1
-    check_fetched(Path(path))
+    here = at_hand(path)
+    check_fetched(here)
     try:
-        with Path(path).open(encoding="utf-8", newline="\n") as file:
+        with here.open(encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and (sizes := _SIZES.fullmatch(line)) is not None:
                     if max(map(len, sizes.groups())) > _MOST_DIGITS:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bert_jax.data.counter_rng import shuffled, stream_key
+from bert_jax.data.lengths import choose_lengths
 from bert_jax.data.packing import first_fit
 from bert_jax.data.prefetch import Prefetched
 from bert_jax.data.row_layout import (
@@ -21,7 +22,6 @@ from bert_jax.data.row_layout import (
 )
 from bert_jax.errors import UserError
 from bert_jax.tasks.features import Features, LabelLayout
-from bert_jax.tasks.lengths import choose_lengths
 
 _ORDER_STREAM = 11
 _WINDOW_BATCHES = 100

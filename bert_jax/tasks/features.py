@@ -76,13 +76,13 @@ def cached(
     text = json.dumps({"version": _VERSION, **description}, sort_keys=True)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
     try:
-        with path.open("rb") as file, np.load(file) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return dict(saved)
     except Exception:  # not there, or damaged in any of the ways that an archive can be
         arrays = make()
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        np.savez(partial, **cast(Any, arrays))
+        np.savez(partial, allow_pickle=False, **cast(Any, arrays))
     return arrays
 
 

@@ -24,8 +24,10 @@ from bert_jax.convert.contents import Pretrained
 from bert_jax.convert.pretrained import hub_commit, load_pretrained
 from bert_jax.disk import sync
 from bert_jax.errors import UserError
-from bert_jax.kernels.compute import Compute, scans_layers
+from bert_jax.file_digests import write_sealed
+from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.memory import check_batch
+from bert_jax.mirror import as_given, at_hand
 from bert_jax.settings import check_settings, setting, settings_of
 from bert_jax.tasks.data import DataSettings, TaskData, class_weights, read_task
 from bert_jax.tasks.empty_texts import empty_text_remarks
@@ -39,12 +41,13 @@ from bert_jax.tasks.seed_run import PreparedParts, SeedSettings, predictions_fil
 from bert_jax.tasks.task import Task
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.vocabulary_record import text_settings
+from bert_jax.training.attention_choice import ATTENTIONS, with_attention
 from bert_jax.training.callbacks import Callback, check_callbacks
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.optimizers import OPTIMIZERS
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from bert_jax.training.workdir import check_contents, own_workdir, prepared_workdir
-from bert_jax.whole_file import write_json, write_json_lines
+from bert_jax.training.workdir import Workdir, check_contents, own_workdir, prepared_workdir
+from bert_jax.whole_file import write_json_lines
 
 GRID = {
     "epochs": int, "learning_rate": float, "batch_size": int, "warmup": float,
@@ -54,7 +57,7 @@ GRID = {
 """The settings that a grid may vary."""
 
 # What a run computes does not depend on these: they may differ when it is continued.
-_MAY_CHANGE = ("seeds", "grid", "log_every", "mesh", "scan_layers")
+_MAY_CHANGE = ("seeds", "grid", "log_every", "mesh", "scan_layers", "attention")
 
 Point = dict[str, Any]
 Results = list[dict[str, Any]]
@@ -96,7 +99,10 @@ class FinetuningSettings(DataSettings):
     scan_layers: bool | None = setting(
         None, "Loop over layers: compiles faster. By default on TPUs."
     )
-    mesh: str = setting("", "As in data:4,fsdp:2; by default all devices on data.")
+    attention: str = setting(
+        "auto", "How attention is computed; as pretrain's flag of this name.", choices=ATTENTIONS
+    )
+    mesh: str = setting("", "As in data:4,fsdp:2; by default devices on data, slices on dcn.")
     log_every: int = setting(10, "Steps between lines of metrics.", least=1)
 
     def __post_init__(self) -> None:
@@ -170,7 +176,7 @@ class FinetuningResult:
     @property
     def checkpoint(self) -> Path:
         """Of the best seed."""
-        return Path(self.figures["checkpoint"])
+        return at_hand(self.figures["checkpoint"])
 
 
 def finetune(
@@ -213,14 +219,21 @@ def run_finetuning(
     settings: FinetuningSettings,
     callbacks: Sequence[Callback] = (),
     stop: Callable[[], bool] = lambda: False,
+    then: Callable[[FinetuningResult], None] = lambda _: None,
 ) -> FinetuningResult | None:
-    """Do what `finetune` does, from settings in one value."""
-    with own_workdir(settings.workdir):
-        return _run(settings, callbacks, stop)
+    """Do what `finetune` does, from settings in one value; `then` may add to the workdir."""
+    with own_workdir(settings.workdir) as place:
+        result = _run(settings, place, callbacks, stop)
+        if result is not None:
+            then(result)
+        return result
 
 
 def _run(
-    settings: FinetuningSettings, callbacks: Sequence[Callback], stop: Callable[[], bool]
+    settings: FinetuningSettings,
+    place: Workdir,
+    callbacks: Sequence[Callback],
+    stop: Callable[[], bool],
 ) -> FinetuningResult | None:
     began = time.perf_counter()
     points = settings.points()
@@ -228,12 +241,13 @@ def _run(
     usual, asked = FinetuningSettings().written(), settings.written()
     if commit := steps.commit:  # not said in runs that are older than this
         usual, asked = {**usual, "commit": commit}, {**asked, "commit": commit}
-    with prepared_workdir(str(settings.workdir), asked, _MAY_CHANGE, unwritten=usual) as workdir:
+    with prepared_workdir(place.folder, asked, _MAY_CHANGE, unwritten=usual) as workdir:
         data = read_task(settings)
         check_contents(workdir, contents(data.parts, steps.pretrained))
         parts = steps.prepare(data, workdir)
         for point in points:
             steps.of(point)  # a setting that cannot be is said now
+    place.publish()
     start = head_start(steps.pretrained, parts.task.head, parts.task.labels)
     counts = label_counts(data.task, data.parts)
     remarks = [*data.remarks, *empty_text_remarks(parts.prepared)]
@@ -251,6 +265,7 @@ def _run(
                 _seed_settings(settings.at(point)),
                 seed,
                 workdir / _name(point) / f"seed{seed}",
+                publish=place.publish if place.url else None,
                 stop=stop,
                 callbacks=callbacks,
                 title=f"training {_name(point)} seed {seed}".replace("  ", " "),
@@ -264,7 +279,7 @@ def _run(
         "output_layer": {"kept": start.kept, "said": start.said},
         "data": {k: v for remark in remarks for k, v in remark.figures.items()},
     }
-    return _finished(settings, workdir, parts, found, more, time.perf_counter() - began)
+    return _finished(settings, place, parts, found, more, time.perf_counter() - began)
 
 
 class _Steps:
@@ -322,7 +337,10 @@ class _Steps:
 
     def _assemble(self, settings: FinetuningSettings, rates: Rates) -> Finetuner:
         size = self._parts.prepared["train"].features.unit_size
-        scan = settings.scan_layers
+        backend, scan = jax.default_backend(), settings.scan_layers
+        config = self.pretrained.config
+        if settings.dropout is not None:
+            config = config.replace(attention_probs_dropout_prob=settings.dropout)
         return assemble_finetuner(
             self.pretrained,
             self._parts.task.head,
@@ -338,7 +356,10 @@ class _Steps:
             dropout=settings.dropout,
             compute=Compute(
                 dtype=settings.dtype,
-                scan_layers=scans_layers(jax.default_backend()) if scan is None else scan,
+                scan_layers=scans_layers(backend) if scan is None else scan,
+                products=with_attention(
+                    default_products(), settings.attention, config, self._mesh, backend
+                ),
             ),
         )
 
@@ -385,14 +406,14 @@ def _name(point: Point) -> str:
 
 def _finished(
     settings: FinetuningSettings,
-    workdir: Path,
+    place: Workdir,
     parts: PreparedParts,
     found: list[tuple[Point, Results]],
     more: Mapping[str, Any],
     seconds: float,
 ) -> FinetuningResult:
     """Choose by the development part, and write what came out."""
-    main_score = parts.main_score
+    main_score, workdir = parts.main_score, place.folder
 
     def dev(result: Mapping[str, Any]) -> float:
         return result["scores"]["dev"][main_score]
@@ -420,7 +441,7 @@ def _finished(
         "grid": [
             {**p, f"dev_{main_score}": mean_and_deviation([dev(r) for r in rs])} for p, rs in found
         ],
-        "checkpoint": str(checkpoint),
+        "checkpoint": as_given(checkpoint),
         "examples": {part: len(examples) for part, examples in parts.examples.items()},
         "remarks": [remark for r in results for remark in r.get("remarks", ())],
         **more,
@@ -434,7 +455,7 @@ def _finished(
         for seed in figures["seeds"]
         for name in ("metrics", "heldout")
     }
-    write_json(workdir / "result.json", figures)
+    write_sealed(workdir / "result.json", figures)
     chosen = {k: v for k, v in load_json(checkpoint, "head")["settings"].items() if k != "task"}
     task = dataclasses.replace(cast(Any, parts.task), **chosen)  # such as a threshold
     return FinetuningResult(workdir, task, figures, predictions, curves)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from bert_jax.data.ahead import one_ahead
 from bert_jax.data.row_layout import (
     Batch,
     Rows,
@@ -66,14 +67,8 @@ def predict(
     Returns:
         float32 [n, C], or [T, C] where the head scores tokens.
     """
-    found: dict[int, np.ndarray] = {}
-    waiting: tuple[int, jax.Array] | None = None
-    for number, each in enumerate(rows):  # the device works while the host reads and lays out
-        running = number, step(lay_out(sequences, each, 0))
-        if waiting is not None:
-            found[waiting[0]] = jax.device_get(waiting[1])
-        waiting = running
-    if waiting is not None:
-        found[waiting[0]] = jax.device_get(waiting[1])
+    batches = ((number, lay_out(sequences, each, 0)) for number, each in enumerate(rows))
+    ran = one_ahead(batches, lambda item: step(item[1]), jax.device_get)
+    found = {number: logits for (number, _), logits in ran}
     collect = collect_tokens if head.per_token else collect_sequences
     return collect(sequences, found, rows)

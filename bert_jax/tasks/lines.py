@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from bert_jax.errors import UserError
 from bert_jax.json_reading import NotJSONError, parse_json
+from bert_jax.mirror import at_hand
 
 
 class LineError(UserError):
@@ -213,7 +214,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
         UserError: no such file, or broken gzip.
     """
     try:
-        with Path(path).open("rb") as file:
+        with at_hand(path).open("rb") as file:
             zipped = file.peek(2)[:2] == b"\x1f\x8b"
             if not zipped:
                 yield file

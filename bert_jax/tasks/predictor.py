@@ -17,6 +17,7 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute
 from bert_jax.memory import check_batch
+from bert_jax.parameters import with_cast_products
 from bert_jax.tasks.batches import packed_rows
 from bert_jax.tasks.empty_texts import check_texts
 from bert_jax.tasks.examples import Columns
@@ -72,11 +73,12 @@ class Predictor:
         width = pretrained.config.hidden_size
         check_batch(batch_rows, self._positions, width, f"batch_rows={batch_rows}")
         head = self.task.head
+        compute = (compute or Compute()).at_work()
         fitted = fit(
-            pretrained, head.model, pretrained.config, seed=0, compute=compute or Compute(),
+            pretrained, head.model, pretrained.config, seed=0, compute=compute,
             **head.options(self.task.labels),
         )  # fmt: skip
-        self._params = jax.device_put(fitted.params)
+        self._params = jax.device_put(with_cast_products(fitted.params, compute.dtype))
         self._forward = jax.jit(partial(forward, fitted.definition, head, False))
 
     @classmethod

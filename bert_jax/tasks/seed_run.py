@@ -19,6 +19,7 @@ from bert_jax.checkpoints import Checkpoints, damaged_checkpoints, set_aside
 from bert_jax.convert.contents import Pretrained
 from bert_jax.errors import UserError
 from bert_jax.file_digests import read_vouching, write_vouching
+from bert_jax.stop_request import StopRequest
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.finetuner import Finetuner
@@ -93,6 +94,7 @@ def run_seed(
     directory: Path,
     *,
     stop: Callable[[], bool],
+    publish: Callable[[], None] | None = None,
     callbacks: Sequence[Callback] = (),
     title: str = "training",
 ) -> dict[str, Any] | None:
@@ -108,7 +110,8 @@ def run_seed(
         settings: how it is trained.
         seed: of head, order and dropout.
         directory: of this seed alone.
-        stop: asked after every step; True saves and ends.
+        stop: asked after every step; True saves and ends. SIGTERM does so, too.
+        publish: as for `Checkpoints`; called also when all is written.
         callbacks: are told of everything.
         title: of the progress bar.
 
@@ -131,6 +134,7 @@ def run_seed(
         keep=1,
         best_metric=f"dev_{parts.main_score}",
         highest=True,
+        publish=publish,
         **_written(pretrained, parts.task, parts.columns),
     )
     start = checkpoints.latest_step()
@@ -145,6 +149,7 @@ def run_seed(
         stack.callback(checkpoints.close)
         stream = batches.iterate(start or 0)
         stack.callback(stream.close)
+        told = stack.enter_context(StopRequest())
         if not evaluation.patience_is_out() and (start or 0) < len(batches):
             every = max(1, -(-batches.steps_per_epoch // settings.evals_per_epoch))
             try:
@@ -156,7 +161,7 @@ def run_seed(
                     EventSchedule(len(batches), settings.log_every, every, every),
                     evaluate=evaluation,
                     save=checkpoints.save,
-                    stop=lambda: stop() or evaluation.patience_is_out(),
+                    stop=lambda: bool(told) or stop() or evaluation.patience_is_out(),
                     callbacks=[
                         JsonLines(directory),
                         TensorBoard(directory / "tensorboard"),
@@ -172,7 +177,11 @@ def run_seed(
         reached = int(state.step)
         if reached < len(batches) and not evaluation.patience_is_out():
             checkpoints.wait()
-            print(f"stopped and saved at step {reached} of {directory}", file=sys.stderr)
+            print(
+                f"stopped and saved at step {reached} of {directory}: started again, it goes on"
+                " from there",
+                file=sys.stderr,
+            )
             return None
         best = checkpoints.best_step()
         assert best is not None  # the last step always evaluates
@@ -201,6 +210,8 @@ def run_seed(
     said = [predictions_file(directory, part).name for part in parts.measured]
     write_vouching(finished, result, ["metrics.jsonl", "heldout.jsonl", *said])
     shutil.rmtree(directory / "checkpoints")  # the optimiser's state is of no more use
+    if publish is not None:
+        publish()
     return result
 
 

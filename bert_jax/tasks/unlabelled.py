@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bert_jax.errors import UserError
+from bert_jax.mirror import at_hand
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.lines import Line, LineError, decoded, each_example, each_line
 from bert_jax.tasks.task import Task
@@ -35,8 +36,9 @@ def read_unlabelled(
         if form == "training":
             raise UserError("got format=training for standard input; expected a file, or lines")
         return _lines(task, source, each_example("standard input", decoded(source, standard_input)))
-    if not Path(source).is_file():
-        reason = "it is a folder" if Path(source).exists() else "No such file or directory"
+    here = at_hand(source)
+    if not here.is_file():
+        reason = "it is a folder" if here.exists() else "No such file or directory"
         raise UserError(f"got input={source}, which cannot be read ({reason}); expected a file")
     ending = Path(source.removesuffix(".gz")).suffix.lower()
     if form == "training" or (form is None and ending in task.endings):

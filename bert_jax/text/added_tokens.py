@@ -17,6 +17,12 @@ class AddedToken:
 
     Where several match, the leftmost is taken, and of those that begin at one place the longest.
 
+        >>> from bert_jax import Tokenizer
+        >>> pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cats", "[ENT]"]
+        >>> tokenizer = Tokenizer(pieces, added=[AddedToken("[ENT]", normalized=False)])
+        >>> tokenizer.encode("Cats[ENT]").tokens
+        ['[CLS]', 'cats', '[ENT]', '[SEP]']
+
     Attributes:
         content: how it is written.
         single_word: whether it is found only where no letter, digit or _ touches it.

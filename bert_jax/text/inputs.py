@@ -35,6 +35,10 @@ def make_inputs(
         pieces    [CLS] I like cats [SEP] I like dogs [SEP]
         type_ids    0   0   0    0    0   1   1    1    1
 
+        >>> framed = make_inputs([7, 8], [9], cls_id=2, sep_id=3)
+        >>> framed.ids, framed.type_ids
+        ([2, 7, 8, 3, 9, 3], [0, 0, 0, 0, 1, 1])
+
     Args:
         first: pieces of text A, without special pieces.
         second: pieces of text B, or None for a single text.

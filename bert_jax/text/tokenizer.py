@@ -3,18 +3,19 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
 
-from bert_jax.arguments import expect, path_like, strings
+from bert_jax.arguments import expect, is_url, path_like, strings
 from bert_jax.errors import UserError
+from bert_jax.mirror import at_hand, told_by_url
 from bert_jax.text.added_tokens import AddedToken, pieces_of_words
 from bert_jax.text.encoding import BatchEncoding, Encoding, Padding, pad
-from bert_jax.text.inputs import make_inputs
+from bert_jax.text.inputs import Inputs, make_inputs
 from bert_jax.text.piece_memo import PieceMemo, WholeTexts
 from bert_jax.text.splitting import AS_WRITTEN, WORDS, Normalisation, Splitting, splitting_of
 from bert_jax.text.valid_unicode import valid_unicode
@@ -44,6 +45,14 @@ class Tokenizer:
 
     Special pieces a user types are text: "[MASK]" becomes "[", "mask", "]", so no input can forge
     one. Code that means them says so with `special_pieces_in_text=True`.
+
+        >>> pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##able", "cats"]
+        >>> tokenizer = Tokenizer(pieces)
+        >>> tokenizer.encode("Unable cats!").tokens
+        ['[CLS]', 'un', '##able', 'cats', '[UNK]', '[SEP]']
+        >>> tokenizer(["cats", "unable cats"])["input_ids"]
+        array([[2, 7, 3, 0, 0],
+               [2, 5, 6, 7, 3]], dtype=int32)
     """
 
     def __init__(
@@ -77,6 +86,8 @@ class Tokenizer:
                 " Tokenizer.from_pretrained(path) or Tokenizer.from_file(path), which read them"
             )
         self.pieces: tuple[str, ...] = tuple(strings("pieces", pieces, "pieces"))
+        if (no_text := next((p for p in self.pieces if valid_unicode(p)[1]), None)) is not None:
+            raise UserError(f"got the piece {no_text!r}, which is no valid Unicode; expected text")
         self.splitting = splitting_of(splitting)
         normalisation = Normalisation(lowercase, strip_accents, split_chinese)
         self.normalisation = normalisation if self.splitting.has_words else AS_WRITTEN
@@ -102,6 +113,7 @@ class Tokenizer:
         self._memo: PieceMemo | WholeTexts | None = None
 
     @classmethod
+    @told_by_url()
     def from_pretrained(
         cls, source: str | os.PathLike[str], splitting: str | Splitting | None = None
     ) -> "Tokenizer":
@@ -135,7 +147,8 @@ class Tokenizer:
         from bert_jax.text.tokenizer_files import write_tokenizer
 
         try:
-            Path(directory).mkdir(parents=True, exist_ok=True)
+            if not is_url(directory):
+                Path(directory).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
                 f"got {directory}, which cannot be written ({error.strerror}); expected a folder"
@@ -143,6 +156,7 @@ class Tokenizer:
         write_tokenizer(self, Path(directory))
 
     @classmethod
+    @told_by_url()
     def from_file(
         cls,
         vocab: str | Path,
@@ -166,7 +180,9 @@ class Tokenizer:
             "lowercase": lowercase, "strip_accents": strip_accents, "split_chinese": split_chinese,
             "splitting": None if splitting is None else splitting_of(splitting).name,
         }  # fmt: skip
-        learned = recorded_treatment(Path(path_like("vocab", vocab, "the path of a vocab.txt")))
+        path_like("vocab", vocab, "the path of a vocab.txt")
+        here = at_hand(vocab, beside=[".json"])
+        learned = recorded_treatment(here)
         for name, value in given.items():
             if value is not None and value != learned.get(name, value):
                 raise UserError(
@@ -181,7 +197,7 @@ class Tokenizer:
                 own["strip_accents"] = like.strip_accents
             treated = {**own, "splitting": like.splitting, **treated}
         how = splitting_of(treated.pop("splitting", WORDS))
-        pieces = read_vocab(Path(vocab))
+        pieces = read_vocab(here)
         if how.has_words:
             pieces = without_blanks(pieces)
         if like is not None:
@@ -271,7 +287,7 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
-        """The ids of [PAD] [UNK] [CLS] [SEP] [MASK], in this order."""
+        """The ids of [PAD], [UNK], [CLS], [SEP] and [MASK], in this order."""
         return tuple(self._ids[piece] for piece in SPECIAL_PIECES)
 
     @cached_property
@@ -377,6 +393,27 @@ class Tokenizer:
             self._frame(first, second, max_length)
             for first, second in zip(both[: len(texts)], seconds, strict=True)
         ]
+
+    def inputs_of(
+        self,
+        texts: Sequence[str],
+        max_length: int | None = None,
+        special_pieces_in_text: bool = False,
+    ) -> list[Inputs]:
+        """Return the ids of many texts as `encode_batch` does, and nothing else: what models read.
+
+        Tokens and offsets take longer to make than ids.
+
+        Raises:
+            UserError: they are no texts, or `max_length` has no room for the special pieces.
+        """
+        valid = [valid_unicode(text)[0] for text in strings("texts", texts)]
+        encoder = self._encoder(special_pieces_in_text)
+        frame = partial(
+            make_inputs, second=None, cls_id=self.cls_id, sep_id=self.sep_id, max_length=max_length
+        )
+        found = encoder.encode_batch_fast(valid, add_special_tokens=False)
+        return [frame(each.ids) for each in found]
 
     def piece_ids(self, text: str) -> np.ndarray:
         """Return the pieces of a text, int32 [n], with no special pieces: the fast way.

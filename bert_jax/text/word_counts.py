@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from bert_jax.errors import UserError
 from bert_jax.json_reading import parse_json
 from bert_jax.memory import check_workers
+from bert_jax.mirror import at_hand
 from bert_jax.text.chunk_counts import (
     StringTable,
     add_table,
@@ -132,7 +134,7 @@ class WordCounts:
     def load(cls, path: str | Path) -> "WordCounts":
         """Read what `save` wrote."""
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            text = at_hand(path).read_bytes().decode("utf-8")
             first, _, rest = text.partition("\n")
             header = parse_json(first)
             if header["format"] != _FORMAT:
@@ -172,6 +174,10 @@ def count_words(
 ) -> WordCounts:
     """Count the words of texts, which are drawn one by one and need not fit in memory.
 
+        >>> counted = count_words(["Cats like cats."])
+        >>> counted.words, counted.counts.tolist()
+        (('.', 'cats', 'like'), [1, 2, 1])
+
     Args:
         texts: each begins and ends a word.
         settings: how to make words; BERT's uncased ones by default.
@@ -207,7 +213,7 @@ def count_words_in_blocks(
     settings = settings or WordSettings()
     if isinstance(settings.splitting, CutText):
         return _count_parts(blocks, settings.splitting, progress)
-    lock = threading.Lock()
+    lock, over = threading.Lock(), threading.Event()
     source_bytes, invalid = 0, 0
 
     def drain() -> StringTable:
@@ -215,7 +221,7 @@ def count_words_in_blocks(
         table = empty_table()
         while True:
             with lock:
-                block = next(blocks, None)
+                block = None if over.is_set() else next(blocks, None)
                 if block is None:
                     return table
                 source_bytes += block.source_bytes
@@ -226,7 +232,7 @@ def count_words_in_blocks(
 
     workers = workers or min(4, os.cpu_count() or 1)
     check_workers(workers)
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, _set_where_it_fails(over):
         chunks, *others = [done.result() for done in [pool.submit(drain) for _ in range(workers)]]
     while others:
         chunks = add_table(chunks, others.pop())
@@ -240,6 +246,16 @@ def count_words_in_blocks(
         invalid_sequences=invalid,
         too_long=sum(count for word, count in words.items() if len(word) > LONGEST_WORD),
     )
+
+
+@contextmanager
+def _set_where_it_fails(over: threading.Event) -> Iterator[None]:
+    """So that a thread pool, which waits for its threads, does not wait for all the text."""
+    try:
+        yield
+    except BaseException:  # Ctrl-C, too
+        over.set()
+        raise
 
 
 def _count_parts(

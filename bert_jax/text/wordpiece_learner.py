@@ -64,6 +64,10 @@ def learn_vocabulary(
 ) -> LearnedVocabulary:
     """Learn a vocabulary that `Tokenizer` can use.
 
+        >>> learned = learn_vocabulary(["low lower lowest slow"] * 3, vocab_size=20)
+        >>> learned.pieces[14:]
+        ('##ow', 'low', 'sl', '##st', 'slow', 'lowe')
+
     Args:
         source: texts, drawn one by one; or words that are counted already.
         vocab_size: rows wanted, special ones included. Fewer come back where `min_gain` stops

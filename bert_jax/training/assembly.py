@@ -18,7 +18,7 @@ from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.parameters import Parameters, abstract_params, split_model, token_table
 from bert_jax.training.objectives import MLM_AND_NSP, Objective
 from bert_jax.training.padding import padded_size, place_cut, put_padded, resize
-from bert_jax.training.sharding import BATCH, batch_ways, place
+from bert_jax.training.sharding import BATCH, batch_ways, copies_of_tables, place
 from bert_jax.training.state import TrainState, create_state
 from bert_jax.training.steps import EvalStep, TrainStep, create_eval_step, create_train_step
 from bert_jax.training.update_audit import audited, begin_audit
@@ -81,7 +81,7 @@ def check_assembly(
             "got a row-lazy optimiser with a tied decoder, whose gradient reaches every row of the"
             " token table; expected an untied decoder (`untied`), or another optimiser"
         )
-    if row_lazy and any(f"{_TOKEN_TABLE}/".startswith(f"{path}/") for path in frozen):
+    if row_lazy and _is_frozen(_TOKEN_TABLE, frozen):
         raise UserError(
             "got a row-lazy optimiser and a frozen token table, of which it has nothing to update;"
             " expected one of the two"
@@ -161,12 +161,20 @@ def assemble_pretrainer(
     padded, saved = shapes(padded_size(config.vocab_size, mesh)), shapes(config.vocab_size)
     if row_lazy:
         token_table(saved.params)  # refuses a token embedding that has none
+    # A part that stands in for the token table knows one table only.
+    used_twice = (
+        config.tie_word_embeddings
+        and "mlm" in saved.params
+        and parts.token is PUBLISHED.token
+        and not _is_frozen(_TOKEN_TABLE, frozen)
+    )
     placed, replicated = place(padded, mesh), NamedSharding(mesh, P())
     abstract = jax.tree.map(_abstract, padded, placed)
     rows = NamedSharding(mesh, BATCH)
     train_step = create_train_step(
         definition, optimizer, rate, seed, objective=objective,
         scan_layers=compute.scan_layers, accumulate=accumulate, frozen=frozen, row_lazy=row_lazy,
+        copy_table=copies_of_tables(mesh) if used_twice else None,
     )  # fmt: skip
     if audit_mask_id is not None:
         train_step = audited(train_step, audit_mask_id)
@@ -184,6 +192,10 @@ def assemble_pretrainer(
         eval_step=jax.jit(eval_step, in_shardings=(placed.params, rows), out_shardings=replicated),
         _init=init,
     )
+
+
+def _is_frozen(path: str, frozen: Sequence[str]) -> bool:
+    return any(f"{path}/".startswith(f"{each}/") for each in frozen)
 
 
 def _abstract(leaf: jax.ShapeDtypeStruct, where: NamedSharding) -> jax.ShapeDtypeStruct:

@@ -1,11 +1,13 @@
 """Which attention a run computes with: named by its user, or chosen by backend and length.
 
-    einsum   everywhere; the only one that drops attention weights, as BERT was published
-    fused    `jax.nn.dot_product_attention`: on an NVIDIA GPU cuDNN's kernel
-    splash   a Pallas kernel, on a TPU
-    auto     where weights are dropped, einsum; else on a TPU splash for rows of 512 and more, on
-             an NVIDIA GPU fused where cuDNN has a kernel (bfloat16, rows of even length); else
-             einsum
+    einsum   everywhere, whatever the mask
+    flash    our own Pallas kernels, which drop the weights that einsum drops: on an NVIDIA GPU or
+             a TPU
+    fused    `jax.nn.dot_product_attention`, which drops none: on an NVIDIA GPU cuDNN's kernel
+    splash   jax's Pallas kernel, which drops none, on a TPU
+    auto     where weights are dropped, einsum, until flash has been timed on a device; else on a
+             TPU splash for rows of 512 and more, on an NVIDIA GPU fused where cuDNN has a kernel
+             (bfloat16, rows of even length); else einsum
 
 What grows with the square of the length, N·L numbers a token, outweighs the 2·D + F of a layer's
 other activations from about 512 on, where BERT-base has 6,144 beside 4,608: there a kernel that
@@ -20,12 +22,12 @@ from jax.sharding import Mesh
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import UserError
-from bert_jax.kernels import fused_attention, splash_attention
+from bert_jax.kernels import flash_attention, fused_attention, splash_attention
 from bert_jax.kernels.attention import Attend, AttentionMask
 from bert_jax.kernels.products import Products
 from bert_jax.training.sharding import over_rows_and_heads
 
-ATTENTIONS = ("auto", "einsum", "fused", "splash")
+ATTENTIONS = ("auto", "einsum", "flash", "fused", "splash")
 _SPLASH_FROM = 512
 
 
@@ -42,35 +44,45 @@ def with_attention(
         backend: "cpu", "gpu" or "tpu", which may be another than this machine's.
 
     Raises:
-        UserError: a kernel for a model that drops attention weights, or splash without a TPU.
+        UserError: a kernel that drops nothing for a model that drops attention weights, or one
+            that the backend lacks.
     """
     if choice not in ATTENTIONS:
         raise UserError(f"got attention={choice!r}; expected one of {', '.join(ATTENTIONS)}")
     rate = config.attention_probs_dropout_prob
     if choice in ("fused", "splash") and rate:
         raise UserError(
-            f"got attention={choice} for a model with attention_probs_dropout_prob={rate};"
-            " expected attention_dropout=0 beside it, since a kernel drops no attention weights,"
-            " or attention=auto"
+            f"got attention={choice}, which drops no attention weights, for a model with"
+            f" attention_probs_dropout_prob={rate}; expected attention=auto, or that rate to be 0"
         )
+    # A plan for GPUs may be compiled for CPU devices, and AMD's are GPUs too.
+    kind = mesh.devices.flat[0].device_kind
+    nvidia = kind.startswith("NVIDIA")
     if choice == "splash" and backend != "tpu":
         raise UserError(f"got attention=splash on a {backend}; expected a TPU, or attention=auto")
-    splash: Attend = functools.partial(
-        splash_attention.attend, place=over_rows_and_heads(mesh, config.num_attention_heads)
+    if choice == "flash" and backend != "tpu" and not nvidia:
+        raise UserError(
+            f"got attention=flash on {kind} devices; expected an NVIDIA GPU or a TPU, or"
+            " attention=auto"
+        )
+    if choice == "einsum" or (choice == "auto" and backend != "tpu" and not nvidia):
+        return products
+    place = over_rows_and_heads(mesh, config.num_attention_heads)
+    flash: Attend = functools.partial(
+        flash_attention.attend,
+        target=flash_attention.TPU if backend == "tpu" else flash_attention.GPU,
+        place=place,
     )
-    # A plan for GPUs may be compiled for CPU devices, and AMD's are GPUs too.
-    nvidia = mesh.devices.flat[0].device_kind.startswith("NVIDIA")
+    splash: Attend = functools.partial(splash_attention.attend, place=place)
     fused: Attend = functools.partial(
         fused_attention.attend, implementation="cudnn" if nvidia else "xla"
     )
-    if choice == "fused":
-        return dataclasses.replace(products, attend=fused)
-    if choice == "splash":
-        return dataclasses.replace(products, attend=splash)
-    if choice == "auto" and (backend == "tpu" or nvidia):
+    if choice == "auto":
         kernel = splash if backend == "tpu" else fused
         return dataclasses.replace(products, attend=_chosen(backend, kernel, products.attend))
-    return products
+    return dataclasses.replace(
+        products, attend={"flash": flash, "splash": splash, "fused": fused}[choice]
+    )
 
 
 def _chosen(backend: str, kernel: Attend, einsum: Attend) -> Attend:

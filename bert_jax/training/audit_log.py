@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from bert_jax.disk import sync
-from bert_jax.file_digests import DamagedFileError, read_vouching, write_vouching
+from bert_jax.errors import DamagedFileError
+from bert_jax.file_digests import read_vouching, write_vouching
 from bert_jax.parameters import token_table
 from bert_jax.training.assembly import Pretrainer
 from bert_jax.training.callbacks import Callback
@@ -50,7 +51,7 @@ class AuditLog:
         sync(self._lines)
         drift = np.linalg.norm(now - self._initial, axis=1)
         with whole_file(self._arrays) as partial:
-            np.savez(partial, drift=drift, **dataclasses.asdict(fetched))
+            np.savez(partial, allow_pickle=False, drift=drift, **dataclasses.asdict(fetched))
 
 
 def initial_table(
@@ -74,7 +75,7 @@ def initial_table(
     table = begin()
     if step == 0:
         with whole_file(kept[0]) as partial:
-            np.save(partial, table)
+            np.save(partial, table, allow_pickle=False)
         write_vouching(kept[0].with_suffix(".json"), {}, [kept[0].name])
     return table
 
@@ -84,7 +85,7 @@ def _loaded(file: Path) -> np.ndarray:
     if (beside := file.with_suffix(".json")).is_file():
         read_vouching(beside, remedy)
     try:
-        return np.load(file)
+        return np.load(file, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError) as error:  # of before there were digests
         raise DamagedFileError(file, f"it is no array: {error}", remedy) from error
 

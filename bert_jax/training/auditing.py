@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +22,7 @@ from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.errors import UserError
-from bert_jax.parameters import token_table
+from bert_jax.parameters import Parameters, token_table
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.audit_log import AuditUpdates
 from bert_jax.training.callbacks import Callback, LastMetrics, ShowProgress
@@ -74,6 +73,7 @@ class UpdateAudit:
         pieces: [V], what the rows belong to.
         tied: whether the decoder shares the table.
         mlm_loss: of the last step, nats.
+        params: after it, in numpy arrays.
     """
 
     summary: dict[str, Any]
@@ -82,6 +82,7 @@ class UpdateAudit:
     pieces: tuple[str, ...]
     tied: bool
     mlm_loss: float
+    params: Parameters
 
     def causes(self) -> Causes:
         """Why rows changed that were not input."""
@@ -163,7 +164,7 @@ def audit_updates(
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     if not isinstance(corpus, Corpus):
-        corpus = Corpus.open(Path(path_like("corpus", corpus, "a corpus, or its folder")))
+        corpus = Corpus.open(path_like("corpus", corpus, "a corpus, or its folder"))
     tokenizer = corpus.tokenizer
     pretrained = None if checkpoint is None else _pretrained(checkpoint, corpus)
     config = (pretrained.config if pretrained else config) or BertConfig.tiny()
@@ -191,7 +192,8 @@ def audit_updates(
         state, run.train_step, batches, run.mesh, schedule,
         evaluate=lambda step, state: {}, save=lambda state, figures: None, callbacks=told,
     )  # fmt: skip
-    rows, table = jax.device_get((state.opt_state.audit, token_table(state.params)))
+    rows, params = jax.device_get((state.opt_state.audit, state.params))
+    table = token_table(params)
     return UpdateAudit(
         audit_summary(rows, table, initial),
         rows,
@@ -199,6 +201,7 @@ def audit_updates(
         tuple(tokenizer.pieces),
         config.tie_word_embeddings,
         last.metrics["mlm_loss"],
+        params,
     )
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import ctypes
 import sys
 
-# From <malloc.h>.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
-_TOP_PAD_BYTES = 1 << 28
+# By glibc's name in the environment: the parameter of <malloc.h>, and its value.
+_SETTINGS = {
+    "MALLOC_MMAP_MAX_": (-4, 0),
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1),
+    "MALLOC_TOP_PAD_": (-2, 1 << 28),
+    "MALLOC_ARENA_MAX": (-8, 1),  # a thread's own gives back what is large, whatever is set above
+}
+
+FREED_MEMORY_KEPT = {name: str(value) for name, (_, value) in _SETTINGS.items()}
+"""What `keep_freed_memory` sets, as the environment of a process that is to be started."""
 
 
 def keep_freed_memory() -> bool:
@@ -26,10 +33,4 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = (
-        (_M_MMAP_MAX, 0),
-        (_M_TRIM_THRESHOLD, -1),
-        (_M_TOP_PAD, _TOP_PAD_BYTES),
-        (_M_ARENA_MAX, 1),  # the arenas of threads give back what is large, whatever is set above
-    )
-    return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+    return all(mallopt(parameter, value) == 1 for parameter, value in _SETTINGS.values())

@@ -31,9 +31,11 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.documents import Documents
 from bert_jax.errors import UserError
 from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.first_process import told_by_first
+from bert_jax.mirror import as_given, at_hand
 from bert_jax.model.embeddings import Parts
 from bert_jax.parameters import Parameters, abstract_params
-from bert_jax.pretrained_paths import find_ours
+from bert_jax.pretrained_paths import checkpoint_at_hand, find_ours
 from bert_jax.progress import ProgressBar
 from bert_jax.tables.context_vectors import context_vectors
 from bert_jax.tables.embedding_tables import normalisation
@@ -190,13 +192,12 @@ def given_model(
     source = settings.init_checkpoint
     if source is None:
         return None
-    own = find_ours(workdir) or (Path(settings.branch_from) if settings.branch_from else None)
-    if own is not None:
-        config = BertConfig.from_dict(load_json(own, "config"), str(own))
-        tokenizer = tokenizer_from_record(load_json(own, "vocabulary"), str(own))
+    if own := told_by_first("newest checkpoint", lambda: _of_checkpoint(workdir, settings)):
+        config = BertConfig.from_dict(own["config"], own["path"])
+        tokenizer = tokenizer_from_record(own["vocabulary"], own["path"])
         return GivenModel(source, settings.config_from(config), None, tokenizer, tokenizer)
     model = load_pretrained(source, splitting=settings.splitting)
-    place = find_ours(Path(source).expanduser())
+    place = find_ours(checkpoint_at_hand(source).expanduser())
     config = settings.config_from(model.config)
     tokenizer = _own_vocabulary(source, model, settings)
     tokenizer.splitting.normalisation(settings.lowercase)  # cut text is not lower-cased
@@ -208,7 +209,7 @@ def given_model(
     drawn = missing_weights(have, wanted, objective.model)
     left_out = tuple(name for name in have if name not in wanted)
     return GivenModel(
-        str(place or model.origin),
+        as_given(place or str(model.origin)),
         config,
         params,
         tokenizer,
@@ -217,6 +218,14 @@ def given_model(
         left_out,
         model.notes,
     )
+
+
+def _of_checkpoint(workdir: Path, settings: PretrainingSettings) -> dict[str, Any]:
+    """Path, configuration and vocabulary of what the run goes on from; nothing where it begins."""
+    branch = checkpoint_at_hand(settings.branch_from) if settings.branch_from else None
+    if (path := find_ours(workdir) or branch) is None:
+        return {}
+    return {"path": str(path), **{name: load_json(path, name) for name in ("config", "vocabulary")}}
 
 
 def _own_vocabulary(source: str, model: Pretrained, settings: PretrainingSettings) -> Tokenizer:
@@ -285,7 +294,7 @@ def _vocabulary(
 def _pieces_in(path: str) -> list[str]:
     """The pieces of a file, one a line."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = at_hand(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"got add_tokens={path}, which cannot be read ({error}); expected a text file with one"

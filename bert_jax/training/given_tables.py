@@ -9,6 +9,7 @@ from pathlib import Path
 from bert_jax.config import BertConfig
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.errors import UserError
+from bert_jax.first_process import told_by_first
 from bert_jax.parameters import Parameters
 from bert_jax.pretrained_paths import find_ours
 from bert_jax.settings import names_in
@@ -75,7 +76,8 @@ def given_tables(
         return GivenTables(None, parts, None)
     ours = "token" in parts and vocab is None and built is None
     made = workdir / "corpus"
-    if find_ours(workdir) is not None and (is_corpus(made) or not ours):
+    begun = told_by_first("checkpoint", lambda: find_ours(workdir) is not None)
+    if begun and (is_corpus(made) or not ours):
         return GivenTables(None, parts, Corpus.open(made).tokenizer if ours else None)
     tables = load_tables(init_embeddings)
     if "token" not in parts:

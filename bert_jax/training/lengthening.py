@@ -25,10 +25,10 @@ from typing import Any
 from bert_jax.checkpoint_files import DamagedCheckpointError, damage_of
 from bert_jax.data.loader import phase_ends
 from bert_jax.errors import UserError
+from bert_jax.file_digests import write_sealed
 from bert_jax.training.pretraining_settings import LENGTH, MAY_CHANGE, PretrainingSettings
 from bert_jax.training.schedules import shared_updates
 from bert_jax.training.workdir import read_settings
-from bert_jax.whole_file import write_json
 
 
 def shared_steps(first: PretrainingSettings, second: PretrainingSettings) -> int:
@@ -45,15 +45,15 @@ def shared_steps(first: PretrainingSettings, second: PretrainingSettings) -> int
     return min(batches, shared_updates(first.rate(), second.rate(), most))
 
 
-def take_length(workdir: Path, settings: PretrainingSettings, done: int, *, write: bool) -> None:
+def take_length(workdir: Path, settings: PretrainingSettings, done: int) -> None:
     """Let the run in `workdir` have the length of `settings`, if that changes none of its steps.
+
+    The new length is written down, and the result of the old one taken away.
 
     Args:
         workdir: of a run whose other settings are the same.
         settings: what is asked for now.
         done: steps that its newest checkpoint has.
-        write: whether this process writes down the new length, and takes away the result of the
-            old one.
 
     Raises:
         UserError: the steps that are done would have been others.
@@ -71,9 +71,9 @@ def take_length(workdir: Path, settings: PretrainingSettings, done: int, *, writ
             f" init_checkpoint={workdir}, to go on from its model with another warm-up; or with a"
             " schedule that can be lengthened (constant, or wsd before its decay)"
         )
-    if write:
-        (workdir / "result.json").unlink(missing_ok=True)  # first: it says that a run is complete
-        write_json(workdir / "config.json", {**saved, **{n: getattr(settings, n) for n in changed}})
+    (workdir / "result.json").unlink(missing_ok=True)  # first: it says that a run is complete
+    lengthened = {name: getattr(settings, name) for name in changed}
+    write_sealed(workdir / "config.json", {**saved, **lengthened})
 
 
 def check_branch(

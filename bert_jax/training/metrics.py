@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.disk import on_disk, sync
-from bert_jax.file_digests import DamagedFileError
+from bert_jax.errors import DamagedFileError
 from bert_jax.training.callbacks import Callback
 from bert_jax.whole_file import write_text
 
@@ -55,7 +55,7 @@ class JsonLines(Callback):
     def on_save(self, step: int) -> None:
         """Sync the files: a run that is continued never writes these lines again."""
         for path in self._paths:
-            for file in (path, _beside(path)):
+            for file in (_beside(path), path):  # where the power fails between, no line lacks one
                 with on_disk(file):
                     sync(file)
         sync(self._paths[0].parent, deep=False)
@@ -123,22 +123,32 @@ def read_metrics(path: str | Path) -> list[dict[str, float]]:
     Raises:
         DamagedFileError: a line is not what was written.
     """
-    path = Path(path)
+    return _read(Path(path), None)
+
+
+def _read(path: Path, until: int | None) -> list[dict[str, float]]:
+    """The same; of what was written after step `until`, which will go, perhaps not all.
+
+    Where the power failed, some of that may be on the disk, and its checksums not.
+    """
     texts = path.read_bytes().split(b"\n")[:-1]
     checksums = _checksums(path)  # after the lines, which a run may be adding to
     last, found = max(checksums, default=-1), list[dict[str, float]]()
+    wanted = max((step for step in checksums if until is not None and step <= until), default=-1)
     for number, text in enumerate(texts, 1):
+        before, step = found[-1]["step"] if found else -1, -1
         try:
             line = json.loads(text)
             step = int(line["step"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise _damage(path, number) from error
-        before = found[-1]["step"] if found else -1
-        if not checksums or (before == last < step):  # killed before its checksum was written
-            whole = True
+        except (ValueError, TypeError, KeyError, RecursionError):
+            whole = False
         else:
-            whole = checksums.get(step) == zlib.crc32(text + b"\n")
-        if not (whole and before < step):
+            # Without a checksum: of before there were any, or killed before it was written.
+            unsaid = not checksums or (before == last < step)
+            whole = before < step and (unsaid or checksums.get(step) == zlib.crc32(text + b"\n"))
+        if not whole:
+            if until is not None and checksums and before >= wanted and not before < step <= until:
+                break
             raise _damage(path, number)
         found.append(line)
     return found
@@ -156,7 +166,7 @@ def drop_after(path: Path, step: int) -> None:
     if not path.exists() and not written:
         _beside(path).unlink(missing_ok=True)
         return
-    lines = read_metrics(path) if path.exists() and step >= 0 else []
+    lines = _read(path, step) if path.exists() and step >= 0 else []
     kept = [line for line in lines if line["step"] <= step]
     if lost := sorted(written - {line["step"] for line in kept}):
         print(

@@ -137,6 +137,13 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """An optimiser by name, behind clipping by the global gradient norm.
 
+        >>> optimizer = create_optimizer("sgd", lambda count: 0.625, weight_decay=0.0)
+        >>> params = {"kernel": jnp.array([1.0, 1.0])}
+        >>> gradient = {"kernel": jnp.array([0.0, 4.0])}  # is clipped to length 1
+        >>> updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+        >>> updates["kernel"].round(3).tolist()
+        [-0.0, -0.625]
+
     Args:
         name: one of `OPTIMIZERS`.
         rate: learning rate as a function of the number of updates applied.
@@ -150,8 +157,23 @@ def create_optimizer(
         raise UserError(f"got optimizer {name!r}; expected one of {', '.join(OPTIMIZERS)}")
     optimizer = OPTIMIZERS[name](rate, weight_decay)
     if clip_norm:
-        optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
+        optimizer = optax.chain(clip_by_global_norm(clip_norm), optimizer)
     return optimizer
+
+
+def clip_by_global_norm(largest: float) -> optax.GradientTransformation:
+    """Gradients times min(1, largest / their global norm), by one factor for all of them.
+
+    optax divides each element instead. XLA repeats a product wherever the gradient is read, but
+    not a quotient: it would write a second copy of every gradient first.
+    """
+
+    def update(gradients, state, params=None):
+        del params
+        factor = jnp.minimum(1.0, largest / optax.tree.norm(gradients))
+        return jax.tree.map(lambda g: g * factor, gradients), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:

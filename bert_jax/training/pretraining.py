@@ -23,14 +23,15 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from bert_jax.arguments import expect, path_like
+from bert_jax.arguments import expect
 from bert_jax.checkpoint_files import load_json
 from bert_jax.checkpoints import Checkpoints, damaged_checkpoints, set_aside
 from bert_jax.config import BertConfig
@@ -39,11 +40,14 @@ from bert_jax.data.loader import Batches, HeldoutBatches
 from bert_jax.data.preparation import LEARNED, built_corpus, prepare_corpus
 from bert_jax.data.sources import Source, texts_in_memory
 from bert_jax.errors import UserError
+from bert_jax.file_digests import write_sealed
+from bert_jax.first_process import done_by_first, first_before_others, is_first
 from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.kernels.rematerialisation import rematerialisation
 from bert_jax.memory import check_sizes, check_workers, peak_rss_bytes
 from bert_jax.model.embeddings import PUBLISHED, Parts
 from bert_jax.parameters import Parameters
+from bert_jax.pretrained_paths import checkpoint_at_hand
 from bert_jax.settings import settings_of
 from bert_jax.statistics import unigram_entropy
 from bert_jax.text.vocabulary_record import vocabulary_record
@@ -65,16 +69,9 @@ from bert_jax.training.pretraining_settings import (
     VOCAB_SIZE,
     PretrainingSettings,
 )
-from bert_jax.training.processes import (
-    fail_together,
-    first_before_others,
-    host_rows,
-    is_first,
-    wait_for_all,
-)
+from bert_jax.training.processes import fail_together, host_rows
 from bert_jax.training.sharding import create_mesh, parse_mesh
-from bert_jax.training.workdir import own_workdir, prepared_workdir
-from bert_jax.whole_file import write_json
+from bert_jax.training.workdir import Workdir, own_workdir, prepared_workdir
 
 Text = str | os.PathLike[str] | Source | Iterable[str]
 
@@ -172,10 +169,9 @@ def pretrain(
         NotFiniteError: loss or gradient is NaN or infinite; the last good checkpoint stays.
     """
     asked = settings_of(PretrainingSettings, settings)
-    path_like("workdir", workdir)
     check_callbacks(callbacks)
-    with fail_together(), own_workdir(workdir):
-        return _pretrain(_inputs(corpus), Path(workdir), asked, callbacks, parts)
+    with fail_together(), own_workdir(workdir) as place:
+        return _pretrain(_inputs(corpus), place, asked, callbacks, parts)
 
 
 def _inputs(corpus: Text) -> Source | Sequence[str]:
@@ -189,7 +185,7 @@ def _inputs(corpus: Text) -> Source | Sequence[str]:
 
 def _pretrain(
     inputs: Source | Sequence[str],
-    workdir: Path,
+    place: Workdir,
     settings: PretrainingSettings,
     callbacks: Sequence[Callback],
     parts: Parts,
@@ -202,13 +198,17 @@ def _pretrain(
             f"got audit_every={settings.audit_every} in a run of {jax.process_count()} processes;"
             " expected one, which sees the whole token table"
         )
+    workdir = place.folder
     mesh = create_mesh(parse_mesh(settings.mesh))
     names = list(inputs.names if isinstance(inputs, Source) else inputs)
     record = {"corpus": names, **settings.record()}
     if parts != PUBLISHED:
         record["parts"] = parts.replaced()
     if settings.branch_from:
-        check_branch(Path(settings.branch_from), settings, record, workdir)
+        branch = checkpoint_at_hand(settings.branch_from)
+        done_by_first(
+            "checkpoint to branch off", lambda: check_branch(branch, settings, record, workdir)
+        )
     built = built_corpus(inputs)
     if built is not None and settings.init_checkpoint is None:
         _check_built(built, settings)
@@ -239,6 +239,7 @@ def _pretrain(
     own = given.tokenizer if model is None else model.vocabulary
     with (
         first_before_others("prepared corpus") as prepared,
+        _refreshed(place),
         prepared_workdir(
             workdir,
             record,
@@ -265,12 +266,12 @@ def _pretrain(
         batches, heldout = _batches(settings, corpus, mesh)
         if starting is not None and is_first():
             starting.write_move(workdir)
-        prepared()
-        damaged = damaged_checkpoints(workdir / "checkpoints")
-        wait_for_all("damaged checkpoints")  # none is renamed while another process reads it
         if is_first():
-            set_aside(damaged)
-        wait_for_all("whole checkpoints")
+            place.publish()
+        prepared()
+        done_by_first(
+            "whole checkpoint", lambda: set_aside(damaged_checkpoints(workdir / "checkpoints"))
+        )
         checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep=settings.keep,
@@ -279,12 +280,20 @@ def _pretrain(
                 "corpus_fingerprint": corpus.fingerprint,
                 **vocabulary_record(corpus.tokenizer),
             },
+            publish=place.publish if place.url else None,
         )
-        _check_continues(checkpoints, config, corpus, settings, names)
-        done = checkpoints.latest_step() or 0
-        take_length(workdir, settings, done, write=is_first())
+        done = checkpoints.latest_step()
+        before = settings.branch_from if done is None else checkpoints.path(done)
+        if before is not None:
+            done_by_first(
+                "checkpoint of the same run",
+                lambda: _check_continues(
+                    checkpoint_at_hand(before), config, corpus, settings, names
+                ),
+            )
+        done_by_first("length of the run", lambda: take_length(workdir, settings, done or 0))
     trained = train_to_the_end(
-        settings, run, checkpoints, batches, heldout, workdir, callbacks, starting
+        settings, run, checkpoints, batches, heldout, place, callbacks, starting
     )
     if trained is None:
         return None
@@ -299,8 +308,15 @@ def _pretrain(
         corpus=corpus,
     )
     if is_first():
-        write_json(workdir / "result.json", result.to_dict())
+        write_sealed(workdir / "result.json", result.to_dict())
     return result
+
+
+@contextmanager
+def _refreshed(place: Workdir) -> Iterator[None]:
+    """What process 0 has prepared and sent lies on this machine, too."""
+    place.refresh()
+    yield
 
 
 def _pretrainer(
@@ -374,7 +390,7 @@ def _check_built(corpus: Corpus, settings: PretrainingSettings) -> None:
 
 
 def _check_continues(
-    checkpoints: Checkpoints,
+    path: Path,
     config: BertConfig,
     corpus: Corpus,
     settings: PretrainingSettings,
@@ -383,13 +399,6 @@ def _check_continues(
     """Refuse to go on with another model or corpus than the checkpoint's: the settings name only
     files, and files change.
     """
-    step = checkpoints.latest_step()
-    if step is not None:
-        path = checkpoints.path(step)
-    elif settings.branch_from:
-        path = Path(settings.branch_from)
-    else:
-        return
     if load_json(path, "config") != config.to_dict():
         raise UserError(
             f"got model={settings.model or MODEL}, whose sizes are no longer those of {path};"

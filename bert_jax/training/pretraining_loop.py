@@ -7,7 +7,6 @@ import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +15,11 @@ import numpy as np
 from bert_jax.checkpoint_files import load_state
 from bert_jax.checkpoints import Checkpoints
 from bert_jax.data.loader import Batches, HeldoutBatches
+from bert_jax.first_process import is_first, told_by_first
+from bert_jax.mirror import as_given
 from bert_jax.parameters import token_table
+from bert_jax.pretrained_paths import checkpoint_at_hand
+from bert_jax.stop_request import StopRequest
 from bert_jax.training.assembly import Pretrainer
 from bert_jax.training.audit_log import AuditUpdates, initial_table
 from bert_jax.training.callbacks import Callback, ShowProgress
@@ -31,11 +34,11 @@ from bert_jax.training.given_model import (
 from bert_jax.training.loop import EventSchedule, NotFiniteError, train
 from bert_jax.training.metrics import JsonLines, TensorBoard
 from bert_jax.training.objectives import OBJECTIVES
-from bert_jax.training.preemption import StopRequest
 from bert_jax.training.pretraining_settings import PretrainingSettings
-from bert_jax.training.processes import is_first, stop_together
+from bert_jax.training.processes import stop_together
 from bert_jax.training.profiling import Profile
 from bert_jax.training.state import TrainState
+from bert_jax.training.workdir import Workdir
 
 # What is written down of an evaluation on the way.
 _WATCHED = ("heldout_mlm_loss", "heldout_mlm_accuracy", "heldout_nsp_accuracy")
@@ -47,7 +50,7 @@ def train_to_the_end(
     checkpoints: Checkpoints,
     batches: Batches,
     heldout: HeldoutBatches,
-    workdir: Path,
+    place: Workdir,
     callbacks: Sequence[Callback],
     starting: StartingModel | None = None,
 ) -> dict[str, Any] | None:
@@ -58,16 +61,17 @@ def train_to_the_end(
     Returns:
         What came out, by name, with the held-out figures; None where told to stop.
     """
+    workdir = place.folder
     resumed_from = checkpoints.latest_step()
     # Where to begin: 1. the run's own newest checkpoint; 2. the one it branches off; 3. anew.
     if resumed_from is not None:
         state = run.pad(checkpoints.restore(run.saved_state))
-        _say(f"continuing {workdir} from step {resumed_from}")
+        _say(f"continuing {as_given(workdir)} from step {resumed_from}")
     elif settings.branch_from:
-        state = run.pad(load_state(settings.branch_from, run.saved_state))
+        state = run.pad(load_state(checkpoint_at_hand(settings.branch_from), run.saved_state))
         _say(f"branching off {settings.branch_from}")
         if starting is not None and is_first():
-            copy_start(Path(settings.branch_from), workdir)
+            copy_start(checkpoint_at_hand(settings.branch_from), workdir)
     else:
         state = run.initial_state()
         if starting is not None:
@@ -102,7 +106,9 @@ def train_to_the_end(
                 start,
                 lambda: np.asarray(token_table(run.cut(run.initial_state()).params)),
                 workdir,
-                [Path(settings.branch_from).parent.parent] if settings.branch_from else [],
+                [checkpoint_at_hand(settings.branch_from).parent.parent]
+                if settings.branch_from
+                else [],
             )
             told.append(AuditUpdates(run, initial, workdir, schedule, settings.audit_every))
         if is_first():
@@ -117,24 +123,24 @@ def train_to_the_end(
             )  # fmt: skip
         except NotFiniteError as error:
             good = checkpoints.latest_step()
-            where = "there is none" if good is None else checkpoints.path(good)
+            where = "there is none" if good is None else as_given(checkpoints.path(good))
             error.args = (f"{error}; last good checkpoint: {where}",)
             raise
         steps = int(state.step)
+        checkpoints.wait()
         if steps < settings.steps:
-            checkpoints.wait()
-            _say(f"stopped and saved at step {steps}")
+            _say(f"stopped and saved at step {steps}: started again, it goes on from there")
             return None
         if evaluation is None:  # the run was complete before it was continued
             evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh, objective)
-    began = read_start(workdir) if starting is not None else {}
+    began = told_by_first("start", lambda: read_start(workdir)) if starting is not None else {}
     return {
         "steps": steps,
         "resumed_from": resumed_from,
         "tokens_per_second": speed.median(),
         "objective": settings.objective,
         **{f"heldout_{name}": value for name, value in dataclasses.asdict(evaluation).items()},
-        "checkpoint": str(checkpoints.path(steps)),
+        "checkpoint": as_given(checkpoints.path(steps)),
         **{name: began.get(name) for name in STARTED},
     }
 
@@ -153,7 +159,7 @@ class _Speed(Callback):
 
 
 def _stop(stack: ExitStack, start: int) -> Callable[[], bool]:
-    """What the loop asks after every step: has SIGTERM come, to this process or to another?"""
+    """What the loop asks after every step: has a signal come, to this process or another?"""
     if jax.process_count() == 1:
         return stack.enter_context(StopRequest()).__bool__
     steps = itertools.count(start + 1)

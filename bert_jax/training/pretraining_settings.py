@@ -14,6 +14,7 @@ from bert_jax.data.loader import Phase, RowSettings, phase_ends
 from bert_jax.data.masking import MASKINGS, Masking
 from bert_jax.errors import UserError
 from bert_jax.kernels.rematerialisation import REMATERIALISATIONS
+from bert_jax.mirror import at_hand
 from bert_jax.settings import check_settings, setting
 from bert_jax.tables.embedding_tables import PARTS
 from bert_jax.text.splitting import WORDS, splitting_of
@@ -146,8 +147,9 @@ class PretrainingSettings:
     )
     attention: str = setting(
         "auto",
-        "einsum; fused: cuDNN's kernel on NVIDIA GPUs; splash: a Pallas kernel on a TPU. The"
-        " kernels drop no attention weights. auto: a kernel where none are dropped and it pays.",
+        "einsum; flash: our kernels for NVIDIA GPUs and TPUs; two that drop no attention weights:"
+        " fused, cuDNN's, and splash, jax's for TPUs. auto: einsum, or one of these two where"
+        " nothing is dropped and it pays.",
         choices=tuple(ATTENTIONS),
     )
     attention_dropout: float | None = setting(
@@ -162,7 +164,7 @@ class PretrainingSettings:
         " all else must be the same.",
     )
     seed: int = setting(0, "Of everything random.", least=0, most=MOST_SEED)
-    mesh: str = setting("", "As in data:4,fsdp:2; by default all devices on data.")
+    mesh: str = setting("", "As in data:4,fsdp:2; by default devices on data, slices on dcn.")
     log_every: int = setting(10, "Steps between lines of metrics.", least=1)
     eval_every: int = setting(150, "Steps between evaluations; 0: at the end.", least=0)
     eval_batches: int = setting(32, "Held-out batches an evaluation reads.", least=1)
@@ -349,7 +351,9 @@ class PretrainingSettings:
             values["model"] = values["model"] or MODEL
             values["vocab_size"] = self.vocab_size or VOCAB_SIZE
             if self.lowercase is None:
-                learned = recorded_treatment(self.vocab) if self.vocab else {}
+                learned = (
+                    recorded_treatment(at_hand(self.vocab, beside=[".json"])) if self.vocab else {}
+                )
                 values["lowercase"] = learned.get("lowercase", True)
         values["freeze"] = str(Frozen.named(self.freeze)) or None
         parts = chosen_parts(self.init_parts) or PARTS

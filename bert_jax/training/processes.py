@@ -1,40 +1,43 @@
-"""Several processes, one run: joining, taking turns, stopping together, failing together.
+"""Several processes, one run: joining, stopping together, failing together.
 
     host 0   process 0   devices 0 1 2 3   rows 0 … B/2-1   writes metrics, prints
     host 1   process 1   devices 4 5 6 7   rows B/2 … B-1
-             each reads its own rows, all write their part of a checkpoint
+             each reads its own rows; process 0 has the checkpoints (`bert_jax.first_process`)
 
 The batches are a function of (corpus, seed, step), so the number of processes may change whenever
-a run is continued. All of them see one working directory (a network file system).
+a run is continued.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax._src.distributed import global_state  # multihost_utils has no other way to this, either
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import multihost
 
-from bert_jax.errors import DiskError, UserError
+from bert_jax.errors import DiskError, LostProcessError, UserError
+from bert_jax.first_process import FirstProcessError
 from bert_jax.training.loop import NotFiniteError
+from bert_jax.training.lost_process import lost_message, say_when_aborted
 from bert_jax.training.sharding import BATCH
+from bert_jax.waiting import Waiting, meanwhile
 
 # A process that is silent for so long is lost; the others then end. jax waits 100 s.
 HEARTBEAT_SECONDS = 15
 JOIN_SECONDS = 300
-_SAY_SECONDS = 30  # between two lines that say what is waited for
-_HOURS = 24 * 3600
 
 
 def join_processes(
@@ -56,8 +59,8 @@ def join_processes(
     With none of these, this is a process of its own.
 
     Raises:
-        UserError: some are missing or impossible, the platform says nothing, or the others do not
-            come.
+        UserError: some are missing or impossible, or the platform says nothing.
+        LostProcessError: the others do not come.
     """
     given = (coordinator, processes, process_id)
     if distributed and any(value is not None for value in given):
@@ -73,6 +76,8 @@ def join_processes(
         if process_id:
             _await(host, port)
             first = host, port
+    # It takes SIGTERM to itself, and tells nobody before all ask: see `stop_together`.
+    jax.config.update("jax_enable_preemption_service", False)
     with _watched(first):
         try:
             jax.distributed.initialize(
@@ -83,10 +88,12 @@ def join_processes(
                 initialization_timeout=2 * JOIN_SECONDS,  # `_watched` ends it before
             )
         except (ValueError, RuntimeError) as error:
-            raise UserError(
+            kind = UserError if isinstance(error, ValueError) else LostProcessError
+            raise kind(
                 f"got no connection between the processes ({str(error).splitlines()[0]}); expected"
                 " a platform that names them, or `coordinator`, `processes` and `process_id`"
             ) from error
+        say_when_aborted()
         _connect()
 
 
@@ -111,15 +118,15 @@ def _checked(
 
 def _await(host: str, port: int) -> None:
     """Wait until process 0 can be reached: jax would end this process with a stack of C++."""
-    began = said = time.monotonic()
+    waiting = Waiting(f"process 0 at {host}:{port}", JOIN_SECONDS)
     while True:
         try:
             socket.create_connection((host, port), timeout=5).close()
             return
         except OSError as error:
-            said = _say(f"process 0 at {host}:{port}", began, said)
-            if time.monotonic() > began + JOIN_SECONDS:
-                raise UserError(
+            waiting.say()
+            if waiting.is_over:
+                raise LostProcessError(
                     f"got no answer from coordinator={host}:{port} in {JOIN_SECONDS} s"
                     f" ({error.strerror or error}); expected the address of process 0, started at"
                     " about the same time"
@@ -136,45 +143,36 @@ def _watched(first: tuple[str, int] | None) -> Iterator[None]:
     Args:
         first: host and port of process 0, where that is another.
     """
-    over = threading.Event()
 
-    def watch() -> None:
-        began = said = answered = time.monotonic()
+    def watch(over: threading.Event) -> None:
+        waiting, answered = Waiting("the other processes", JOIN_SECONDS), time.monotonic()
         while not over.wait(1.0):
-            said = _say("the other processes", began, said)
+            waiting.say()
             with suppress(OSError):
                 if first is not None:
                     socket.create_connection(first, timeout=1).close()
                 answered = time.monotonic()
             if time.monotonic() > answered + HEARTBEAT_SECONDS:
                 _leave("got no more answer from process 0; expected its message to say why")
-            if time.monotonic() > began + JOIN_SECONDS:
+            if waiting.is_over:
                 _leave(
                     f"got not all processes in {JOIN_SECONDS} s; expected each to be started at"
                     " about the same time, with the same `coordinator` and `processes`"
                 )
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with meanwhile(watch):
         yield
-    finally:
-        over.set()
-        watcher.join()
 
 
-def _say(what: str, began: float, said: float) -> float:
-    """Print now and then what is waited for; returns when that was said last."""
-    now = time.monotonic()
-    if now < said + _SAY_SECONDS:
-        return said
-    print(f"waiting for {what}: {now - began:.0f} of {JOIN_SECONDS} s", file=sys.stderr, flush=True)
-    return now
-
-
-def _leave(message: str) -> NoReturn:
-    print(message, file=sys.stderr, flush=True)
-    os._exit(2)
+def _leave(message: str, status: int = 1, *, together: bool = False) -> NoReturn:
+    """End at once, whatever threads are left; `together`, when all the others leave, too."""
+    with suppress(OSError):  # of a terminal that has gone
+        print(message, file=sys.stderr, flush=True)
+    with suppress(Exception):
+        if together:
+            logging.disable()  # orbax's threads find that they wait in vain
+            jax.distributed.shutdown()
+    os._exit(status)
 
 
 def _connect() -> None:
@@ -188,71 +186,28 @@ def _connect() -> None:
     multihost_utils.sync_global_devices("bert_jax_connected")
 
 
-def is_first() -> bool:
-    """Whether this process writes metrics and prints: one of them does."""
-    return jax.process_index() == 0
+def host_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """The rows of the global batch that lie on this process's devices, in order.
 
-
-@contextmanager
-def first_before_others(what: str) -> Iterator[Callable[[], None]]:
-    """Let process 0 do something while the others wait, and then the others.
-
-        with first_before_others("the corpus") as done:
-            …               # process 0 makes what the others will find
-            done()          # now the others enter
-            …               # together
-
-    Raises:
-        UserError: in the others, when process 0 left before it was done.
+    data:2,tensor:2 on two hosts of two devices each: host 0 has rows 0 … B/2 - 1, or, where the
+    tensor axis crosses hosts, all of them. On a torus a host's devices are a square of it, and its
+    rows need not be consecutive.
     """
-    if jax.process_count() == 1:
-        yield lambda: None
-        return
-    client, key = multihost.get_jax_distributed_client(), f"bert_jax/{what}"
-    if not is_first():
-        if client.blocking_key_value_get(key, _HOURS * 1000) != "done":
-            raise UserError(f"got no {what} from process 0; expected its message to say why")
-        yield lambda: None
-        return
-    told = False
-
-    def tell(outcome: str) -> None:
-        nonlocal told
-        if not told:
-            client.key_value_set(key, outcome)
-        told = True
-
-    try:
-        yield lambda: tell("done")
-    except BaseException:
-        tell("failed")
-        raise
-    tell("done")
-
-
-def wait_for_all(what: str) -> None:
-    """Wait until every process has come so far; `what` names the place, the same in all."""
-    multihost_utils.sync_global_devices(f"bert_jax/{what}")
-
-
-def host_rows(batch_size: int, mesh: Mesh) -> slice:
-    """The rows of the global batch that lie on this process's devices.
-
-    data:2,tensor:2 on two hosts of one device's two: host 0 has rows 0 … B/2 - 1, or, where
-    the tensor axis crosses hosts, all of them.
-    """
-    places = NamedSharding(mesh, BATCH).addressable_devices_indices_map((batch_size,))
-    rows = np.unique([np.arange(batch_size)[place] for place in places.values()])
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    assert len(rows) == last - first  # the mesh numbers devices process by process
-    return slice(first, last)
+    sharding: Any = NamedSharding(mesh, BATCH)  # whose devices' type mypy does not know
+    places, me = sharding.devices_indices_map((batch_size,)), jax.process_index()
+    mine = [place for device, place in places.items() if device.process_index == me]
+    return np.unique([np.arange(batch_size)[place] for place in mine])
 
 
 def stop_together(step: int) -> bool:
     """Whether all processes stop after `step` updates, since one of them got SIGTERM.
 
-    To be asked after every step, by all; True at the same step everywhere.
+    To be asked after every step, by all; True at the same step everywhere. Before it is asked for
+    the first time there is nothing to save, and SIGTERM ends a process as it ends any other.
     """
+    if global_state.preemption_sync_manager is None:
+        jax.config.update("jax_enable_preemption_service", True)
+        global_state.initialize_preemption_sync_manager()
     return multihost_utils.reached_preemption_sync_point(step)
 
 
@@ -260,19 +215,22 @@ def stop_together(step: int) -> bool:
 def fail_together() -> Iterator[None]:
     """End this process at once where it cannot go on, so that the others find out.
 
-    A process that leaves in the usual way waits for the others, which wait for it.
+    A process that leaves in the usual way waits for the others, which wait for it; and after a
+    checkpoint that a disk refuses, for threads of orbax that wait for a folder that never comes.
     """
     try:
         yield
     except (UserError, NotFiniteError, KeyboardInterrupt) as error:
-        if not isinstance(error, DiskError) or jax.process_count() == 1:
+        known = isinstance(error, FirstProcessError)  # to the others, which leave as well
+        refused = error.__cause__ if known else error
+        if not isinstance(refused, DiskError) or jax.process_count() == 1:
             raise
-        with suppress(OSError):  # of a terminal that has gone
-            print(error, file=sys.stderr, flush=True)
-        os._exit(2)
-    except Exception:
+        _leave(str(error), status=1 if refused.passing else 2, together=known)
+    except Exception as error:
         if jax.process_count() == 1:
             raise
+        if (message := lost_message(error)) is not None:
+            _leave(message)
         with suppress(OSError):
             traceback.print_exc()
             sys.stderr.flush()

@@ -143,6 +143,10 @@ SCHEDULES: dict[str, Callable[[Course], optax.Schedule]] = {
 def create_schedule(name: str, course: Course) -> optax.Schedule:
     """A schedule by name.
 
+        >>> rate = create_schedule("linear", Course(peak=1e-3, steps=100, warmup_steps=10))
+        >>> [round(float(rate(step)), 6) for step in (0, 5, 10, 55, 100)]
+        [0.0001, 0.0006, 0.001, 0.0005, 0.0]
+
     Raises:
         UserError: an unknown name, or a course that the schedule cannot take.
     """

@@ -37,6 +37,7 @@ def create_train_step(
     dropout: bool = True,
     frozen: Sequence[str] = (),
     row_lazy: bool = False,
+    copy_table: Callable[[jax.Array], jax.Array] | None = None,
 ) -> TrainStep:
     """One update: value_and_grad → update → apply → a dict of scalars.
 
@@ -55,6 +56,9 @@ def create_train_step(
         row_lazy: `optimizer` is one of `row_lazy.py`: the model computes with the token rows of the
             batch alone, and no gradient of the size of the table is made. The decoder must be
             untied, since a tied one has a gradient for every row, and the table not frozen.
+        copy_table: turns the token table into copies of it (`sharding.copies_of_tables`), for a
+            tied decoder on several devices: the gradients of lookup and decoder, and of all
+            microbatches, are added up on each device, and sent once. Not for a frozen table.
 
     Returns:
         `step(state, batch) -> (state, metrics)`, still to be given to `jax.jit`. Metrics are
@@ -82,6 +86,8 @@ def create_train_step(
             seen = touched_rows(batch["input_ids"], token_table(trained).shape[0])
             rows, batch = seen.rows, {**batch, "input_ids": seen.places}
             looked_up = with_token_table(trained, gather_rows(token_table(trained), rows))
+        if copy_table is not None:
+            looked_up = with_token_table(trained, copy_table(token_table(trained)))
         gradient_of = functools.partial(jax.grad(loss, has_aux=True), looked_up, kept)
         if accumulate == 1:
             gradients, sums = gradient_of(batch, key, totals)
@@ -91,6 +97,8 @@ def create_train_step(
                 _microbatches(batch, accumulate),
                 accumulate,
             )
+        if copy_table is not None:
+            gradients = with_token_table(gradients, jnp.sum(token_table(gradients), axis=0))
         updates, opt_state = update(gradients, state.opt_state, trained, rows=rows)
         updated = optax.apply_updates(trained, updates)
         if row_lazy:  # the new table itself, not what to add to it

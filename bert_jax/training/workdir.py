@@ -1,4 +1,8 @@
-"""A working directory holds all one run makes, and the settings by which it may be continued."""
+"""A working directory holds all one run makes, and the settings by which it may be continued.
+
+It may be a folder of a bucket: then the run works in a copy on this machine's disk, which is sent
+at every checkpoint and at the end (`mirror.py`).
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,20 @@ import json
 import os
 import shutil
 import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bert_jax.arguments import path_like
-from bert_jax.errors import UserError
-from bert_jax.file_digests import DamagedFileError, read_sealed, write_sealed
+from bert_jax.arguments import is_url, path_like
+from bert_jax.bucket import Prefix
+from bert_jax.bucket_lock import alone_in_bucket
+from bert_jax.errors import DamagedFileError, UserError
+from bert_jax.file_digests import read_sealed, write_sealed
+from bert_jax.first_process import first_before_others, is_first
 from bert_jax.lock import alone_in
-from bert_jax.training.processes import first_before_others, is_first
-from bert_jax.whole_file import write_json
+from bert_jax.mirror import Mirror, at_hand, place_of_copy, told_by_url
 
 CONTENTS = "contents.json"
 """Hashes of what a run is made from: its settings name only files, and files change."""
@@ -24,20 +31,82 @@ CONTENTS = "contents.json"
 _REMEDY = "take a copy, or another workdir"
 
 
+@dataclass(frozen=True)
+class Workdir:
+    """A working directory on a disk: `Workdir(Path("runs/mine"))`.
+
+    Attributes:
+        folder: where it is on this machine.
+        url: where it is in a bucket; empty where it is not.
+        publish: returns when the bucket holds what the folder does; for process 0.
+        refresh: brings the folder up to date with the bucket; for the other processes, where each
+            may have a disk of its own.
+    """
+
+    folder: Path
+    url: str = ""
+    publish: Callable[[], None] = lambda: None
+    refresh: Callable[[], None] = lambda: None
+
+
 @contextmanager
-def own_workdir(path: str | os.PathLike[str]) -> Iterator[None]:
+def own_workdir(path: str | os.PathLike[str]) -> Iterator[Workdir]:
     """Keep every other run out of `path` until the block ends; make it where it is absent.
 
-    Of several processes the first one keeps it for all.
+    Of several processes the first one keeps it for all. A bucket's is sent when the block ends
+    well: what a user's mistake left goes no further.
 
     Raises:
-        UserError: another run is at work there, or it cannot be written.
+        UserError: another run is at work there, it cannot be read or written, or it is no name.
     """
+    path_like("workdir", path)
+    said = f"workdir={os.fspath(path)}"
     with ExitStack() as stack:
+        workdir = Workdir(Path(path))
         with first_before_others("working directory"):
-            if is_first():
-                stack.enter_context(alone_in(path, f"workdir={os.fspath(path)}"))
-        yield
+            if is_url(path):
+                workdir = _of_bucket(path, said, stack)
+            elif is_first():
+                stack.enter_context(alone_in(path, said))
+        with told_by_url():
+            yield workdir
+        workdir.publish()
+
+
+@contextmanager
+def own_results(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """`own_workdir` for what is found out about a checkpoint: its folder, which is none of a run.
+
+    Raises:
+        UserError: as for `own_workdir`; or it holds a training run.
+    """
+    with own_workdir(path) as place:
+        if (place.folder / "checkpoints").exists():
+            raise UserError(
+                f"got workdir={os.fspath(path)}, which holds a training run; expected a directory"
+                " of its own"
+            )
+        yield place.folder
+
+
+def _of_bucket(path: str | os.PathLike[str], said: str, stack: ExitStack) -> Workdir:
+    """The copy in which process 0 writes; for another process, one to read what that one sends."""
+    prefix = Prefix(path)
+    if not is_first():
+        copy = place_of_copy(prefix)
+        return Workdir(copy, prefix.url, refresh=lambda: _refresh(prefix))
+    lock = stack.enter_context(alone_in_bucket(prefix, said))
+    mirror = Mirror(prefix.url)
+
+    def publish() -> None:
+        lock.check()
+        mirror.publish()
+
+    return Workdir(mirror.fetch(), mirror.url, publish)
+
+
+def _refresh(prefix: Prefix) -> None:
+    at_hand(prefix.url, leave=("checkpoints", "tensorboard"))
 
 
 @contextmanager
@@ -62,12 +131,12 @@ def prepared_workdir(
 
     Raises:
         UserError: a setting differs from the run that is there; nothing is changed. Or the
-            directory cannot be written, or is a URL.
+            directory cannot be written.
         DamagedFileError: its `config.json` is damaged or gone.
 
-    What else is at work there is kept out by `own_workdir`, or by `command.run`.
+    What else is at work there is kept out by `own_workdir`.
     """
-    workdir = Path(path_like("workdir", path))
+    workdir = Path(path)
     saved = workdir / "config.json"
     # As they will be read back: tuples become lists.
     settings, unwritten = (json.loads(json.dumps(dict(each))) for each in (settings, unwritten))
@@ -82,7 +151,7 @@ def prepared_workdir(
     try:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            write_json(saved, settings)
+            write_sealed(saved, settings)
         except OSError as error:
             raise UserError(
                 f"got workdir={path}, which cannot be written ({error.strerror}); expected a"

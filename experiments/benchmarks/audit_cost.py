@@ -33,6 +33,7 @@ from bert_jax.training.audit_log import AuditLog
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
+from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
 _MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "size of the model")
@@ -71,7 +72,13 @@ def random_batch(config: BertConfig, rows: int, length: int) -> dict[str, np.nda
 
 def main() -> None:
     """Time both steps, and the writing."""
-    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
+    with own_workdir(_WORKDIR.value or "") as place:
+        check_new("workdir", place.folder / "result.json")
+        measure(place.folder)
+
+
+def measure(workdir: Path) -> None:
+    """Do so in a folder on this machine."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()  # as experiments.pretrain does
     config = getattr(BertConfig, _MODEL.value)(vocab_size=_VOCAB.value)
@@ -129,11 +136,9 @@ def main() -> None:
         "jax": jax.__version__,
         "backend": jax.default_backend(),
     }
-    workdir = Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "result.json", result)
     command.print_table("What an audit adds to a step", result)
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

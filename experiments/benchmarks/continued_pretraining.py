@@ -36,6 +36,7 @@ from bert_jax.errors import UserError
 from bert_jax.inference.fill_mask import MaskFiller
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.pretraining import pretrain
+from bert_jax.training.workdir import Workdir, own_workdir
 from bert_jax.whole_file import write_json
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The trained model.", required=True)
@@ -59,10 +60,14 @@ Curve = Mapping[int, float]
 
 def main() -> None:
     """Train both sides with every seed, and print how they compare."""
-    workdir = Path(_WORKDIR.value or "")
-    workdir.mkdir(parents=True, exist_ok=True)
+    with own_workdir(_WORKDIR.value or "") as place:
+        compare_starts(place)
+
+
+def compare_starts(workdir: Workdir) -> None:
+    """Do so in a working directory of this process."""
     corpus = prepare_corpus(
-        [_CORPUS.value or ""], vocab_size=_VOCAB_SIZE.value or 0, workdir=workdir
+        [_CORPUS.value or ""], vocab_size=_VOCAB_SIZE.value or 0, workdir=workdir.folder
     )
     vocab = str(corpus.data_dir / "vocab.txt")
     sides: dict[str, dict[str, Any]] = {
@@ -79,7 +84,7 @@ def main() -> None:
     wanted = [_ONLY.value] if _ONLY.value else list(sides)
     places = {
         side: [
-            _train(corpus, workdir / f"{side}_{seed}", seed, sides[side])
+            _train(corpus, workdir, f"{side}_{seed}", seed, sides[side])
             for seed in command.whole_numbers("seeds", _SEEDS.value or [], 0, MOST_SEED)
         ]
         for side in wanted
@@ -95,7 +100,7 @@ def main() -> None:
         first_as_good(c, s) for c, s in zip(curves["continued"], curves["scratch"], strict=True)
     ]
     write_json(
-        workdir / "result.json",
+        workdir.folder / "result.json",
         {"heldout_mlm_loss": record, "bits_per_nat": bits, "as_good_at": reached},
     )
     plain_console().print(_table(curves, bits))
@@ -107,14 +112,17 @@ def main() -> None:
         plain_console().print(_filled({side: found[0] for side, found in places.items()}))
 
 
-def _train(corpus: Corpus, place: Path, seed: int, changes: Mapping[str, Any]) -> Path:
-    steps = _STEPS.value or 10
+def _train(
+    corpus: Corpus, workdir: Workdir, name: str, seed: int, changes: Mapping[str, Any]
+) -> Path:
+    steps, place = _STEPS.value or 10, workdir.folder / name
     result = pretrain(
         corpus.data_dir, place, steps=steps, seed=seed, batch_size=_BATCH.value,
         phases=f"{_LENGTH.value}:1.0", pack=8, dtype=_DTYPE.value, eval_every=max(steps // 20, 1),
         eval_batches=_EVAL_BATCHES.value,
         checkpoint_every=0, keep=1, **changes,
     )  # fmt: skip
+    workdir.publish()
     if result is None:
         raise SystemExit(143)
     return place
@@ -172,4 +180,4 @@ def _filled(places: Mapping[str, Path]) -> Table:
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

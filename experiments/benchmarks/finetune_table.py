@@ -27,6 +27,7 @@ from absl import flags
 from bert_jax.arguments import MOST_SEED
 from bert_jax.cli import command
 from bert_jax.errors import UserError
+from bert_jax.lock import alone_in
 from bert_jax.tasks.entities import entity_f1
 from bert_jax.tasks.finetuning import mean_and_deviation
 from bert_jax.tasks.question_answering.squad import squad_scores
@@ -78,6 +79,12 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/finetune_table", "Holds everythi
 
 def main() -> None:
     """Run what is not yet there, then write the table."""
+    with alone_in(_WORKDIR.value or "", f"workdir={_WORKDIR.value}"):
+        make_table(Path(_WORKDIR.value or ""))
+
+
+def make_table(workdir: Path) -> None:
+    """Do so in a folder."""
     _check_names("arms", _ARMS.value, [arm.name for arm in ARMS])
     _check_names("tasks", _TASKS.value, [recipe.name for recipe in RECIPES])
     arms = [arm for arm in ARMS if arm.name in _ARMS.value]
@@ -89,7 +96,6 @@ def main() -> None:
             f"got --peer_python={_PEER.value}; expected a Python that has torch and transformers,"
             " or --arms=ours"
         )
-    workdir = Path(_WORKDIR.value)
     seeds = command.whole_numbers("seeds", _SEEDS.value or [], 0, MOST_SEED)
     if not Path(_DATA.value).is_dir():
         raise UserError(f"got --data={_DATA.value}, which is no folder; expected the data sets")
@@ -264,4 +270,4 @@ def _figure(found: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

@@ -34,6 +34,7 @@ from bert_jax.data.loader import Batches, Phase, RowSettings
 from bert_jax.data.masking import Masking, Vocabulary
 from bert_jax.data.packing import pack_instances
 from bert_jax.data.row_layout import Batch
+from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
 _CORPUS = flags.DEFINE_string("corpus", None, "folder made by build_corpus; none: made-up text")
@@ -92,7 +93,13 @@ def tokens_per_second(batches: Iterator[Batch]) -> float:
 
 def main() -> None:
     """Measure, print, write."""
-    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
+    with own_workdir(_WORKDIR.value or "") as place:
+        check_new("workdir", place.folder / "result.json")
+        measure(place.folder)
+
+
+def measure(workdir: Path) -> None:
+    """Do so in a folder on this machine."""
     vocabulary: Vocabulary = MadeUpVocabulary()
     if _CORPUS.value:
         corpus = Corpus.open(_CORPUS.value)
@@ -146,11 +153,9 @@ def main() -> None:
             name = f"{workers}_workers" if workers else "prefetch_thread"
             result[f"{name}_tokens_per_second"] = tokens_per_second(stream)
 
-    workdir = Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "result.json", result)
     command.print_table("loader", result)
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

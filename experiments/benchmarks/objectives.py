@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -48,6 +47,7 @@ from bert_jax.training.pretraining import pretrain
 from bert_jax.training.pretraining_settings import PretrainingSettings
 from bert_jax.training.sharding import create_mesh
 from bert_jax.training.steps import create_eval_step
+from bert_jax.training.workdir import Workdir, own_workdir
 from bert_jax.whole_file import write_json
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
@@ -84,32 +84,37 @@ class Trained:
 
 def main() -> None:
     """Train every arm with every seed, ask all the same questions, print."""
+    with own_workdir(_WORKDIR.value or "") as place:
+        compare_arms(place)
+
+
+def compare_arms(place: Workdir) -> None:
+    """Do so in a working directory of this process."""
     seeds = command.whole_numbers("seeds", _SEEDS.value or [], 0, MOST_SEED)
-    workdir = Path(_WORKDIR.value or "")
-    workdir.mkdir(parents=True, exist_ok=True)
     corpus = prepare_corpus(
-        [_CORPUS.value or ""], vocab_size=_VOCAB_SIZE.value or 0, workdir=workdir
+        [_CORPUS.value or ""], vocab_size=_VOCAB_SIZE.value or 0, workdir=place.folder
     )
     arms = {name: ARMS[name] for name in _ARMS.value or ARMS}
     trained = {
-        name: [_train(corpus, workdir, name, seed, changes) for seed in seeds]
+        name: [_train(corpus, place, name, seed, changes) for seed in seeds]
         for name, changes in arms.items()
     }
     record = {name: [dataclasses.asdict(run) for run in runs] for name, runs in trained.items()}
-    write_json(workdir / "result.json", {"seeds": seeds, "arms": record})
+    write_json(place.folder / "result.json", {"seeds": seeds, "arms": record})
     plain_console().print(_table(trained))
 
 
 def _train(
-    corpus: Corpus, workdir: Path, name: str, seed: int, changes: Mapping[str, Any]
+    corpus: Corpus, workdir: Workdir, name: str, seed: int, changes: Mapping[str, Any]
 ) -> Trained:
     settings = {
         "model": _MODEL.value, "batch_size": _BATCH.value, "phases": f"{_LENGTH.value}:1.0",
         "seed": seed, "eval_every": 0, "checkpoint_every": 0, "keep": 1, "pack": 1,
     }  # fmt: skip
     steps = equal_steps(_STEPS.value or 1, {**settings, **changes}, settings, corpus)
-    place = workdir / f"{name.replace(' ', '_').replace('%', 'percent')}_{seed}"
+    place = workdir.folder / f"{name.replace(' ', '_').replace('%', 'percent')}_{seed}"
     result = pretrain(corpus.data_dir, place, steps=steps, **{**settings, **changes})
+    workdir.publish()
     if result is None:
         raise SystemExit(143)
     return Trained(steps, {kind: ask(result.checkpoint, corpus, kind) for kind in ROWS})
@@ -172,4 +177,4 @@ def _table(trained: Mapping[str, Sequence[Trained]]) -> Table:
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

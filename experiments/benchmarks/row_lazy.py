@@ -37,6 +37,7 @@ from bert_jax.cli.outputs import check_new, define_overwrite
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.optimizers import adamw
 from bert_jax.training.row_lazy import put_rows, row_lazy_adamw, touched_rows
+from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
 _ROWS = flags.DEFINE_integer("rows", 120_000, "V, rows of the table", lower_bound=2)
@@ -90,7 +91,13 @@ def make_updates(vocab_size: int, add_up: bool) -> dict[str, Update]:
 
 def main() -> None:
     """Time both sides, with and without the adding up."""
-    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
+    with own_workdir(_WORKDIR.value or "") as place:
+        check_new("workdir", place.folder / "result.json")
+        measure(place.folder)
+
+
+def measure(workdir: Path) -> None:
+    """Do so in a folder on this machine."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()  # as experiments.pretrain does
     vocab_size, width, count = _ROWS.value, _WIDTH.value, _BATCH.value * _LENGTH.value
@@ -139,11 +146,9 @@ def main() -> None:
         ratios = [b / a for a, b in zip(times["dense"], times["row_lazy"], strict=True)]
         result[f"{what}_ratio"] = statistics.median(ratios)
         result[f"{what}_ratio_least"], result[f"{what}_ratio_most"] = min(ratios), max(ratios)
-    workdir = Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "result.json", result)
     command.print_table("One update of a token table", result)
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

@@ -4,14 +4,17 @@
 
 One step: masked LM + next sentence, dropout 0.1, gradients, clipping, AdamW with decay on matrices
 only; ours is the very step `experiments.pretrain` compiles. PEERS is an environment with torch and
-transformers; without the flag only ours runs. The two take turns, round by round, so that whatever
-else the machine does falls on both. Both run on the GPU where there is one. Prints a table with
-medians, processor time, a GPU's memory and the ratio of the rounds (least to most), and writes
+transformers; without the flag only ours runs. The peer comes in three forms: as shipped it computes
+the logits of every token, ours those of the masked ones; `masked` computes the masked ones alone,
+too, and `compiled` does so by torch.compile. All take turns, round by round, so that whatever else
+the machine does falls on each, and all run on the GPU where there is one. Prints a table with
+medians, processor time, a GPU's memory, the ratio of the rounds (least to most), and how much of
+the rate of one matrix product, measured in the same rounds, our step reaches; writes
 `--workdir/result.json`.
 
-Like `experiments.pretrain`, our side has malloc keep the memory that a step frees. On Linux,
-`GLIBC_TUNABLES=glibc.malloc.hugetlb=1` before the command lets both sides' memory come in huge
-pages besides.
+On a CPU malloc keeps the memory that a step frees, as in `experiments.pretrain`, on every side. On
+Linux, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` before the command lets all memory come in huge pages
+besides.
 """
 
 import json
@@ -20,10 +23,12 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
@@ -36,9 +41,10 @@ from bert_jax.errors import UserError
 from bert_jax.kernels.compute import Compute, default_products, scans_layers
 from bert_jax.training.assembly import assemble_pretrainer
 from bert_jax.training.attention_choice import ATTENTIONS, with_attention
-from bert_jax.training.cpu_memory import keep_freed_memory
+from bert_jax.training.cpu_memory import FREED_MEMORY_KEPT, keep_freed_memory
 from bert_jax.training.optimizers import create_optimizer
 from bert_jax.training.sharding import create_mesh, put_batch
+from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
 _MODEL = flags.DEFINE_enum("model", "base", PRESETS, "size of the model")
@@ -53,7 +59,10 @@ _ATTENTION = flags.DEFINE_enum("attention", "auto", ATTENTIONS, "as pretrain's f
 _DROPOUT = flags.DEFINE_float(
     "attention_dropout", 0.1, "of attention weights, on both sides", 0.0, 0.9
 )
-_COMPILE = flags.DEFINE_boolean("peer_compile", False, "the other side with torch.compile")
+_FORMS = flags.DEFINE_multi_enum(
+    "peer_form", ["shipped", "masked", "compiled"], ["shipped", "masked", "compiled"],
+    "a form of the peer; may be there several times, by default all",
+)  # fmt: skip
 _WORKDIR = flags.DEFINE_string("workdir", "runs/train_step", "where result.json goes")
 define_overwrite()
 
@@ -119,20 +128,22 @@ class Peer:
                 "that has torch and transformers"
             )
         script = Path(__file__).with_name("train_step_peer.py")
+        kept = os.environ if jax.default_backend() != "cpu" else os.environ | FREED_MEMORY_KEPT
         self._process = subprocess.Popen(
             [python, str(script), json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=kept,
             text=True,
         )
-        self.versions = self._read()
+        self.found = self._read()
 
-    def steps(self, count: int) -> list[tuple[float, float]]:
-        """Take steps and return the milliseconds of each, of the clock and of the processor."""
+    def step(self) -> tuple[float, float]:
+        """Take a step and return its milliseconds of the clock and of the processor."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.write("1\n")
         self._process.stdin.flush()
-        return self._read()
+        return self._read()[0]
 
     def _read(self) -> Any:
         assert self._process.stdout is not None
@@ -152,29 +163,41 @@ class Peer:
 
 def main() -> None:
     """Run both sides in turns and report."""
-    check_new("workdir", Path(_WORKDIR.value or "") / "result.json")
+    with own_workdir(_WORKDIR.value or "") as place:
+        check_new("workdir", place.folder / "result.json")
+        measure(place.folder)
+
+
+def measure(workdir: Path) -> None:
+    """Do so in a folder on this machine."""
     if jax.default_backend() == "cpu":
         keep_freed_memory()  # as experiments.pretrain does
     config = getattr(BertConfig, _MODEL.value)(attention_probs_dropout_prob=_DROPOUT.value)
     rows, length = _BATCH_SIZE.value, _LENGTH.value
     scan = scans_layers(jax.default_backend()) if _SCAN.value is None else _SCAN.value
+    began = time.perf_counter()
     ours = make_step(config, rows, length, _DTYPE.value, scan)
-    peer = None
-    if _PEER.value:
-        job = {
-            "config": {k: v for k, v in config.to_dict().items() if k != "model_type"},
-            "batch_size": rows,
-            "length": length,
-            "predictions": predictions_of(length),
-            "dtype": _DTYPE.value,
-            "compile": _COMPILE.value,
-        }
-        peer = Peer(_PEER.value, job)
-    our_rounds, peer_rounds = [], []
-    for _ in range(_ROUNDS.value):
-        our_rounds.append([ours() for _ in range(_STEPS.value)])
-        if peer:
-            peer_rounds.append(peer.steps(_STEPS.value))
+    warm_up = time.perf_counter() - began
+    job = {
+        "config": {k: v for k, v in config.to_dict().items() if k != "model_type"},
+        "batch_size": rows,
+        "length": length,
+        "predictions": predictions_of(length),
+        "dtype": _DTYPE.value,
+    }
+    python = _PEER.value or ""
+    with ExitStack() as open_peers:
+        forms = _FORMS.value if python else []
+        peers = {form: Peer(python, job | {"form": form}) for form in forms}
+        for peer in peers.values():
+            open_peers.callback(peer.close)
+        sides = {"ours": ours} | {form: peer.step for form, peer in peers.items()}
+        rounds: dict[str, list[list[tuple[float, float]]]] = {side: [] for side in sides}
+        product, rates = one_product(config, rows * length, _DTYPE.value), []
+        for _ in range(_ROUNDS.value):
+            for side, step in sides.items():
+                rounds[side].append([step() for _ in range(_STEPS.value)])
+            rates.append(product())
     device = jax.devices()[0]
     flops = training_flops(config, RowShape(length, predictions_of(length))) * rows
     result: dict[str, Any] = {
@@ -187,27 +210,43 @@ def main() -> None:
         "scan_layers": scan,
         "jax": jax.__version__,
         "device": device.device_kind,
+        "load": os.getloadavg()[0],
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
-        **_summary("ours", our_rounds, rows * length, flops),
+        "warm_up_s": warm_up,
+        **_summary("ours", rounds["ours"], rows * length, flops),
+        "product_teraflops": statistics.median(rates),
     }
+    result["share_of_product"] = result["ours_teraflops"] / result["product_teraflops"]
     if memory := device.memory_stats():  # a CPU has none
         result["ours_gib"] = memory["peak_bytes_in_use"] / 2**30
-    if peer:
-        peer.close()
-        result.update(peer.versions)
-        result.update(_summary("peer", peer_rounds, rows * length, flops))
-        ratios = [
-            _median(theirs, 0) / _median(mine, 0)
-            for mine, theirs in zip(our_rounds, peer_rounds, strict=True)
-        ]
-        result["times_faster"] = result["peer_ms"] / result["ours_ms"]
-        result["times_faster_least"] = min(ratios)
-        result["times_faster_most"] = max(ratios)
-        result["times_less_processor"] = result["peer_processor_ms"] / result["ours_processor_ms"]
-    workdir = Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
+    for form, peer in peers.items():
+        result.update({name: peer.found.pop(name) for name in ("torch", "transformers")})
+        result.update({f"{form}_{name}": value for name, value in peer.found.items()})
+        result.update(_summary(form, rounds[form], rows * length, flops))
+        result.update(_ratios(form, rounds["ours"], rounds[form]))
     write_json(workdir / "result.json", result)
     command.print_table("One training step", result)
+
+
+def one_product(config: BertConfig, tokens: int, dtype: str) -> Callable[[], float]:
+    """A function that returns the TFLOP/s of a product [tokens, D] x [D, F], the encoder's largest.
+
+    What a step could reach if it were nothing but products.
+    """
+    wide = jnp.ones((tokens, config.hidden_size), dtype)
+    kernel = jnp.ones((config.hidden_size, config.intermediate_size), dtype)
+    multiply = jax.jit(jnp.matmul).lower(wide, kernel).compile()
+    operations = 2 * tokens * config.hidden_size * config.intermediate_size
+
+    def rate() -> float:
+        seconds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            jax.block_until_ready(multiply(wide, kernel))
+            seconds.append(time.perf_counter() - began)
+        return operations / statistics.median(seconds) / 1e12
+
+    return rate
 
 
 def predictions_of(length: int) -> int:
@@ -227,9 +266,23 @@ def _summary(
     }
 
 
+def _ratios(
+    form: str, ours: list[list[tuple[float, float]]], theirs: list[list[tuple[float, float]]]
+) -> dict[str, float]:
+    """How many times faster ours is: of all steps, in the least and the most of the rounds."""
+    each = [_median(b, 0) / _median(a, 0) for a, b in zip(ours, theirs, strict=True)]
+    all_ours, all_theirs = ([step for turn in side for step in turn] for side in (ours, theirs))
+    return {
+        f"times_faster_than_{form}": _median(all_theirs, 0) / _median(all_ours, 0),
+        f"times_faster_than_{form}_least": min(each),
+        f"times_faster_than_{form}_most": max(each),
+        f"times_less_processor_than_{form}": _median(all_theirs, 1) / _median(all_ours, 1),
+    }
+
+
 def _median(steps: list[tuple[float, float]], which: int) -> float:
     return statistics.median(step[which] for step in steps)
 
 
 if __name__ == "__main__":
-    command.run(main, alone_in="workdir")
+    command.run(main)

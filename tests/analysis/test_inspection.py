@@ -36,7 +36,14 @@ def test_a_model_of_any_length_is_inspected(positions, text, tmp_path):
     assert len(found.numbers["input"]["ids"]) == min(positions, 11)
     assert len(found.numbers["sentences"]["p"]["cls"]) == 3
     assert found.numbers["contextuality"]["words"] == 10
-    assert found.page().count("<section") == 9
+    assert found.page().count("<section") == 10
+    first = found.numbers["first_attention"]
+    assert len(first["heads"]) == 2 and first["largest_error"] < 1e-5
+    for head in first["heads"]:
+        assert sum(head["shares"].values()) == pytest.approx(1, abs=1e-4)
+    assert set(found.numbers["positions"]["read"]) == (
+        {"table", "sinusoid", "random"} if positions >= 10 else set()
+    )
 
 
 def test_one_pair_has_one_cosine_in_the_notebook_the_report_and_pretrainings_table(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.analysis import nearest
-from bert_jax.analysis.nearest import nearest_rows, nearest_to
+from bert_jax.analysis.nearest import RowIndex, nearest_rows, nearest_to
 from bert_jax.analysis.nearest_of_all import all_neighbours
 
 # Four directions round a common part far from the origin, and one row near the first.
@@ -29,6 +29,15 @@ def test_a_vector_that_is_no_row_has_neighbours_and_excludes_what_it_is_made_of(
     assert nearest_to(TABLE, between[None], 2).ids.tolist() == [[1, 4]]
     found = nearest_to(TABLE, between[None], 2, excluded=np.array([[1, -1]]))
     assert found.ids.tolist() == [[4, 0]]
+
+
+def test_an_index_answers_as_often_as_it_is_asked():
+    index = RowIndex(TABLE)
+    for _ in range(2):
+        assert index.nearest_rows(np.array([0, 2]), 2).ids.tolist() == [[4, 3], [3, 1]]
+        between = (TABLE[0] + TABLE[1]) / 2
+        assert index.nearest_to(between[None], 2, np.array([[1, -1]])).ids.tolist() == [[4, 0]]
+    np.testing.assert_allclose(index.centre, [100.2, 100.02])
 
 
 def by_hand(table, k, candidates, excluded):

@@ -48,3 +48,14 @@ def test_a_column_of_another_length_is_named(tmp_path):
     with pytest.raises(UserError, match="got 1 values of 'piece' for the 3 rows of token"):
         write_projector(tmp_path / "new", TABLES, {**METADATA, "token": {"piece": ["x"]}})
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_there_is_replaced_and_nothing_half_written_stays(tmp_path):
+    for _ in range(2):
+        write_projector(tmp_path / "new", TABLES, METADATA)
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == [
+        "position.bytes", "position.tsv", "projector_config.pbtxt", "token.bytes", "token.tsv",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="which cannot be written"):
+        write_projector(tmp_path / "new" / "token.tsv", TABLES, METADATA)

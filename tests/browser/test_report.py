@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 SECTIONS = [
     "overview", "input", "tokens", "neighbours", "similarity", "sentences", "positions",
-    "segments", "contextuality", "updates", "comparison", "timeline",
+    "segments", "first-attention", "contextuality", "updates", "comparison", "timeline",
 ]  # fmt: skip
 
 

@@ -96,6 +96,37 @@ def test_arguments_are_named_as_flags_where_the_command_has_them_and_values_stay
         assert with_flags(message, flag_of) == (shown or message)
 
 
+_ENDS = """
+import sys
+from bert_jax.cli import command
+from bert_jax.errors import DiskError, LostProcessError, UserError
+ends = {"finished": None, "stopped": None, "mistake": UserError("m"), "full": DiskError("m")}
+ends |= {"disk": DiskError("m", passing=True), "process": LostProcessError("m"),
+         "mount": OSError(107, "m", "f"), "bug": ValueError("m"), "Ctrl-C": KeyboardInterrupt()}
+how = sys.argv.pop()
+def main():
+    if how == "stopped":
+        command.stopped()
+    if ends[how] is not None:
+        raise ends[how]
+command.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "how, status",
+    [
+        ("finished", 0), ("stopped", 143), ("Ctrl-C", 130), ("mistake", 2), ("full", 2),
+        ("disk", 1), ("process", 1), ("mount", 1), ("bug", 1),
+    ],
+)  # fmt: skip
+def test_the_exit_status_says_whether_the_same_command_may_go_well_later(how, status):
+    done = subprocess.run([sys.executable, "-c", _ENDS, how], cwd=REPOSITORY, capture_output=True)
+    assert done.returncode == status
+    assert (b"Traceback" in done.stderr) == (how == "bug")
+    assert done.stderr.count(b"\n") == 1 or status in (0, 143, 130) or how == "bug"
+
+
 _NAMES = """
 from absl import flags
 from bert_jax.cli import command

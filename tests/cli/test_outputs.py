@@ -9,6 +9,7 @@ from tests.experiments.runs import REPOSITORY, run_each
 # By command, the flags that name what is written, and a file of these that is there already.
 OUTPUTS = {
     "predict": [("--checkpoint=x --output=a.jsonl", "a.jsonl")],
+    "score_sentences": [("--checkpoint=x --output=s.jsonl", "s.jsonl")],
     "learn_vocab": [
         ("--output=v.txt", "v.txt"), ("--output=w.txt", "w.txt.json"),
         ("--output=x.txt", "x.txt.svg"), ("--output=new.txt --save_word_counts=c.tsv", "c.tsv"),
@@ -24,6 +25,7 @@ OUTPUTS = {
     "benchmarks.row_lazy": [("--workdir=r", "r/result.json")],
     "benchmarks.audit_cost": [("--workdir=r", "r/result.json")],
     "benchmarks.loader": [("--workdir=r", "r/result.json")],
+    "benchmarks.nearest_rows": [("--workdir=r", "r/result.json")],
     "benchmarks.train_step": [("--workdir=r", "r/result.json")],
 }  # fmt: skip
 FOLDERS = ("convert", "unpickle")  # whole_folder refuses them, once their input has been read

@@ -10,7 +10,8 @@ from bert_jax.convert.model_card import model_card, run_of
 from bert_jax.convert.ours import save_ours
 from bert_jax.convert.pretrained import load_pretrained
 from bert_jax.convert.sentence_encoders import SentenceEncoder
-from bert_jax.errors import UserError
+from bert_jax.errors import DamagedFileError
+from bert_jax.file_digests import write_sealed
 from bert_jax.version import __version__
 from tests.convert import models
 
@@ -92,9 +93,19 @@ def test_a_run_that_is_not_complete_says_so(tmp_path):
     loaded = run(tmp_path, "BertForPreTraining", PRETRAINING[0], None)
     assert "| state | not complete when it was exported |" in model_card(loaded, "x", COMMAND)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json, which cannot be read as JSON"):
+    with pytest.raises(DamagedFileError, match=r"config\.json, a damaged file \(it is no JSON"):
         model_card(loaded, "x", COMMAND)
     assert run_of(tmp_path) is None
+
+
+def test_a_changed_score_is_noticed(tmp_path):
+    loaded = run(tmp_path, "BertForPreTraining", PRETRAINING[0], None)
+    file = tmp_path / "result.json"
+    write_sealed(file, {"heldout_mlm_loss": 2.5})
+    assert model_card(loaded, "x", COMMAND)
+    file.write_text(file.read_text().replace("2.5", "1.5"))
+    with pytest.raises(DamagedFileError, match=r"result\.json, a damaged file \(it is not what"):
+        model_card(loaded, "x", COMMAND)
 
 
 def test_a_model_of_others_keeps_its_card(tmp_path):

@@ -15,11 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bert_jax.data import records, sources
+from bert_jax.data.beam_files import new_exchange
 from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import Corpus, build_corpus
 from bert_jax.data.sources import open_source
-from bert_jax.errors import UserError
+from bert_jax.errors import DamagedFileError, UserError
 from bert_jax.text.word_counts import WordSettings, count_words, count_words_in_files
+from tests.damage import DAMAGES, damage
 from tests.text.vocabulary import small_tokenizer
 
 TOKENIZER = small_tokenizer()
@@ -67,7 +69,11 @@ class Unreliable:
     def __init__(self, seed=0):
         self.random = random.Random(seed)
 
-    def for_each(self, work, tasks, folder):
+    def exchange(self, beside):
+        return new_exchange(beside)
+
+    def for_each(self, work, tasks, marks, progress=None):
+        folder = marks.place.parent
         tasks = [*tasks, *self.random.sample(tasks, len(tasks) // 2)]
         self.random.shuffle(tasks)
         for task in tasks:
@@ -127,6 +133,50 @@ def test_any_text_gives_the_same_corpus_or_the_same_mistake(
         except UserError as error:
             outcomes.append(str(error))
     assert outcomes[0] == outcomes[1]
+
+
+class Damaging(Unreliable):
+    """One that damages a file of the work as soon as it is there."""
+
+    def __init__(self, name, how):
+        super().__init__()
+        self.name, self.how, self.file = name, how, None
+
+    def for_each(self, work, tasks, marks, progress=None):
+        self.damage(marks)
+        super().for_each(work, tasks, marks)
+        self.damage(marks)
+
+    def damage(self, marks):
+        file = marks.place.parent / self.name
+        if self.file is None and file.exists():
+            self.file = file
+            damage(file, self.how, np.random.default_rng(len(self.name)))
+
+
+WORK_FILES = [
+    *("shares/000001/heads", "shares/000000/pieces.npy", "shares/000002/seal.json"),
+    *("plan/train-000001/documents", "written/train-000000/sentence_starts.npy"),
+    *("written/train-000001/records", "written/heldout-000000/shard.json"),
+]
+
+
+@pytest.mark.parametrize("name", WORK_FILES)
+def test_damaged_work_files_are_one_line_that_names_the_file(texts, tmp_path, name):
+    source = open_source(str(texts))
+    build_corpus(source, TOKENIZER, tmp_path / "here", 0.2)
+    for how in ("flipped", [*DAMAGES][1 + WORK_FILES.index(name) % 5]):
+        beam = Damaging(name, how)
+        try:
+            build_corpus(source, TOKENIZER, tmp_path / how, 0.2, beam=beam)
+        except DamagedFileError as error:
+            folder = str(beam.file.parent)
+            assert folder in str(error) and "\n" not in str(error)
+            assert str(error).endswith("give the command again")
+            assert not (tmp_path / how).exists()
+        else:  # a bit of the seal that does not matter
+            assert name.endswith("seal.json") and how == "flipped"
+            assert all_bytes(tmp_path / "here") == all_bytes(tmp_path / how)
 
 
 # What needs Beam itself.
@@ -203,6 +253,7 @@ from functools import partial
 from bert_jax.data.beam_run import BeamRun
 from bert_jax.data.corpus import build_corpus
 from bert_jax.data.sources import Source, open_source
+from tests.damage import DAMAGES, damage
 from tests.text.vocabulary import small_tokenizer
 text, data_dir = sys.argv[1:]
 shares = open_source(text).shares + (partial(os.kill, os.getpid(), signal.SIGKILL),)
@@ -246,8 +297,8 @@ def test_mistakes_in_runner_and_options(runner, options, message):
 
 def test_a_runner_that_cannot_be_reached(texts, tmp_path):
     pytest.importorskip("apache_beam")
-    run = BeamRun("PortableRunner", ["--job_endpoint=localhost:1", "--job_server_timeout=1"])
-    with pytest.raises(UserError, match="got Beam runner PortableRunner with options --job_endpoi"):
+    run = BeamRun("PortableRunner", ["--job_endpoint=localhost:1"], start_seconds=3)
+    with pytest.raises(UserError, match=r"no worker began in 3 s, since nothing answers at localh"):
         build_corpus(open_source(str(texts)), TOKENIZER, tmp_path / "c", beam=run)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

@@ -10,8 +10,7 @@ import pytest
 from bert_jax.data.corpus import Corpus, build_corpus, is_corpus
 from bert_jax.data.document import Document
 from bert_jax.data.preparation import built_corpus
-from bert_jax.errors import UserError
-from bert_jax.file_digests import DamagedFileError
+from bert_jax.errors import DamagedFileError, UserError
 from tests.damage import DAMAGES, damage
 from tests.text.vocabulary import small_tokenizer
 

@@ -10,7 +10,7 @@ import multiprocessing, os, signal, sys, time
 import numpy as np
 from bert_jax.data.documents import Documents
 from bert_jax.data.loader import Batches, Phase, RowSettings
-from bert_jax.data.prefetch import _live_with_parent
+from bert_jax.data.worker_process import live_with_parent
 
 class Vocabulary:
     vocab_size, pad_id, cls_id, sep_id, mask_id, special_ids = 50, 0, 2, 3, 4, (0, 1, 2, 3, 4)
@@ -23,7 +23,7 @@ def make():
     return Batches(documents, Vocabulary(), seed=0, steps=20, phases=phases, settings=settings)
 
 def sleep(ready):
-    _live_with_parent(0, 1)
+    live_with_parent()
     ready.set()
     time.sleep(100)
 

@@ -1,18 +1,18 @@
 """Rows are as long as a model reads, and no longer; texts come back in order."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax.data.row_layout import (
-    in_windows,
+    close_lengths,
     lay_out,
     length_for,
     rounded_up,
     row_lengths,
     sequences_of,
     sorted_rows,
+    windows,
 )
 from bert_jax.text.encoding import Encoding
 
@@ -32,6 +32,17 @@ def test_lengths_of_rows_end_at_the_models_positions():
             for step in (8, 16, 64):
                 assert needed <= rounded_up(needed, step, positions) <= positions
     assert rounded_up(20, 64) == 64 and rounded_up(20, 64, 512) == 64
+
+
+def test_close_lengths_waste_less_than_a_quarter():
+    assert close_lengths(40) == (4, 8, 12, 16, 20, 24, 28, 32, 40)
+    assert close_lengths(3) == (3,) and close_lengths(16) == (4, 8, 12, 16)
+    for positions in (20, 24, 100, 512, 1000):
+        lengths = close_lengths(positions)
+        assert len(lengths) <= 32 and lengths == tuple(sorted(set(lengths)))
+        for needed in range(17, positions + 1):
+            assert needed <= length_for(needed, lengths) < 1.25 * needed
+        assert lengths[-1] == positions
 
 
 @pytest.mark.parametrize("positions", [20, 24, 100, 512])
@@ -69,7 +80,12 @@ def test_windows_stream_in_order():
             read.append(i)
             yield i
 
-    results = in_windows(source(), 2, lambda window: [np.sqrt(i) for i in window])
-    assert next(results) == 0
+    cut = windows(source(), 2)
+    assert next(cut) == list(range(64))
     assert len(read) == 64  # no more than one window is held
-    assert list(results) == [np.sqrt(i) for i in range(1, 1000)]
+    assert [i for window in cut for i in window] == list(range(64, 1000))
+
+
+def test_a_window_is_as_many_items_as_fill_its_rows():
+    cut = windows([20, 50, 1, 63, 64, 2], 2, lambda rows: rows)
+    assert list(cut) == [[20, 50], [1, 63], [64], [2]]

@@ -4,8 +4,10 @@ import sys
 import numpy as np
 import pytest
 
+from bert_jax.bucket import Prefix
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
+from tests.buckets.servers import BUCKET, gcs_server
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -48,6 +50,23 @@ def test_a_prepared_folder(prepared):
     source = open_source(f"tfds:{prepared}", text_column="title")
     assert sorted(document.text for document in source) == ["Ä0", "Ä1", "Ä2"]
     assert source.identity == "tfds:two_texts/1.0.0 title"
+
+
+def test_a_prepared_folder_of_a_bucket(prepared, tmp_path, monkeypatch):
+    pytest.importorskip("gcsfs")
+    with gcs_server() as (environment, _):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        there = Prefix(f"gs://{BUCKET}/two_texts")
+        for file in prepared.iterdir():
+            there.put(file, file.name)
+        source = open_source(f"tfds:{there.url}", text_column="title")
+        assert sorted(document.text for document in source) == ["Ä0", "Ä1", "Ä2"]
+        assert source.identity == open_source(f"tfds:{prepared}", text_column="title").identity
+        assert {document.name.rpartition(":")[0] for document in source} == {f"tfds:{there.url}"}
+        with pytest.raises(UserError, match=r"got gs://bucket-one/none, where there is nothing"):
+            open_source(f"tfds:gs://{BUCKET}/none")
 
 
 def test_which_column_must_be_said_where_it_is_not_plain(prepared):

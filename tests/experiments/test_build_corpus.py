@@ -88,6 +88,14 @@ def test_beam_is_not_imported_without_its_flag(here):
     "flags, message",
     [
         (["--beam_options=--x=1"], "got --beam_options=--x=1 without --beam_runner; expected"),
+        (["--beam_start_seconds=9"], "got --beam_start_seconds=9 without --beam_runner; expected"),
+        (["--beam_start_seconds=0"], "flag --beam_start_seconds=0: 0 is not a positive integer"),
+        (["--beam_bucket=gs://b"], "got --beam_bucket=gs://b without --beam_runner; expected"),
+        (["--beam_runner=DirectRunner", "--beam_bucket=b/c"], "got --beam_bucket=b/c; expected gs"),
+        (
+            ["--beam_runner=DirectRunner", "--beam_bucket=hdfs://b"],
+            "got --beam_bucket=hdfs://b, which is no place",
+        ),
         (["--beam_runner=Nope"], "got Beam runner 'Nope', which cannot be had"),
         (["--beam_runner=DirectRunner", "--workers=2"], "got --workers beside --beam_runner"),
         (["--beam_runner=DirectRunner", "--beam_options=--y=1"], "got Beam option --y, which"),
@@ -106,6 +114,7 @@ def test_mistakes_about_beam_are_one_line_and_leave_nothing(here, experiment, fl
 @pytest.mark.parametrize(
     "flags, message",
     [
+        (["--input=hdfs://h/a.txt"], "got --input=hdfs://h/a.txt, which is no place that is"),
         (["--input=nope"], "got input 'nope', where there is no file; expected python_docs"),
         (["--vocab=nope"], "got vocabulary 'nope', which cannot be read"),
         (["--splitting=space"], "got --splitting='space'; expected words, spaces or a regular"),

@@ -93,6 +93,7 @@ WRONG = {
     "--input=old.npz --output=w.npz --position_rule=cubic": "flag --position_rule=cubic: value",
     "--input=old.npz --output=w.npz --segments=0": "flag --segments=0",
     "--input=old.npz --output=w.npz --segments=4 --copy_segment=2": "got segment 2 to copy",
+    "--input=old.npz --output=w.npz --copy_segment=1": "got --copy_segment=1 without --segments",
     "--input=o.vec --output=w.npz": "no segment and position tables; expected all three, or word"
     " vectors beside tables or a model to put them into: experiments.edit_embeddings takes them as"
     " --token_rows",

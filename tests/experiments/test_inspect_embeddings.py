@@ -155,9 +155,9 @@ def result(outcomes, folder):
 
 
 def test_the_numbers_are_those_of_the_tables(result):
-    assert list(result)[:12] == [
+    assert list(result)[:13] == [
         "overview", "input", "geometry", "neighbours", "similarity", "sentences", "positions",
-        "segments", "contextuality", "updates", "comparison", "timeline",
+        "segments", "first_attention", "contextuality", "updates", "comparison", "timeline",
     ]  # fmt: skip
     assert result["overview"]["tables"] == {"token": [55, 16], "segment": [2, 16],
                                             "position": [32, 16]}  # fmt: skip
@@ -175,6 +175,9 @@ def test_the_numbers_are_those_of_the_tables(result):
     assert len(result["similarity"]["pairs"]["by_layer"]) == 3
     assert len(result["sentences"]["pairs"]["mean"]) == 3
     assert result["contextuality"]["words"] == 10
+    assert result["positions"]["read"]["sinusoid"]["absolute"] < 1
+    assert result["positions"]["read"]["random"]["ridge"] > 4  # of 32 positions: 8 is chance
+    assert result["first_attention"]["texts"] > 10
     assert result["updates"] == {
         "steps": 60,
         "changed": {"median": 60, "percentile_5": 60, "never": 0},
@@ -203,7 +206,7 @@ def test_tables_alone_tell_the_same_but_for_what_needs_an_encoder(result, folder
 def test_beside_the_numbers_lie_the_page_and_the_projectors_files(result, folder):
     page = (folder / "look" / "report.html").read_text()
     assert len(page.encode()) == result["report_bytes"]
-    assert page.count("<section") == 12
+    assert page.count("<section") == 13
     metadata = (folder / "look" / "projector" / "token.tsv").read_text().splitlines()
     assert metadata[0] == "piece\tkind\tfrequency\tupdates\tsteps as input"
     assert metadata[6].startswith("cat\tword\t") and metadata[6].endswith("\t60\t5")

@@ -50,6 +50,10 @@ JOBS = {
          "--max_length=16"),
         "bert_jax.tasks.finetuning.run_seed",
     ),
+    "first_attention": (
+        ("--checkpoint=whole", "--input=texts.txt", "--workdir=looked"),
+        "bert_jax.analysis.first_attention.FirstAttention.measure",
+    ),
     "inspect_embeddings": (
         ("--checkpoint=whole", "--workdir=run"),
         "experiments.inspect_embeddings.inspect_embeddings",
@@ -57,6 +61,10 @@ JOBS = {
     "learn_vocab": (
         ("--input=text", "--output=run.txt", "--vocab_size=99", "--overwrite"),
         "bert_jax.text.wordpiece_learner.count_words",
+    ),
+    "minimal_pairs": (
+        ("--checkpoint=whole", "--pairs=pairs.jsonl", "--workdir=judged"),
+        "bert_jax.inference.sentence_scores.SentenceScorer.score",
     ),
     "predict": (
         ("--checkpoint=finetuned", "--input=texts.txt"),
@@ -66,6 +74,10 @@ JOBS = {
         ("--workdir=run", "--corpus=text", "--batch_size=8", "--phases=32:1.0", "--steps=4",
          "--vocab_size=64"),
         "bert_jax.training.pretraining.prepare_corpus",
+    ),
+    "score_sentences": (
+        ("--checkpoint=whole", "--input=texts.txt"),
+        "bert_jax.inference.sentence_scores.SentenceScorer.score",
     ),
     "vocabulary_study": (_TINY, "experiments.vocabulary_study.open_source"),
 }  # fmt: skip
@@ -92,6 +104,8 @@ def folder(tmp_path_factory):
     (folder / "vocab.txt").write_text("\n".join(tokenizer().pieces) + "\n")
     save_finetuned(folder / "finetuned", "one text")
     (folder / "texts.txt").write_text("how are you\n")
+    pair = '{"sentence_good": "un read", "sentence_bad": "un"}\n'
+    (folder / "pairs.jsonl").write_text(pair)
     return folder
 
 
@@ -189,7 +203,8 @@ def test_a_large_number_that_would_not_fit_the_machine_is_refused(folder, monkey
         ("extract_features", "batch_size"), ("fill_mask", "batch_size"),
         ("finetune", "batch_size"), ("learn_vocab", "workers"), ("learn_vocab", "unused_rows"),
         ("predict", "batch_rows"), ("pretrain", "vocab_size"), ("pretrain", "batch_size"),
-        ("pretrain", "loader_workers"),
+        ("pretrain", "loader_workers"), ("score_sentences", "batch_size"),
+        ("minimal_pairs", "batch_size"),
     ):  # fmt: skip
         with job(name) as module, monkeypatch.context() as patched:
             given, begins = JOBS[name]

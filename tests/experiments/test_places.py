@@ -1,43 +1,43 @@
-"""A bucket is not a folder: until places other than disks are read, a URL is refused at once."""
+"""A URL is a bucket's, or it is refused at once: nothing is ever made in a folder named `gs:`."""
 
 from pathlib import Path
 
 import pytest
 
-from bert_jax.arguments import NOT_HERE, is_url
+from bert_jax.arguments import is_url, path_like
 from bert_jax.errors import UserError
-from bert_jax.training.workdir import prepared_workdir
 from tests.experiments.runs import run_each
 
 CASES = {
-    "pretrain": ["--workdir=gs://bucket/run", "--workdir=r --corpus=a.txt,s3://bucket/b.txt"],
-    "build_corpus": ["--input=a.txt --data_dir=gs://bucket/corpus"],
+    "pretrain": ["--workdir=hdfs://h/run", "--workdir=r --corpus=a.txt,https://h/b.txt"],
+    "build_corpus": ["--input=a.txt --data_dir=file:///corpus", "--input=x --data_dir=gs://"],
     "learn_vocab": ["--input=hdfs://host/a.txt --output=v.txt"],
     "finetune": ["--train=https://host/a.tsv --workdir=r"],
-    "predict": ["--checkpoint=m --input=a.txt --output=gs://bucket/out.jsonl"],
-    "convert": ["--from=gs://bucket/run --to=out", "--from=m --to=gs:/bucket/out"],
-    "inspect_embeddings": ["--checkpoint=m --workdir=gs://bucket/report"],
+    "predict": ["--checkpoint=m --input=a.txt --output=abfs://bucket/out.jsonl"],
+    "convert": ["--from=https://bucket/run --to=out", "--from=m --to=s3:/"],
+    "inspect_embeddings": ["--checkpoint=m --workdir=file:/report"],
+    "audit_updates": ["--workdir=hdfs://h/audit"],
+    "vocabulary_study": ["--workdir=gs:///study"],
+    "ablate_embeddings": ["--corpus=https://h/a.txt --workdir=r"],
 }
 
 
 @pytest.mark.parametrize("command", CASES)
-def test_a_url_is_refused_before_anything_is_made(command, tmp_path):
+def test_a_url_of_no_bucket_is_refused_before_anything_is_made(command, tmp_path):
     cases = [line.split() for line in CASES[command]]
     for done in run_each(command, cases, tmp_path):
         assert done.status == 2 and done.errors.count("\n") == 1, done
-        assert NOT_HERE in done.errors
+        assert "got --" in done.errors
+        assert "expected a path, or a bucket's: gs://BUCKET/… or s3://BUCKET/…" in done.errors
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_url_is_refused_where_it_is_given_as_a_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for path in ("gs://bucket/run", Path("gs://bucket/run")):
-        with (
-            pytest.raises(UserError, match="no place on this machine"),
-            prepared_workdir(path, {}, ()),
-        ):
-            pass
-    assert list(tmp_path.iterdir()) == []
+def test_which_urls_are_of_buckets():
+    for path in ("gs://bucket/run", Path("gs://bucket/run"), "s3://b", "runs/a"):
+        assert path_like("workdir", path) == path
+    for path in ("https://h/x", "file:///a", Path("hdfs://h"), "gs://", "s3:/", "gs:///b"):
+        with pytest.raises(UserError, match=r"^got workdir=.*expected a path, or a bucket's"):
+            path_like("workdir", path)
 
 
 def test_which_names_are_urls():

@@ -18,11 +18,16 @@ def test_every_command_with_a_workdir_keeps_others_out():
     ]:
         text = path.read_text()
         if 'flags.DEFINE_string("workdir"' in text and path.stem != "pretrain":
-            assert re.search(r'command\.run\(main.*, alone_in="workdir"\)', text), path
+            assert re.search(r"with (own_workdir|own_results|alone_in)\(", text), path
 
 
 @pytest.mark.parametrize(
-    "command", ["pretrain", "finetune --task=classification --checkpoint=x", "inspect_embeddings"]
+    "command",
+    [
+        "pretrain",
+        "finetune --task=classification --checkpoint=x",
+        "inspect_embeddings --checkpoint=x",
+    ],
 )
 def test_a_second_run_is_refused(command, tmp_path):
     with alone_in(tmp_path / "run", "workdir=run"):

@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 240
+STOPPED = 143  # the exit status of a run that was told to stop
 
 
 def write_text(folder: Path) -> str:
@@ -58,13 +60,19 @@ def start(line: list[str], devices: int = 1) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def start_together(line: list[str], processes: int, devices: int = 1) -> list[subprocess.Popen]:
-    """Start a run of several processes, with some devices each, that meet on a free port."""
+def start_together(
+    line: list[str], processes: int, devices: int = 1, others: Sequence[str] = ()
+) -> list[subprocess.Popen]:
+    """Start a run of several processes, with some devices each, that meet on a free port.
+
+    `others` are flags of all but process 0; of a flag that is there twice, the last one counts.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}"]
-    return [start([*line, *common, f"--process_id={i}"], devices) for i in range(processes)]
+    flags = [[*common, f"--process_id={i}", *(others if i else ())] for i in range(processes)]
+    return [start([*line, *each], devices) for each in flags]
 
 
 def finish(process: subprocess.Popen, status: int = 0) -> str:

@@ -14,7 +14,7 @@ import pytest
 from bert_jax.checkpoint_files import load_params
 from bert_jax.convert.pretrained import load_pretrained
 from tests.experiments.finetuning import write_checkpoint, write_texts
-from tests.faults.runs import REPOSITORY
+from tests.faults.runs import REPOSITORY, STOPPED
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_killed_and_told_to_stop_it_goes_on_bit_for_bit(folder, uninterrupted):
     process = start(line)
     wait_for(process, metrics, 60)
     process.send_signal(signal.SIGTERM)
-    assert "stopped and saved at step" in finish(process)
+    assert "stopped and saved at step" in finish(process, STOPPED)
     assert not (folder / "broken" / "result.json").exists()
     assert "continuing" in finish(start(line))
     for seed in (0, 1):

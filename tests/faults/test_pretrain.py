@@ -14,6 +14,7 @@ from bert_jax.file_digests import write_sealed
 from bert_jax.training.metrics import read_metrics
 from tests.faults.runs import (
     STEPS,
+    STOPPED,
     command,
     curve,
     finish,
@@ -108,11 +109,37 @@ def test_sigterm_saves_where_it_stands_and_the_rest_is_the_same(uninterrupted, t
     process = start(line)
     wait_for_step(process, tmp_path / "run", 20)
     process.send_signal(signal.SIGTERM)
-    output = finish(process, status=0)
-    step = int(output.split("stopped and saved at step ")[1].split()[0])
+    output = finish(process, STOPPED)
+    step = int(output.split("stopped and saved at step ")[1].split(":")[0])
     assert (tmp_path / "run" / "checkpoints" / str(step)).is_dir()
     assert not (tmp_path / "run" / "result.json").exists()
     assert f"continuing {tmp_path / 'run'} from step {step}" in finish(start(line))
+    assert_same_run(tmp_path / "run", expected)
+
+
+JUMPING = """
+import itertools, runpy, sys, time
+real, jumps = time.time, itertools.cycle([0.0, -86_400.0, 7 * 86_400.0, 3e8, -3e8])
+def jumping():
+    by = next(jumps)
+    # Orbax looks twice within a microsecond to find how long it may wait: ten minutes.
+    return real() + by * (sys._getframe(1).f_code.co_name != "blocking_key_value_get")
+time.time, time.time_ns = jumping, lambda: int(1e9 * jumping())
+module, sys.argv = sys.argv[1], sys.argv[1:]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_clock_that_jumps_changes_nothing(uninterrupted, tmp_path):
+    """By a day, a week and ten years, to and fro, at every look: in the run and in what goes on."""
+    expected, corpus, model, _ = uninterrupted
+    python, _, module, *flags = command(tmp_path / "run", corpus, model)
+    line = [python, "-c", JUMPING, module, *flags]
+    process = start(line)
+    wait_for_step(process, tmp_path / "run", 161)  # the checkpoint of step 80 is whole
+    kill(process)
+    output = finish(start(line))
+    assert "continuing" in output and "Traceback" not in output
     assert_same_run(tmp_path / "run", expected)
 
 
@@ -169,7 +196,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_ends_the_same(uninterrupt
     process = start(line)
     wait_for_step(process, tmp_path / "run", 165)  # 80 and 160 are written, or soon will be
     process.send_signal(signal.SIGTERM)
-    finish(process)
+    finish(process, STOPPED)
     steps = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir())
     newest = tmp_path / "run" / "checkpoints" / str(steps[-1])
     flip_a_bit(newest)

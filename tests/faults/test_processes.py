@@ -9,6 +9,7 @@ import pytest
 
 from bert_jax.checkpoint_files import load_params
 from tests.faults.runs import (
+    STOPPED,
     command,
     curve,
     finish,
@@ -45,39 +46,65 @@ def final_params(workdir):
 
 
 def stop(processes, number):
-    """SIGTERM to one: all end with 0; returns the step that they saved."""
+    """SIGTERM to one: all end with 143; returns the step that they saved."""
     processes[number].send_signal(signal.SIGTERM)
-    printed = [finish(process) for process in processes]
+    printed = [finish(process, STOPPED) for process in processes]
     assert [text.count("stopped and saved") for text in printed[1:]] == [0] * (len(printed) - 1)
-    return int(printed[0].split("stopped and saved at step ")[1].split()[0])
+    return int(printed[0].split("stopped and saved at step ")[1].split(":")[0])
 
 
 def test_two_processes_equal_one_bit_for_bit_though_stopped_and_killed(one_process, tmp_path):
+    """Whether or not process 1 sees the folder that process 0 writes to."""
     expected, corpus, model = one_process
-    run = tmp_path / "run"
+    run, other = tmp_path / "run", tmp_path / "other"
     options = line(run, corpus, model, mesh="fsdp:2")
+    apart = [f"--workdir={other}"]
 
-    for killed, step in ((1, 22), (0, 26)):
-        processes = start_together(options, 2)
+    for killed, step, flags in ((1, 22, ()), (0, 26, apart)):
+        processes = start_together(options, 2, others=flags)
         wait_for_step(processes[0], run, step)
         kill(processes[killed])
         began = time.monotonic()
-        processes[1 - killed].communicate(timeout=60)
+        printed = processes[1 - killed].communicate(timeout=60)[0]
         assert time.monotonic() - began < 30
-        assert processes[1 - killed].returncode not in (0, None)
+        assert processes[1 - killed].returncode == 1 and "Traceback" not in printed
+        assert "got no more answer from another process of this run" in printed.splitlines()[-1]
 
     processes = start_together(options, 2)
     wait_for_step(processes[0], run, 30)
     step = stop(processes, 1)
     assert (run / "checkpoints" / str(step)).is_dir()
 
-    printed = [finish(process) for process in start_together(options, 2)]
+    printed = [finish(process) for process in start_together(options, 2, others=apart)]
     assert f"continuing {run} from step {step}" in printed[0]
     lines = [text for text in printed[1].splitlines() if not text.startswith("[Gloo]")]
     assert lines == []
+    assert [path.name for path in other.iterdir()] == ["config.json"]
     assert curve(run) == curve(expected)
     assert (run / "heldout.jsonl").read_text() == (expected / "heldout.jsonl").read_text()
     jax.tree.map(np.testing.assert_array_equal, final_params(run), final_params(expected))
+
+
+def test_told_to_stop_before_the_first_step_they_end_as_one_does(one_process, tmp_path):
+    """The jax of several processes has SIGTERM to itself, and heeds it between steps alone."""
+    expected, corpus, model = one_process
+    run, text = tmp_path / "run", corpus.removesuffix("/run/corpus") + "/text/*.txt"
+    options = line(run, text, model, mesh="fsdp:2")
+    for told in ((0, 1), (0,)):
+        processes = start_together(options, 2)
+        while not (run / "config.json").exists():
+            time.sleep(0.01)
+        for number in told:
+            processes[number].send_signal(signal.SIGTERM)
+        printed = [process.communicate(timeout=60)[0] for process in processes]
+        assert [process.returncode for process in processes] == [143, 143 if 1 in told else 1]
+        assert "Traceback" not in "".join(printed)
+        assert "stopped by SIGTERM; what " in printed[0].splitlines()[-1]
+        assert ("stopped by SIGTERM" if 1 in told else "from process 0") in printed[1]
+        assert [path.name for path in run.iterdir()] == ["config.json"]
+        (run / "config.json").unlink()
+    finish(start(options, devices=2))
+    assert curve(run) == curve(expected)
 
 
 def test_four_processes_then_two_then_one_see_the_same_batches(one_process, tmp_path):
@@ -124,3 +151,16 @@ def test_processes_agree_on_what_is_damaged(one_process, tmp_path):
     jax.tree.map(
         np.testing.assert_array_equal, final_params(tmp_path / "run"), final_params(expected)
     )
+
+
+def test_a_disk_that_is_gone_ends_every_process_in_one_line(one_process, tmp_path):
+    _, corpus, model = one_process
+    run = tmp_path / "run"
+    processes = start_together(line(run, corpus, model, mesh="fsdp:2", steps=10_000), 2)
+    wait_for_step(processes[0], run, 22)
+    (run / "checkpoints").rename(tmp_path / "away")
+    (run / "checkpoints").touch()
+    first, other = (process.communicate(timeout=300)[0].splitlines()[-1] for process in processes)
+    assert "which cannot be written (what was in" in first
+    assert "got no checkpoint from process 0; expected its message to say why" in other
+    assert [process.returncode for process in processes] == [1, 1]

@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from bert_jax.convert.sentence_encoders import DenseLayer, SentenceEncoder
 from bert_jax.errors import UserError
 from bert_jax.inference.feature_files import write_features
 from bert_jax.inference.features import POOLING_NAMES, FeatureExtractor
+from bert_jax.parameters import with_cast_products
 from bert_jax.pooling import MEAN
 from tests.convert import models
 
@@ -189,3 +191,17 @@ def test_from_a_workdir_as_it_is_called(tmp_path):
     found = extractor(texts)
     np.testing.assert_allclose(found[2].vectors[2], alone(texts[2], "mean", 2), atol=1e-5)
     np.testing.assert_array_equal(extractor("un read")[0].vectors[2].shape, (8,))
+
+
+def test_few_shapes_are_compiled_and_weights_are_cast_once():
+    extractor = FeatureExtractor(PRETRAINED, pooling="mean", dtype="bfloat16")
+    texts = ["un " * (i % 30) for i in range(100)]
+    extractor(texts)
+    assert extractor.compiled_shapes == 1
+    found = extractor(texts[:2])[1].vectors[2]
+    assert extractor.compiled_shapes == 2  # and not more for other texts
+    np.testing.assert_allclose(found, alone(texts[1], "mean", 2), atol=0.05)
+    cast = with_cast_products(PRETRAINED.params, jnp.bfloat16)["bert"]
+    query = cast["encoder"]["layers"]["0"]["attention"]["query"]
+    assert (query["kernel"].dtype, query["bias"].dtype) == (jnp.bfloat16, np.float32)
+    assert cast["pooler"]["dense"]["kernel"].dtype == np.float32

@@ -40,4 +40,7 @@ def test_skypilot_reads_its_task():
     task = sky.Task.from_yaml(str(LAUNCH / "sky.yaml"))
     (resources,) = task.resources
     assert resources.accelerators == {"H100": 8}
-    assert task.envs == {"RUN": "pretrain --workdir=/runs/pretrain", "EXTRA": "cuda"}
+    assert task.envs == {"RUN": "", "EXTRA": "cuda"}
+    assert resources.job_recovery["recover_on_exit_codes"] == [143]
+    (store,) = task.storage_mounts.values()
+    assert store.mode is sky.StorageMode.MOUNT_CACHED

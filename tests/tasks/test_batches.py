@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bert_jax.data.lengths import choose_lengths
 from bert_jax.data.row_layout import (
     Rows,
     collect_sequences,
@@ -17,7 +18,6 @@ from bert_jax.errors import UserError
 from bert_jax.tasks.batches import TrainingBatches, packed_rows
 from bert_jax.tasks.features import NO_LABEL, Features
 from bert_jax.tasks.heads import sequence_labels
-from bert_jax.tasks.lengths import choose_lengths
 from bert_jax.tasks.multiple_choice import choice_labels
 from bert_jax.tasks.question_answering.task import span_labels
 from bert_jax.tasks.tagging import token_labels

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from bert_jax.convert.contents import Pretrained
-from bert_jax.errors import UserError
-from bert_jax.file_digests import DamagedFileError
+from bert_jax.errors import DamagedFileError, UserError
 from bert_jax.tasks import finetune
 from bert_jax.training.workdir import CONTENTS, check_contents
 from tests.tasks.examples import TOKENIZER, tiny_pretrained

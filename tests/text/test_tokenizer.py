@@ -1,6 +1,9 @@
 import gzip
+import itertools
 import json
 import pickle
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
+from bert_jax.text.piece_memo import _DROPPED
 from bert_jax.text.tokenizer import SPECIAL_PIECES, Tokenizer
 from bert_jax.text.word_counts import WordSettings
 from bert_jax.text.wordpiece_learner import learn_vocabulary
+from tests.budget import TIMES
 from tests.text.vocabulary import small_tokenizer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "conformance"
@@ -149,13 +154,29 @@ def test_piece_ids_are_those_of_the_library(tokenizer, text):
     assert got.tolist() == expected == tokenizer.encode(text).ids[1:-1]
 
 
-def test_every_character_between_two_letters_is_cut_as_the_library_cuts_it():
-    # In one text a line apart, and each alone: no character escapes.
-    for start in range(0, 0x30000, 0x1000):
-        chunks = [f"a{chr(c)}b" for c in range(start, start + 0x1000) if not 0xD800 <= c < 0xE000]
-        text = "\n".join(chunks)
-        expected = UNCASED._library.encode(text, add_special_tokens=False).ids
-        assert UNCASED.piece_ids(text).tolist() == expected
+@pytest.mark.parametrize(
+    ("tokenizer", "around"),
+    [(UNCASED, "a{}b"), (CASED, "{}"), *([(UNCASED, "{}"), (CASED, "a{}b")] if TIMES else [])],
+)
+def test_every_character_is_cut_as_the_library_cuts_it(tokenizer, around):
+    # In one text a line apart: no character escapes. Unassigned planes only with FUZZ.
+    for start in range(0, 0x110000 if TIMES else 0x30000, 0x1000):
+        characters = (chr(c) for c in range(start, start + 0x1000) if not 0xD800 <= c < 0xE000)
+        text = "\n".join(map(around.format, characters))
+        expected = tokenizer._library.encode(text, add_special_tokens=False).ids
+        assert tokenizer.piece_ids(text).tolist() == expected
+
+
+def test_two_characters_of_any_two_kinds_are_cut_as_the_library_cuts_them():
+    kinds = {}
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if (kind := unicodedata.category(character)) != "Cs":
+            kinds.setdefault((kind, unicodedata.combining(character) > 0), character)
+    pairs = map("".join, itertools.product([*kinds.values(), *_DROPPED], repeat=2))
+    text = "\n".join(f"{pair} x{pair}x" for pair in pairs)
+    for tokenizer in (UNCASED, CASED, WHOLE_CHINESE):
+        expected = tokenizer._library.encode(text, add_special_tokens=False).ids
+        assert tokenizer.piece_ids(text).tolist() == expected
 
 
 def test_special_pieces_a_user_types_are_text():
@@ -304,3 +325,15 @@ def test_a_vocabulary_is_read_as_it_was_learned(tmp_path):
     learn_vocabulary(["geht er"] * 9, 60).save(file)
     with pytest.raises(UserError, match="got split_chinese=False for"):
         Tokenizer.from_file(file, split_chinese=False)
+
+
+def test_ids_alone_are_those_of_encodings():
+    texts = ["", "I like cats, no dogs", "[MASK] é 你\ud800", "cats " * 30]
+    for special in (False, True):
+        encodings = UNCASED.encode_batch(texts, None, 9, special)
+        found = UNCASED.inputs_of(texts, 9, special)
+        assert [(each.ids, each.type_ids) for each in found] == [
+            (each.ids, each.type_ids) for each in encodings
+        ]
+    with pytest.raises(UserError, match="got max_length=1; expected at least 2"):
+        UNCASED.inputs_of(["cats"], 1)

@@ -14,7 +14,7 @@ PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range
 
 # Every way to cut 2, 4 or 8 devices into data, fsdp and tensor.
 MESHES = [
-    dict(zip(AXES, sizes, strict=True))
+    dict(zip(AXES[1:], sizes, strict=True))
     for sizes in itertools.product((1, 2, 4, 8), repeat=3)
     if math.prod(sizes) in (2, 4, 8)
 ]

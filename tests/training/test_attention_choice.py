@@ -9,9 +9,10 @@ import optax
 import pytest
 
 from bert_jax.errors import UserError
-from bert_jax.kernels import fused_attention, splash_attention
+from bert_jax.kernels import flash_attention, fused_attention, splash_attention
 from bert_jax.kernels.attention import AttentionMask, within_instances
 from bert_jax.kernels.compute import Compute
+from bert_jax.kernels.flash_attention import GPU, TPU
 from bert_jax.kernels.products import PLAIN
 from bert_jax.kernels.rematerialisation import rematerialisation
 from bert_jax.training.assembly import assemble_pretrainer
@@ -28,9 +29,14 @@ NVIDIA, AMD = (
 MESHES = {"cpu": ONE, "tpu": ONE, "gpu": NVIDIA, "amd gpu": AMD}
 
 
-def one_step(axes, attend, remat="none"):
+@functools.cache
+def step_of_einsum(rate):
+    return one_step({"data": 1}, None, rate=rate)
+
+
+def one_step(axes, attend, remat="none", rate=0.0):
     """Metrics and gradients of a step on packed rows; attend None is einsum."""
-    config = tiny_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.0)
+    config = tiny_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=rate)
     mesh = create_mesh(axes, jax.devices()[: int(np.prod(list(axes.values())))])
     products = PLAIN
     if attend:
@@ -56,11 +62,15 @@ def one_step(axes, attend, remat="none"):
     [({"data": 2, "fsdp": 2, "tensor": 2}, "none"), ({"tensor": 8}, "layers")],
     ids=str,
 )
-def test_splash_on_a_mesh_gives_the_gradients_of_einsum_on_one_device(axes, remat):
-    """Also where eight ways of tensor cannot split four heads."""
-    splash = functools.partial(splash_attention.attend, interpret=True)
-    metrics, gradients = one_step(axes, splash, remat)
-    expected, expected_gradients = one_step({"data": 1}, None)
+@pytest.mark.parametrize("kernel", ["splash", "flash"])
+def test_a_kernel_on_a_mesh_gives_the_gradients_of_einsum_on_one_device(kernel, axes, remat):
+    """Also where eight ways of tensor cannot split four heads; flash drops what einsum drops."""
+    attend, rate = {
+        "splash": (functools.partial(splash_attention.attend, interpret=True), 0.0),
+        "flash": (functools.partial(flash_attention.attend, target=GPU.interpreted()), 0.1),
+    }[kernel]
+    metrics, gradients = one_step(axes, attend, remat, rate)
+    expected, expected_gradients = step_of_einsum(rate)
     np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
     rounding = 1e-7 * expected["gradient_norm"]
     for (path, g), e in zip(
@@ -77,14 +87,20 @@ class Recorder:
 
     def __init__(self, monkeypatch):
         self.called = []
-        for module, name in ((fused_attention, "fused"), (splash_attention, "splash")):
+        kernels = {
+            "flash": flash_attention, "fused": fused_attention, "splash": splash_attention
+        }  # fmt: skip
+        for name, module in kernels.items():
             monkeypatch.setattr(module, "attend", self.attend(name))
         self.products = dataclasses.replace(PLAIN, attend=self.attend("einsum"))
 
     def attend(self, name):
-        def attend(query, key, value, allowed, rate, seed, implementation="", **choices):
-            del key, value, allowed, rate, seed, choices
-            self.called.append(f"{name} {implementation}".strip())
+        def attend(
+            query, key, value, allowed, rate, seed, implementation="", target=None, place=None
+        ):
+            del key, value, allowed, rate, seed, place
+            device = {TPU: "tpu", GPU: "gpu", None: ""}[target]
+            self.called.append(f"{name} {implementation}{device}".strip())
             return query
 
         return attend
@@ -102,15 +118,21 @@ ANY = AttentionMask(jnp.ones((1, 1, 4, 4), bool), None)
         ("tpu", 512, "bfloat16", None, None, "splash"),
         ("tpu", 512, "float32", within_instances(jnp.ones((1, 4), bool)), None, "splash"),
         ("tpu", 512, "bfloat16", ANY, None, "einsum"),
+        ("tpu", 511, "bfloat16", None, SEED, "einsum"),
         ("tpu", 512, "bfloat16", None, SEED, "einsum"),
+        ("tpu", 512, "bfloat16", ANY, SEED, "einsum"),
         ("gpu", 128, "bfloat16", ANY, None, "fused cudnn"),
         ("gpu", 127, "bfloat16", ANY, None, "einsum"),
         ("gpu", 512, "float32", None, None, "einsum"),
         ("amd gpu", 128, "bfloat16", ANY, None, "einsum"),
-        ("gpu", 512, "bfloat16", None, SEED, "einsum"),
+        ("gpu", 128, "bfloat16", within_instances(jnp.ones((1, 4), int)), SEED, "einsum"),
+        ("gpu", 512, "bfloat16", ANY, SEED, "einsum"),
+        ("gpu", 512, "float32", None, SEED, "einsum"),
+        ("amd gpu", 512, "bfloat16", None, SEED, "einsum"),
+        ("cpu", 512, "bfloat16", None, SEED, "einsum"),
     ],
 )
-def test_auto_takes_a_kernel_where_nothing_is_dropped_and_it_pays(
+def test_auto_takes_a_kernel_where_it_pays(
     monkeypatch, backend, length, dtype, allowed, seed, expected
 ):
     recorder = Recorder(monkeypatch)
@@ -130,6 +152,8 @@ def test_auto_takes_a_kernel_where_nothing_is_dropped_and_it_pays(
         ("fused", "gpu", "fused cudnn"),
         ("fused", "amd gpu", "fused xla"),
         ("splash", "tpu", "splash"),
+        ("flash", "tpu", "flash tpu"),
+        ("flash", "gpu", "flash gpu"),
     ],
 )
 def test_a_named_attention_is_the_one_that_computes(monkeypatch, choice, backend, expected):
@@ -145,13 +169,30 @@ def test_a_named_attention_is_the_one_that_computes(monkeypatch, choice, backend
 @pytest.mark.parametrize(
     ("choice", "rate", "backend", "said"),
     [
-        ("splash", 0.1, "tpu", "attention=splash .*prob=0.1; expected attention_dropout=0"),
-        ("fused", 0.1, "gpu", "attention=fused .*prob=0.1; expected attention_dropout=0"),
+        (
+            "splash",
+            0.1,
+            "tpu",
+            "attention=splash, which drops no .*prob=0.1; expected attention=auto",
+        ),
+        (
+            "fused",
+            0.1,
+            "gpu",
+            "attention=fused, which drops no .*prob=0.1; expected attention=auto",
+        ),
         ("splash", 0.0, "cpu", "got attention=splash on a cpu; expected a TPU"),
-        ("ring", 0.0, "tpu", "got attention='ring'; expected one of auto, einsum, fused, splash"),
+        (
+            "flash",
+            0.1,
+            "cpu",
+            "got attention=flash on cpu devices; expected an NVIDIA GPU or a TPU",
+        ),
+        ("flash", 0.1, "amd gpu", "got attention=flash on AMD Instinct MI300X devices; expected"),
+        ("ring", 0.0, "tpu", "got attention='ring'; expected one of auto, einsum, flash, fused"),
     ],
 )
 def test_a_kernel_that_cannot_be_is_said_before_anything_is_compiled(choice, rate, backend, said):
-    config = tiny_config(attention_probs_dropout_prob=rate)
+    config, mesh = tiny_config(attention_probs_dropout_prob=rate), MESHES[backend]
     with pytest.raises(UserError, match=said):
-        with_attention(PLAIN, choice, config, ONE, backend)
+        with_attention(PLAIN, choice, config, mesh, backend.removeprefix("amd "))

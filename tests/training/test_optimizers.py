@@ -8,7 +8,7 @@ from flax import nnx
 from bert_jax.errors import UserError
 from bert_jax.model.bert import BertForPreTraining
 from bert_jax.parameters import split_model
-from bert_jax.training.optimizers import OPTIMIZERS, create_optimizer, decays
+from bert_jax.training.optimizers import OPTIMIZERS, clip_by_global_norm, create_optimizer, decays
 from bert_jax.training.sharding import path_name
 from tests.training.examples import tiny_config
 
@@ -99,6 +99,31 @@ def test_clipping_bounds_the_global_norm():
     _, state = optimizer.update(big, optimizer.init(big), big)
     mu = optax.tree.get(state, "mu")["kernel"]
     np.testing.assert_allclose(jnp.linalg.norm(mu), 0.1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_clipping_is_that_of_optax(scale):
+    draw = np.random.default_rng(0)
+    gradients = {n: jnp.asarray(scale * draw.standard_normal(n, np.float32)) for n in (3, 50)}
+    got, _ = clip_by_global_norm(0.5).update(gradients, optax.EmptyState())
+    wanted, _ = optax.clip_by_global_norm(0.5).update(gradients, optax.EmptyState())
+    for n in gradients:
+        np.testing.assert_allclose(got[n], wanted[n], rtol=3e-7)
+        assert scale > 0.1 or (got[n] == gradients[n]).all()  # below the norm: the same bits
+    zero, _ = clip_by_global_norm(0.5).update({"a": jnp.zeros(3)}, optax.EmptyState())
+    assert (zero["a"] == 0).all()
+
+
+def test_clipping_writes_no_second_copy_of_a_gradient():
+    optimizer = create_optimizer("adamw", lambda count: 1e-3)
+
+    def step(params, state, gradients):
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = {"a": {"kernel": jnp.ones((512, 512))}}
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, optimizer.init(params), params)
+    assert compiled.compile().memory_analysis().temp_size_in_bytes < 512 * 512
 
 
 def test_unknown_name():

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -71,6 +72,11 @@ def assert_close(result, expected):
 KINDS = [(True, 1), (False, 4), (True, 4), (False, 1)]
 CASES = [(axes, *KINDS[i % 4], 0.0) for i, axes in enumerate(MESHES)] + [
     ({"data": 2, "fsdp": 2, "tensor": 2}, *kind, 0.1) for kind in KINDS
+]
+# Simulated slices: dcn is one more data axis.
+CASES += [
+    ({"dcn": 2, "data": 2, "fsdp": 2, "tensor": 1}, True, 4, 0.1),
+    ({"dcn": 2, "data": 1, "fsdp": 2, "tensor": 2}, True, 1, 0.0),
 ]
 
 
@@ -170,7 +176,7 @@ def test_mesh_text():
     assert parse_mesh("") == {"data": -1}
     assert parse_mesh("data:4, fsdp:2") == {"data": 4, "fsdp": 2}
     assert dict(create_mesh(parse_mesh("")).shape) == {
-        "data": len(jax.devices()), "fsdp": 1, "tensor": 1,
+        "dcn": 1, "data": len(jax.devices()), "fsdp": 1, "tensor": 1,
     }  # fmt: skip
     for text in ("data=4", "data:x", "data:4;fsdp:2"):
         with pytest.raises(UserError, match="expected axis:size pairs"):
@@ -179,3 +185,6 @@ def test_mesh_text():
         create_mesh({"model": 2})
     with pytest.raises(UserError, match="product is the number of devices, 8"):
         create_mesh({"data": 3}, jax.devices()[:8])
+    slices = [SimpleNamespace(slice_index=number // 4) for number in range(8)]
+    with pytest.raises(UserError, match="got mesh dcn:4; expected dcn:2, the number of slices"):
+        create_mesh({"dcn": 4, "data": 2}, slices)

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_jax.errors import UserError
-from bert_jax.file_digests import DamagedFileError
+from bert_jax.errors import DamagedFileError, UserError
 from bert_jax.training.audit_log import initial_table
 from bert_jax.training.callbacks import Callback
 from bert_jax.training.given_model import read_start, write_start
 from bert_jax.training.metrics import append_line, drop_after, read_metrics
 from bert_jax.training.pretraining import pretrain
-from bert_jax.training.workdir import prepared_workdir
+from bert_jax.training.workdir import prepared_workdir, read_settings
 from tests.damage import DAMAGES, damage
 from tests.training.test_pretraining import SETTINGS, texts
 
@@ -139,6 +138,22 @@ def test_what_a_kill_leaves_is_mended(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_the_power_leaves_after_a_checkpoint_is_mended(tmp_path, capsys):
+    file = written(tmp_path)
+    whole = file.read_bytes()
+    (tmp_path / "m.jsonl.crc").write_text(
+        "".join((tmp_path / "m.jsonl.crc").read_text().splitlines(keepends=True)[:4])
+    )
+    for tail in (b"", b"\0" * 40 + b"\n", b'{"step": 2}\n'):
+        file.write_bytes(whole + tail)
+        drop_after(file, 4)
+        assert read_metrics(file) == LINES[:4]
+    file.write_bytes(whole)
+    with pytest.raises(DamagedFileError, match="line 6 is not what was written"):
+        drop_after(file, 8)
+    assert capsys.readouterr().err == ""
+
+
 def test_lines_of_before_there_were_checksums_are_read(tmp_path, capsys):
     file = tmp_path / "m.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in LINES[:4]))
@@ -149,6 +164,33 @@ def test_lines_of_before_there_were_checksums_are_read(tmp_path, capsys):
     file.write_bytes(b"\xff\n")
     with pytest.raises(DamagedFileError, match="line 1 is not what was written"):
         read_metrics(file)
+
+
+def settings_of(workdir, settings):
+    with prepared_workdir(workdir, settings, ()):
+        return read_settings(workdir)
+
+
+def test_every_flipped_bit_of_the_settings_is_noticed(tmp_path):
+    settings = {"learning_rate": 0.01, "phases": "32:1.0"}
+    assert settings_of(tmp_path, settings) == settings
+    whole = (tmp_path / "config.json").read_bytes()
+    for place in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        (tmp_path / "config.json").write_bytes(damaged)
+        try:
+            assert settings_of(tmp_path, settings) == settings  # white space
+        except UserError as error:
+            assert str(tmp_path) in str(error) and "\n" not in str(error)
+    assert (tmp_path / "config.json").read_bytes() == bytes(damaged)  # nothing writes over it
+
+
+def test_settings_of_before_there_were_digests_are_read(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": 0}')
+    assert settings_of(tmp_path, {"seed": 0}) == {"seed": 0}
+    with pytest.raises(UserError, match="got seed=1, but the run"):
+        settings_of(tmp_path, {"seed": 1})
 
 
 @pytest.mark.parametrize("left", ["checkpoints", "contents.json"])

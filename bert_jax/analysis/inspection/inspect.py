@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.analysis.hidden_states import HiddenStates
-from bert_jax.analysis.inspection import contexts, tables, training, words
+from bert_jax.analysis.inspection import attention, contexts, tables, training, words
 from bert_jax.analysis.inspection.finding import Finding
 from bert_jax.analysis.inspection.inspected import Inspected, open_inspected
 from bert_jax.analysis.inspection.training import RunAudit, read_audit
@@ -117,8 +117,8 @@ def inspect_embeddings(
 ) -> Inspection:
     """Look into the embedding tables of any checkpoint.
 
-        >>> found = inspect_embeddings("runs/pretrain", Questions(words=["method"]))
-        >>> Path("report.html").write_text(found.page())
+        found = inspect_embeddings("runs/pretrain", Questions(words=["method"]))
+        Path("report.html").write_text(found.page())
 
     Args:
         checkpoint: a run of ours or one of its checkpoints, a Hugging Face directory or name, a
@@ -195,6 +195,7 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
     parts["segments"] = lambda: tables.segments(inspected)
     if inspected.text is not None and hidden is not None:
         word_states = hidden
+        parts["first_attention"] = lambda: attention.first_attention(inspected)
         parts["contextuality"] = lambda: contexts.contextuality(inspected, word_states)
     if audit is not None:
         parts["updates"] = lambda: training.updates(inspected, audit)

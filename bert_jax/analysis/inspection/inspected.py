@@ -14,8 +14,9 @@ from bert_jax.convert.pretrained import Pretrained, load_pretrained
 from bert_jax.data.corpus import Corpus, is_corpus
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
+from bert_jax.mirror import as_given
 from bert_jax.model.embeddings import PUBLISHED, Parts
-from bert_jax.pretrained_paths import find_ours
+from bert_jax.pretrained_paths import checkpoint_at_hand, find_ours
 from bert_jax.progress import ProgressBar
 from bert_jax.tables.array_files import is_whole_model
 from bert_jax.tables.embedding_tables import EmbeddingTables, parts_without_table
@@ -120,11 +121,9 @@ def open_inspected(
     Raises:
         UserError: what is named is not there or does not fit.
     """
-    path = Path(checkpoint)
-    ours = find_ours(path) if path.exists() else None
-    run = _run_of(ours)
-    if not corpus and run is not None and is_corpus(run / "corpus"):
-        corpus = [str(run / "corpus")]
+    path = checkpoint_at_hand(checkpoint)
+    run, steps = run_of(checkpoint)
+    corpus = corpus or own_corpus(run)
     model: Pretrained | None = None
     without: tuple[str, ...] = ()
     if _is_tables_alone(path):
@@ -139,11 +138,11 @@ def open_inspected(
         checkpoint=str(checkpoint),
         tables=tables,
         model=model,
-        text=_open_text(corpus, tables.tokenizer, len(tables.token)) if corpus else None,
+        text=open_text(corpus, tables.tokenizer, len(tables.token)) if corpus else None,
         run=run,
         parts=parts,
         without_table=without,
-        steps=_steps(run) if run is not None and ours != path else (),
+        steps=steps,
     )
 
 
@@ -156,11 +155,24 @@ def _is_tables_alone(path: Path) -> bool:
     return path.is_dir() and is_orbax_tables(path) and find_ours(path) is None
 
 
-def _run_of(checkpoint: Path | None) -> Path | None:
-    """The workdir of a checkpoint WORKDIR/checkpoints/STEP."""
-    if checkpoint is None or checkpoint.parent.name != "checkpoints":
-        return None
-    return checkpoint.parent.parent
+def run_of(checkpoint: str | Path) -> tuple[Path | None, tuple[tuple[int, Path], ...]]:
+    """The workdir of ours that a checkpoint comes from; None for others'.
+
+    And where the run was named, and not one of its checkpoints, all of these, oldest first.
+    """
+    path = checkpoint_at_hand(checkpoint)
+    ours = find_ours(path) if path.exists() else None
+    if ours is None or ours.parent.name != "checkpoints":
+        return None, ()
+    run = ours.parent.parent
+    return run, _steps(run) if ours != path else ()
+
+
+def own_corpus(run: Path | None) -> Sequence[str]:
+    """What a run was trained on, where it lies in its workdir: at most one name."""
+    if run is None or not is_corpus(own := as_given(run / "corpus")):
+        return ()
+    return (own,)
 
 
 def _steps(run: Path) -> tuple[tuple[int, Path], ...]:
@@ -168,7 +180,12 @@ def _steps(run: Path) -> tuple[tuple[int, Path], ...]:
     return tuple(sorted((int(p.name), p) for p in found))
 
 
-def _open_text(corpus: Sequence[str], tokenizer: Tokenizer | None, rows: int) -> Text:
+def open_text(corpus: Sequence[str], tokenizer: Tokenizer | None, rows: int) -> Text:
+    """Read a corpus in the pieces of a vocabulary that has at most so many rows.
+
+    Raises:
+        UserError: it is not there, or was made with another vocabulary.
+    """
     if tokenizer is None:
         raise UserError(
             f"got corpus={','.join(corpus)} with a checkpoint that has no vocabulary; expected"

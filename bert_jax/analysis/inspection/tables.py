@@ -17,6 +17,13 @@ from bert_jax.analysis.geometry import (
 )
 from bert_jax.analysis.inspection.finding import Finding, agreement_numbers, rounded
 from bert_jax.analysis.inspection.inspected import Inspected
+from bert_jax.analysis.position_reading import (
+    FEWEST_ROWS,
+    PositionReading,
+    read_positions,
+    read_random,
+    sinusoid,
+)
 from bert_jax.analysis.report.input_section import input_section
 from bert_jax.analysis.report.page import Numbers, Section, Words
 from bert_jax.analysis.report.table_sections import positions_section, segments_section
@@ -159,7 +166,8 @@ def geometry(inspected: Inspected, spectrum: Spectrum) -> Finding:
 
 def positions(inspected: Inspected) -> Finding:
     """The position table."""
-    found = positions_of(inspected.tables.position)
+    table = inspected.tables.position
+    found, readings = positions_of(table), position_readings(table)
     numbers = {
         "adjacent_cosine": float(found.decay[1]),
         "half_distance": found.half_distance,
@@ -168,8 +176,23 @@ def positions(inspected: Inspected) -> Finding:
         "decay": rounded(found.decay[[d for d in (1, 2, 4, 8, 16, 32, 64, 128, 256)
                                        if d < len(found.decay)]]),
         "mean_norm": float(found.norms.mean()),
+        "read": {name: dataclasses.asdict(reading) for name, reading in readings.items()},
     }  # fmt: skip
-    return Finding(positions_section(found), numbers)
+    return Finding(positions_section(found, readings), numbers)
+
+
+def position_readings(table: np.ndarray) -> dict[str, PositionReading]:
+    """How well positions are read from a table, a sinusoid and random vectors of its size.
+
+    Nothing where it has too few rows to tell.
+    """
+    if len(table) < FEWEST_ROWS:
+        return {}
+    return {
+        "table": read_positions(table),
+        "sinusoid": read_positions(sinusoid(*table.shape)),
+        "random": read_random(*table.shape),
+    }
 
 
 def segments(inspected: Inspected) -> Finding:

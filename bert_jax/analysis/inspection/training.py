@@ -50,7 +50,7 @@ def read_audit(run: Path, rows: int) -> RunAudit | None:
     file = run / "audit.npz"
     if not file.is_file():
         return None
-    with np.load(file) as content:
+    with np.load(file, allow_pickle=False) as content:
         if content["drift"].shape != (rows,):
             return None
         return RunAudit(
