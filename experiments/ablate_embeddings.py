@@ -78,18 +78,24 @@ from bert_jax.training.workdir import Workdir, check_contents, own_workdir, prep
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/ablations", "Holds everything the experiment makes.")
-flags.DEFINE_multi_string("corpus", ["python_docs"], "Text, as for experiments.pretrain.")
-flags.DEFINE_integer("vocab_size", 4096, "Pieces of a learned vocabulary.", lower_bound=1)
-flags.DEFINE_integer("layers", 2, "Layers of the model.", lower_bound=1)
-flags.DEFINE_integer("width", 256, "Its width, a multiple of 64.", lower_bound=64)
-flags.DEFINE_integer("steps", 300, "Updates of each run.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 64, "Rows of a batch.", lower_bound=1)
-flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=16)
-flags.DEFINE_float("learning_rate", 1e-3, "The highest rate.", lower_bound=0.0)
+flags.DEFINE_string("workdir", "runs/ablations", "Folder for everything the experiment writes.")
+flags.DEFINE_multi_string(
+    "corpus", ["python_docs"], "Text to train on, as for experiments.pretrain."
+)
+flags.DEFINE_integer(
+    "vocab_size", 4096, "Size of the learned vocabulary, in tokens.", lower_bound=1
+)
+flags.DEFINE_integer("layers", 2, "Number of layers.", lower_bound=1)
+flags.DEFINE_integer("width", 256, "Width of the model, a multiple of 64.", lower_bound=64)
+flags.DEFINE_integer("steps", 300, "Length of each run, in optimiser steps.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Batch size, in rows.", lower_bound=1)
+flags.DEFINE_integer("length", 64, "Tokens per row.", lower_bound=16)
+flags.DEFINE_float("learning_rate", 1e-3, "Peak learning rate.", lower_bound=0.0)
 flags.DEFINE_integer("eval_batches", 32, "Held-out batches for MLM and NSP.", lower_bound=2)
-flags.DEFINE_integer("probe_batches", 32, "Batches a probe is fitted on, and tested on.", 1)
-flags.DEFINE_list("seeds", ["0"], "Of everything random; a run a seed and variant.")
+flags.DEFINE_integer(
+    "probe_batches", 32, "Batches to fit each probe on, and as many to test it on.", 1
+)
+flags.DEFINE_list("seeds", ["0"], "Random seeds, as in 0,1,2: one run per seed and variant.")
 define_compilation_cache()
 _MAY_CHANGE = ("seeds",)
 _SETTINGS = (

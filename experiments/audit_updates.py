@@ -62,17 +62,25 @@ from bert_jax.training.workdir import Workdir, check_contents, own_workdir, prep
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/audit", "Holds everything the experiment makes.")
-flags.DEFINE_multi_string("corpus", ["python_docs"], "Text, as for experiments.pretrain.")
+flags.DEFINE_string("workdir", "runs/audit", "Folder for everything the experiment writes.")
+flags.DEFINE_multi_string(
+    "corpus", ["python_docs"], "Text to train on, as for experiments.pretrain."
+)
 flags.DEFINE_string("vocab", None, "A vocab.txt; by default a vocabulary is learned.")
-flags.DEFINE_integer("vocab_size", 16384, "Pieces of a learned vocabulary.", lower_bound=1)
-flags.DEFINE_enum("model", "tiny", ["tiny", "mini", "small"], "Size of the model.")
-flags.DEFINE_integer("steps", 150, "Updates of each run.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 16, "Rows of a batch.", lower_bound=1)
-flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=5)
-flags.DEFINE_float("weight_decay", 0.01, "Of AdamW, LAMB and row-lazy AdamW.", lower_bound=0.0)
+flags.DEFINE_integer(
+    "vocab_size", 16384, "Size of the learned vocabulary, in tokens.", lower_bound=1
+)
+flags.DEFINE_enum("model", "tiny", ["tiny", "mini", "small"], "Model size.")
+flags.DEFINE_integer("steps", 150, "Length of each run, in optimiser steps.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 16, "Batch size, in rows.", lower_bound=1)
+flags.DEFINE_integer("length", 64, "Tokens per row.", lower_bound=5)
+flags.DEFINE_float(
+    "weight_decay", 0.01, "Weight decay of AdamW, LAMB and row-lazy AdamW.", lower_bound=0.0
+)
 flags.DEFINE_integer("audit_every", 10, "Steps between points of the curves.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of everything random.", 0, MOST_SEED)
+flags.DEFINE_integer(
+    "seed", 0, "Random seed: initial weights, order of the data, masking and dropout.", 0, MOST_SEED
+)
 define_compilation_cache()
 _SETTINGS = (
     "corpus", "vocab", "vocab_size", "model", "steps", "batch_size", "length", "weight_decay",

@@ -61,20 +61,42 @@ from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.text.word_counts import WordSettings
 from bert_jax.whole_file import write_json
 
-_INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
+_INPUT = flags.DEFINE_multi_string(
+    "input",
+    ["python_docs"],
+    "Text to read: python_docs, a file, folder, glob or tfds:NAME; may be repeated.",
+)
 _VOCAB = flags.DEFINE_string("vocab", None, "A vocab.txt; by default a vocabulary is learned.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows of a learned one.", lower_bound=1)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder to make.", required=True)
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", 30522, "Size of the learned vocabulary, in tokens.", lower_bound=1
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder to create for the corpus.", required=True)
 _WORKERS = flags.DEFINE_integer(
-    "workers", os.cpu_count() or 1, "Processes that tokenise.", lower_bound=1
+    "workers",
+    os.cpu_count() or 1,
+    "Processes that tokenise; by default one per core.",
+    lower_bound=1,
 )
 define_beam()
-_FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
-_TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
-_HELDOUT_FRACTION = flags.DEFINE_float("heldout_fraction", 0.05, "Share of documents held out.")
-_DROP_DUPLICATES = flags.DEFINE_bool("drop_duplicates", False, "Leave out repeated documents.")
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "auto",
+    FORMATS,
+    "Layout of the text files; auto tells it from their names and first bytes.",
+)
+_TEXT_COLUMN = flags.DEFINE_string(
+    "text_column", None, "The JSON key or the column that holds the text; by default text."
+)
+_HELDOUT_FRACTION = flags.DEFINE_float(
+    "heldout_fraction", 0.05, "Share of the documents held out for evaluation."
+)
+_DROP_DUPLICATES = flags.DEFINE_bool(
+    "drop_duplicates", False, "Leave out documents that occurred before."
+)
 _DROP_DUPLICATE_LINES = flags.DEFINE_bool(
-    "drop_duplicate_lines", False, "Leave out lines (paragraphs) that came before anywhere."
+    "drop_duplicate_lines",
+    False,
+    "Leave out lines (paragraphs) that occurred before in any document.",
 )
 define_treatment()
 

@@ -50,24 +50,28 @@ from bert_jax.pooling import POOLINGS
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.version import __version__
 
-_FROM = flags.DEFINE_string("from", None, "The checkpoint to read: a path, or a name on the hub.")
-_TO = flags.DEFINE_string("to", None, "The directory to write.")
+_FROM = flags.DEFINE_string(
+    "from", None, "Checkpoint to read: a path, or a name on the Hugging Face hub."
+)
+_TO = flags.DEFINE_string("to", None, "Directory to write.")
 _FORMAT = flags.DEFINE_enum(
-    "format", "huggingface", ["huggingface", "google", "ours"], "What to write."
+    "format", "huggingface", ["huggingface", "google", "ours"], "Format to write."
 )
 _SPLITTING = define_splitting()
 _POOLING = flags.DEFINE_enum(
     "pooling",
     None,
     [pooling.name for pooling in POOLINGS],
-    "How it makes one vector of a text, as a sentence encoder; by default as the model says.",
+    "How the sentence encoder pools tokens into one vector; by default as the model says.",
 )
 _PUSH_TO_HUB = flags.DEFINE_string(
-    "push_to_hub", None, "OWNER/NAME on the Hugging Face hub, to put what is written there as well."
+    "push_to_hub", None, "OWNER/NAME on the Hugging Face hub: upload the result there too."
 )
-_PRIVATE = flags.DEFINE_bool("private", False, "A model made by --push_to_hub is private.")
+_PRIVATE = flags.DEFINE_bool(
+    "private", False, "Make a repository that --push_to_hub creates private."
+)
 _ALLOW_NOT_FINITE = flags.DEFINE_bool(
-    "allow_not_finite", False, "Copy NaN and infinite weights, as of a run that diverged."
+    "allow_not_finite", False, "Copy NaN and infinite weights, for instance of a run that diverged."
 )
 define_overwrite()
 define_compilation_cache()

@@ -58,8 +58,12 @@ from bert_jax.tables.word2vec import Word2vec, read_word2vec
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.whole_file import write_json
 
-_INPUT = flags.DEFINE_string("input", None, "Where the tables are.")
-_OUTPUT = flags.DEFINE_string("output", None, "What to write; the suffix says in which form.")
+_INPUT = flags.DEFINE_string(
+    "input", None, "Where to read the tables: a model or a file of tables."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File or folder to write; its suffix chooses the form."
+)
 define_overwrite()
 define_compilation_cache()
 _INPUT_VOCAB = flags.DEFINE_string(
@@ -67,18 +71,21 @@ _INPUT_VOCAB = flags.DEFINE_string(
 )
 _VOCAB = flags.DEFINE_string("vocab", None, "The vocab.txt to move to.")
 _LOWERCASE = flags.DEFINE_bool(
-    "lowercase", None, "Whether --vocab and --input_vocab are uncased; by default as the input."
+    "lowercase", None, "Whether --vocab and --input_vocab are lowercase; by default as the input."
 )
-_ADD_TOKENS = flags.DEFINE_list("add_tokens", [], "Pieces to add, as in covid,##ine,[ENT].")
+_ADD_TOKENS = flags.DEFINE_list("add_tokens", [], "Tokens to add, as in covid,##ine,[ENT].")
 _VOCAB_SIZE = flags.DEFINE_integer(
-    "vocab_size", None, "Rows: pieces are cut off at the end, or [unused…] ones added.", 1
+    "vocab_size",
+    None,
+    "Rows the token table should have: cut off at the end, or filled up with [unused…].",
+    1,
 )
 _ROWS = flags.DEFINE_enum(
     "rows",
     None,
     ["learned", "mean"],
-    "The row of a new piece: learned of pieces spelled alike, or the mean of those that spelled it;"
-    " by default learned, or mean beside --weights.",
+    "Row of a new token: learned from tokens spelled alike, or the mean of the tokens it was"
+    " split into; by default learned, or mean with --weights.",
 )
 _TEXT = flags.DEFINE_list(
     "text", [], "Files or folders of text, as for build_corpus, to learn new rows from as well."
@@ -86,25 +93,34 @@ _TEXT = flags.DEFINE_list(
 _TOKEN_ROWS = flags.DEFINE_string(
     "token_rows",
     None,
-    "Word vectors, in word2vec's text format or GloVe's: pieces that stand there get their rows.",
+    "Word vectors in word2vec's text format or GloVe's: tokens found there get their rows.",
 )
 _WEIGHTS = flags.DEFINE_enum(
-    "weights", None, ["equal", "length"], "What weighs the rows of --rows=mean; equal by default."
+    "weights", None, ["equal", "length"], "Weights of the mean for --rows=mean; by default equal."
 )
 _FALLBACK = flags.DEFINE_enum(
-    "fallback", "mean", ["mean", "draw"], "The row of a piece that cannot be spelled."
+    "fallback",
+    "mean",
+    ["mean", "draw"],
+    "Row of a token that cannot be split into known ones: the mean of the table, or a random draw.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of --fallback=draw.", 0, MOST_SEED)
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed of --fallback=draw.", 0, MOST_SEED)
 _POSITIONS = flags.DEFINE_integer("positions", None, "Rows of the position table.", lower_bound=1)
 _POSITION_RULE = flags.DEFINE_enum(
     "position_rule", "copy", ["copy", "interpolate"], "How the position table gets longer."
 )
 _SEGMENTS = flags.DEFINE_integer("segments", None, "Rows of the segment table.", lower_bound=1)
 _COPY_SEGMENT = flags.DEFINE_integer(
-    "copy_segment", None, "The segment that new ones start as; by default the mean of all.", 0
+    "copy_segment",
+    None,
+    "Segment that new segments are copied from; by default the mean of all.",
+    0,
 )
 _FORMAT = flags.DEFINE_enum(
-    "format", "huggingface", ["huggingface", "google", "ours"], "Of a whole model."
+    "format",
+    "huggingface",
+    ["huggingface", "google", "ours"],
+    "Format of a whole model, when --output has no suffix.",
 )
 
 _SAVERS = {"huggingface": save_huggingface, "google": save_google, "ours": save_ours}

@@ -44,20 +44,41 @@ from bert_jax.mirror import at_hand
 from bert_jax.progress import ProgressBar
 from bert_jax.training.cpu_memory import keep_freed_memory
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
-_INPUT = flags.DEFINE_string("input", None, "A UTF-8 text file; - for standard input.")
-_OUTPUT = flags.DEFINE_string("output", None, "The file to write, .npz or .parquet.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "The model: a path, or a name on the Hugging Face hub."
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "A UTF-8 text file, one text per line; - for standard input."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File to write, .npz or .parquet.")
 define_overwrite()
 _SPLITTING = define_splitting()
-_LAYERS = flags.DEFINE_list("layers", ["-1"], "Layers, as in 0,6,-1.")
-_POOLING = flags.DEFINE_enum("pooling", "auto", POOLING_NAMES, "What a row is.")
+_LAYERS = flags.DEFINE_list(
+    "layers", ["-1"], "Layers, as in 0,6,-1: 0 is the embeddings, -1 the last layer."
+)
+_POOLING = flags.DEFINE_enum(
+    "pooling",
+    "auto",
+    POOLING_NAMES,
+    "How tokens are pooled: tokens keeps a vector per token; auto does as the model says.",
+)
 _MAX_LENGTH = flags.DEFINE_integer(
-    "max_length", None, "Pieces a text is cut to; by default what the model says, or its positions."
+    "max_length",
+    None,
+    "Tokens to truncate a text to; by default what the model says, or its positions.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 32, "Texts a batch, of 64 pieces: of longer ones fewer, of shorter more.", 1
+    "batch_size",
+    32,
+    "Texts per batch at 64 tokens each; longer texts make it smaller, shorter ones larger.",
+    1,
 )
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "bfloat16"],
+    "What the model computes in; bfloat16 is faster on accelerators, less exact.",
+)
 define_compilation_cache()
 
 

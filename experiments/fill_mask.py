@@ -34,18 +34,30 @@ from bert_jax.tasks.lines import LineError, decoded
 from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.whole_file import json_line
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
-_SPLITTING = define_splitting()
-_BEST = flags.DEFINE_integer("best", 5, "How many pieces to show for each mask.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 32, "Texts a batch, of 64 pieces: of longer ones fewer, of shorter more.", 1
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "The model: a path, or a name on the Hugging Face hub."
 )
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What it computes in.")
+_SPLITTING = define_splitting()
+_BEST = flags.DEFINE_integer("best", 5, "How many tokens to show for each mask.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    32,
+    "Texts per batch at 64 tokens each; longer texts make it smaller, shorter ones larger.",
+    1,
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "bfloat16"],
+    "What the model computes in; bfloat16 is faster on accelerators, less exact.",
+)
 _ON_ERROR = flags.DEFINE_enum(
     "on_error", "stop", ["stop", "mark"],
-    "A wrong text: stop there, or say what is wrong in its place and go on.",
+    "On a bad text: stop, or print the error in its place and go on.",
 )  # fmt: skip
-_JSON = flags.DEFINE_bool("json", None, "JSON lines; by default for standard input.")
+_JSON = flags.DEFINE_bool(
+    "json", None, "Print JSON lines; by default on when reading standard input."
+)
 define_compilation_cache()
 
 

@@ -40,8 +40,14 @@ from bert_jax.training.cpu_memory import keep_freed_memory
 
 FLAGS = flags.FLAGS
 define_flags(FinetuningSettings)
-flags.DEFINE_list("seeds", ["0"], "As in 0,1,2: of head, order and dropout.")
-flags.DEFINE_multi_string("grid", [], "NAME=value,value of a flag. May be repeated.")
+flags.DEFINE_list(
+    "seeds",
+    ["0"],
+    "Random seeds, as in 0,1,2: output layer, order of the examples and dropout; one run each.",
+)
+flags.DEFINE_multi_string(
+    "grid", [], "NAME=value,value: try these values of a flag and keep the best. May be repeated."
+)
 define_compilation_cache()
 
 

@@ -48,18 +48,20 @@ from bert_jax.training.workdir import own_results, prepared_workdir
 from bert_jax.whole_file import write_json
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
+flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the Hugging Face hub.")
 define_splitting()
-flags.DEFINE_string("input", None, "A text a line, or two with a tab between; may be gzipped.")
+flags.DEFINE_string(
+    "input", None, "A file of texts, one per line, or two with a tab between; may be gzipped."
+)
 flags.DEFINE_multi_string(
     "corpus",
     [],
-    "Text that rows are cut from: python_docs, files, folders, globs, tfds:NAME, or a folder made"
-    " by build_corpus. May be repeated.",
+    "Text to cut rows from: python_docs, files, folders, globs, tfds:NAME, or a folder made by"
+    " build_corpus. May be repeated.",
 )
-flags.DEFINE_integer("length", 128, "Pieces of a row of the corpus; most of a text.", 5)
-flags.DEFINE_integer("rows", 200, "Most texts, or rows of the corpus.", 1)
-flags.DEFINE_string("workdir", "runs/first_attention", "Holds what comes out.")
+flags.DEFINE_integer("length", 128, "Tokens per row of the corpus; longest text.", 5)
+flags.DEFINE_integer("rows", 200, "Most texts, or rows of the corpus, to read.", 1)
+flags.DEFINE_string("workdir", "runs/first_attention", "Folder for the results.")
 define_compilation_cache()
 
 _SETTINGS = ("checkpoint", "splitting", "input", "corpus", "length", "rows")

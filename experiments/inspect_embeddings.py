@@ -35,28 +35,43 @@ from bert_jax.training.workdir import own_results, prepared_workdir
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("checkpoint", None, "What to look into.")
-flags.DEFINE_string("workdir", "runs/inspect", "Holds the report.")
-flags.DEFINE_list("words", [], "Their neighbours are listed; by default those of a few words.")
-flags.DEFINE_list("similarity", [], "Files of two words and a score a line.")
-flags.DEFINE_list("sts", [], "Files of two sentences and a score a line.")
-flags.DEFINE_string("analogies", None, "A file of four words a line: a is to b as c is to d.")
-flags.DEFINE_string("outliers", None, "A file of at least three words a line, one of them odd.")
-flags.DEFINE_string("text", None, "Its input representation is shown; by default the paper's.")
-flags.DEFINE_string("pair", None, "A second text beside it.")
-flags.DEFINE_string("compare", None, "A checkpoint to compare with.")
+flags.DEFINE_string(
+    "checkpoint", None, "The model or tables to inspect: a path, or a name on the Hugging Face hub."
+)
+flags.DEFINE_string("workdir", "runs/inspect", "Folder for the report.")
+flags.DEFINE_list(
+    "words", [], "List the nearest neighbours of these words; by default of a few frequent ones."
+)
+flags.DEFINE_list("similarity", [], "Files with two words and a similarity score per line.")
+flags.DEFINE_list("sts", [], "Files with two sentences and a similarity score per line.")
+flags.DEFINE_string("analogies", None, "A file with four words per line: a is to b as c is to d.")
+flags.DEFINE_string(
+    "outliers", None, "A file with at least three words per line, one of them the odd one out."
+)
+flags.DEFINE_string(
+    "text", None, "Show the input representation of this text; by default of the paper's example."
+)
+flags.DEFINE_string("pair", None, "A second text, to go with --text.")
+flags.DEFINE_string("compare", None, "Another checkpoint to compare with.")
 flags.DEFINE_multi_string(
     "corpus",
     [],
-    "Text that tells frequencies and gives contexts: python_docs, files, folders, globs, tfds:NAME,"
-    " or a folder made by build_corpus. May be repeated.",
+    "Text for word frequencies and contexts: python_docs, files, folders, globs, tfds:NAME, or a"
+    " folder made by build_corpus. May be repeated.",
 )
 flags.DEFINE_string("vocab", None, "A vocab.txt, for a checkpoint without one.")
-flags.DEFINE_integer("neighbours", 10, "Of every piece, in the search box.", lower_bound=1)
-flags.DEFINE_integer("min_count", 10, "How often a neighbour must occur.", lower_bound=0)
-flags.DEFINE_integer("layer", -1, "Whose contextual vectors are scored; -1 is the last.")
-flags.DEFINE_integer("occurrences", 10, "Of a word, that are averaged.", lower_bound=1)
-flags.DEFINE_bool("projector", True, "Whether to write files for the Embedding Projector.")
+flags.DEFINE_integer("neighbours", 10, "Neighbours per token in the search box.", lower_bound=1)
+flags.DEFINE_integer(
+    "min_count", 10, "Fewest occurrences of a neighbour in the corpus.", lower_bound=0
+)
+flags.DEFINE_integer("layer", -1, "Layer whose contextual vectors are scored; -1 is the last.")
+flags.DEFINE_integer(
+    "occurrences",
+    10,
+    "Occurrences of a word to average its contextual vectors over.",
+    lower_bound=1,
+)
+flags.DEFINE_bool("projector", True, "Write files for TensorBoard's Embedding Projector.")
 define_compilation_cache()
 
 _SETTINGS = (

@@ -56,30 +56,59 @@ from bert_jax.text.word_counts import (
 from bert_jax.text.wordpiece_learner import Criterion, LearnedVocabulary, learn_vocabulary
 from bert_jax.whole_file import write_text
 
-_INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is; may be repeated.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted, special ones included.")
-_OUTPUT = flags.DEFINE_string("output", "vocab.txt", "The file to write.")
+_INPUT = flags.DEFINE_multi_string(
+    "input",
+    ["python_docs"],
+    "Text to learn from: python_docs, a file, folder, glob or tfds:NAME; may be repeated.",
+)
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", 30522, "Size of the vocabulary, in tokens, special ones included."
+)
+_OUTPUT = flags.DEFINE_string("output", "vocab.txt", "File to write.")
 define_overwrite()
 _CRITERION = flags.DEFINE_enum(
-    "criterion", "likelihood", ["likelihood", "frequency"], "What makes a pair the best one."
+    "criterion",
+    "likelihood",
+    ["likelihood", "frequency"],
+    "How the next merge is chosen: likelihood (WordPiece), or frequency (BPE).",
 )
 _MIN_GAIN = flags.DEFINE_float(
-    "min_gain", 0.0, "Stop when the best gain is below it: nats, or occurrences for frequency."
+    "min_gain", 0.0, "Stop when the best merge gains less: nats, or occurrences for frequency."
 )
-_DROP_UNUSED = flags.DEFINE_bool("drop_unused", False, "Replace rows that encoding hardly uses.")
+_DROP_UNUSED = flags.DEFINE_bool(
+    "drop_unused", False, "Replace tokens that encoding hardly ever uses by later merges."
+)
 _COVERAGE = flags.DEFINE_float(
-    "coverage", 0.99999, "Share of the running characters that the inventory must cover."
+    "coverage", 0.99999, "Share of all characters in the text that the alphabet must cover."
 )
-_UNUSED_ROWS = flags.DEFINE_integer("unused_rows", 0, "Rows [unused0] … to leave free.")
-_WORD_COUNTS = flags.DEFINE_string("word_counts", None, "Word counts to start from.")
-_SAVE_WORD_COUNTS = flags.DEFINE_string("save_word_counts", None, "Where to keep the word counts.")
-_FORMAT = flags.DEFINE_enum("format", "auto", FORMATS, "How text files are laid out.")
-_TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Which JSON member or TFDS column is text.")
+_UNUSED_ROWS = flags.DEFINE_integer(
+    "unused_rows", 0, "Rows [unused0] … to leave free for your own tokens."
+)
+_WORD_COUNTS = flags.DEFINE_string(
+    "word_counts", None, "Start from a file of word counts instead of counting."
+)
+_SAVE_WORD_COUNTS = flags.DEFINE_string(
+    "save_word_counts", None, "File to save the word counts to, for --word_counts."
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "auto",
+    FORMATS,
+    "Layout of the text files; auto tells it from their names and first bytes.",
+)
+_TEXT_COLUMN = flags.DEFINE_string(
+    "text_column", None, "The JSON key or the column that holds the text; by default text."
+)
 _MIN_COUNT = flags.DEFINE_integer(
-    "min_count", 1, "Of text that is cut already: how often a piece must occur.", lower_bound=1
+    "min_count",
+    1,
+    "Fewest occurrences of a token, for text that is already split (--splitting).",
+    lower_bound=1,
 )
 define_treatment()
-_WORKERS = flags.DEFINE_integer("workers", None, "Threads that count; one a core, up to four.", 1)
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "Threads that count words; by default one per core, up to four.", 1
+)
 define_beam()
 
 

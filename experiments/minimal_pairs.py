@@ -45,16 +45,21 @@ from bert_jax.training.workdir import own_results, prepared_workdir
 from bert_jax.whole_file import write_json, write_json_lines
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
+flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the Hugging Face hub.")
 define_splitting()
 flags.DEFINE_list("pairs", [], "Files of minimal pairs, folders of them, or globs.")
-flags.DEFINE_string("workdir", "runs/minimal_pairs", "Holds what comes out.")
+flags.DEFINE_string("workdir", "runs/minimal_pairs", "Folder for the results.")
 flags.DEFINE_enum(
     "form", ORIGINAL.name, list(SCORE_FORMS),
-    "What is hidden while a piece is scored: it alone, or the later ones of its word as well.",
+    "What is masked to score a token: that token alone, or also the later tokens of its word.",
 )  # fmt: skip
-flags.DEFINE_integer("batch_size", 64, "Masked copies of sentences a batch.", lower_bound=1)
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
+flags.DEFINE_integer("batch_size", 64, "Batch size, in masked copies of sentences.", lower_bound=1)
+flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "bfloat16"],
+    "What the model computes in; bfloat16 is faster on accelerators, less exact.",
+)
 define_compilation_cache()
 
 _SETTINGS = ("checkpoint", "splitting", "pairs", "form", "batch_size", "dtype")

@@ -33,30 +33,41 @@ from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.whole_file import json_line
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("checkpoint", None, "A workdir of finetune, or any fine-tuned checkpoint.")
+flags.DEFINE_string("checkpoint", None, "A finetune workdir, or any fine-tuned checkpoint.")
 define_splitting()
-flags.DEFINE_string("input", "-", "A file; - is standard input, with an example a line.")
-flags.DEFINE_string("output", "-", "JSON lines; - is standard output.")
+flags.DEFINE_string("input", "-", "A file, or - for standard input, with one example per line.")
+flags.DEFINE_string("output", "-", "File of JSON lines to write, or - for standard output.")
 define_overwrite()
 flags.DEFINE_enum(
     "format",
     None,
     ["lines", "training"],
-    "An example a line, or as training reads it; by default, by the end of the file's name.",
+    "One example per line, or as for training; by default told by the file's suffix.",
 )
 flags.DEFINE_enum(
     "on_error",
     "stop",
     ["stop", "mark"],
-    "A wrong line: stop there, or write {line, error} for it and go on.",
+    "On a bad line: stop, or write {line, error} for it and go on.",
 )
-flags.DEFINE_list("columns", None, "Names for the columns of a TSV or CSV without a header line.")
-flags.DEFINE_string("text_column", None, "By default as in training.")
-flags.DEFINE_string("text_pair_column", None, "A second text, likewise; empty for none.")
-flags.DEFINE_string("choices_column", None, "Of multiple choice, likewise.")
-flags.DEFINE_integer("chunk", 1024, "Examples read before their labels are written.", 1)
-flags.DEFINE_integer("batch_rows", 16, "Rows of a batch; a row holds several examples.", 1)
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
+flags.DEFINE_list("columns", None, "Column names, for a TSV or CSV without a header line.")
+flags.DEFINE_string("text_column", None, "Column of the text; by default as in training.")
+flags.DEFINE_string(
+    "text_pair_column",
+    None,
+    "Column of the second text, empty for none; by default as in training.",
+)
+flags.DEFINE_string(
+    "choices_column", None, "multiple_choice: column of the choices; by default as in training."
+)
+flags.DEFINE_integer("chunk", 1024, "Examples to read before their predictions are written.", 1)
+flags.DEFINE_integer("batch_rows", 16, "Batch size, in rows; a row holds several examples.", 1)
+flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "bfloat16"],
+    "What the model computes in; bfloat16 is faster on accelerators, less exact.",
+)
 define_compilation_cache()
 
 

@@ -43,20 +43,28 @@ from bert_jax.training.pretraining_settings import PretrainingSettings
 from bert_jax.training.processes import join_processes
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/pretrain", "Holds everything the run makes.")
+flags.DEFINE_string(
+    "workdir",
+    "runs/pretrain",
+    "Folder for everything the run writes; the same one continues the run.",
+)
 flags.DEFINE_multi_string(
     "corpus",
     ["python_docs"],
-    "Text: python_docs, files, folders, globs, tfds:NAME, or a folder made by build_corpus. May be"
-    " repeated.",
+    "Text to train on: python_docs, files, folders, globs, tfds:NAME, or a folder made by"
+    " build_corpus. May be repeated.",
 )
 define_flags(PretrainingSettings)
-flags.DEFINE_string("coordinator", None, "Of a run of several processes: host:port of number 0.")
-flags.DEFINE_integer("processes", None, "How many processes there are.", lower_bound=1)
-flags.DEFINE_integer("process_id", None, "Which one this is, from 0.", lower_bound=0)
-flags.DEFINE_bool("distributed", False, "Take the three from the platform: Cloud TPU, GKE, Slurm.")
+flags.DEFINE_string("coordinator", None, "For a run of several processes: host:port of process 0.")
+flags.DEFINE_integer("processes", None, "Number of processes.", lower_bound=1)
+flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
+flags.DEFINE_bool(
+    "distributed", False, "Take these three from the platform: Cloud TPU, GKE, Slurm."
+)
 flags.DEFINE_list(
-    "words", [], "Their neighbours are printed; by default those of a few frequent words."
+    "words",
+    [],
+    "Print the nearest neighbours of these words at the end; by default of a few frequent ones.",
 )
 define_compilation_cache()
 

@@ -48,22 +48,27 @@ from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.whole_file import json_line
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the hub.")
+flags.DEFINE_string("checkpoint", None, "The model: a path, or a name on the Hugging Face hub.")
 define_splitting()
-flags.DEFINE_string("input", "-", "A file, which may be gzipped; - is standard input.")
-flags.DEFINE_string("text_column", "text", "What an object calls its sentence.")
-flags.DEFINE_string("output", "-", "JSON lines; - is standard output.")
+flags.DEFINE_string("input", "-", "A file, which may be gzipped; - for standard input.")
+flags.DEFINE_string("text_column", "text", "JSON key of the sentence, when lines are JSON objects.")
+flags.DEFINE_string("output", "-", "File of JSON lines to write, or - for standard output.")
 define_overwrite()
 flags.DEFINE_enum(
     "form", ORIGINAL.name, list(SCORE_FORMS),
-    "What is hidden while a piece is scored: it alone, or the later ones of its word as well.",
+    "What is masked to score a token: that token alone, or also the later tokens of its word.",
 )  # fmt: skip
 flags.DEFINE_enum(
     "on_error", "stop", ["stop", "mark"],
-    "A wrong line: stop there, or write {line, error} for it and go on.",
+    "On a bad line: stop, or write {line, error} for it and go on.",
 )  # fmt: skip
-flags.DEFINE_integer("batch_size", 64, "Masked copies of sentences a batch.", lower_bound=1)
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "What the model computes in.")
+flags.DEFINE_integer("batch_size", 64, "Batch size, in masked copies of sentences.", lower_bound=1)
+flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "bfloat16"],
+    "What the model computes in; bfloat16 is faster on accelerators, less exact.",
+)
 define_compilation_cache()
 
 

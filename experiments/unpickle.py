@@ -26,7 +26,7 @@ from bert_jax.whole_file import whole_folder
 _FROM = flags.DEFINE_string(
     "from", None, "A directory with pytorch_model.bin, or the name of such a model on the hub."
 )
-_TO = flags.DEFINE_string("to", None, "The directory to write.")
+_TO = flags.DEFINE_string("to", None, "Directory to write.")
 define_overwrite()
 
 _MODULE = "[0-9]_*/"  # a folder of a part of a model of sentence-transformers

@@ -64,22 +64,28 @@ from bert_jax.training.workdir import Workdir, check_contents, own_workdir, prep
 from bert_jax.whole_file import write_json, write_text
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/vocabulary_study", "Holds everything the experiment makes.")
-flags.DEFINE_multi_string("corpus", ["python_docs"], "Text, as for experiments.pretrain.")
+flags.DEFINE_string(
+    "workdir", "runs/vocabulary_study", "Folder for everything the experiment writes."
+)
+flags.DEFINE_multi_string(
+    "corpus", ["python_docs"], "Text to train on, as for experiments.pretrain."
+)
 flags.DEFINE_list(
-    "sizes", ["2048", "4096", "8192", "16384", "32768"], "Pieces of the vocabularies."
+    "sizes", ["2048", "4096", "8192", "16384", "32768"], "Vocabulary sizes to compare, in tokens."
 )
 flags.DEFINE_float(
-    "teraflops", 15.0, "Compute of each run: 10^12 floating-point operations of matrix products.",
+    "teraflops", 15.0, "Compute per run, in 10^12 floating-point operations of matrix products.",
     lower_bound=0.0,
 )  # fmt: skip
-flags.DEFINE_integer("layers", 2, "Layers of the model.", lower_bound=1)
-flags.DEFINE_integer("width", 256, "Its width, a multiple of 64.", lower_bound=64)
-flags.DEFINE_integer("batch_size", 32, "Rows of a batch.", lower_bound=1)
-flags.DEFINE_integer("length", 64, "Tokens of a row.", lower_bound=16)
-flags.DEFINE_float("learning_rate", 1e-3, "The highest rate.", lower_bound=0.0)
+flags.DEFINE_integer("layers", 2, "Number of layers.", lower_bound=1)
+flags.DEFINE_integer("width", 256, "Width of the model, a multiple of 64.", lower_bound=64)
+flags.DEFINE_integer("batch_size", 32, "Batch size, in rows.", lower_bound=1)
+flags.DEFINE_integer("length", 64, "Tokens per row.", lower_bound=16)
+flags.DEFINE_float("learning_rate", 1e-3, "Peak learning rate.", lower_bound=0.0)
 flags.DEFINE_integer("eval_batches", 64, "Held-out batches.", lower_bound=2)
-flags.DEFINE_integer("seed", 0, "Of everything random.", 0, MOST_SEED)
+flags.DEFINE_integer(
+    "seed", 0, "Random seed: initial weights, order of the data, masking and dropout.", 0, MOST_SEED
+)
 define_compilation_cache()
 _MAY_CHANGE = ("sizes",)
 _SETTINGS = (

@@ -43,27 +43,47 @@ from .schedule import collectives, schedule
 from .shown_times import shown_kernels, shown_times
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("topology", "v5e:2x4", "KIND:SHAPE, as in v5e:16x16, v5p:2x2x1 or h100:8.")
-flags.DEFINE_integer("slices", 1, "How many such TPU slices, joined by a network.", 1)
-flags.DEFINE_string("model", "base", f"{', '.join(PRESETS)}, or a config.json.")
-flags.DEFINE_integer("vocab_size", 30522, "Pieces of the vocabulary.", lower_bound=1)
-flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
-flags.DEFINE_integer("batch_size", 256, "Rows of the global batch.", lower_bound=1)
-flags.DEFINE_integer("pack", 8, "Most instances that share a row.", lower_bound=1)
-flags.DEFINE_string("mesh", "", "As in data:4,fsdp:2; by default devices on data, slices on dcn.")
-flags.DEFINE_integer("accumulate", 1, "Microbatches a step.", lower_bound=1)
-flags.DEFINE_enum("optimizer", "adamw", list(OPTIMIZERS), "How gradients become updates.")
-flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What the model computes in.")
-flags.DEFINE_bool("untied", False, "A decoder with a table of its own; row_lazy_adamw needs it.")
-flags.DEFINE_bool("scan_layers", None, "Loop over layers; as pretrain, by default for TPUs.")
-flags.DEFINE_enum(
-    "remat", "none", list(REMATERIALISATIONS), "What the backward pass computes again."
+flags.DEFINE_string(
+    "topology", "v5e:2x4", "Devices, as KIND:SHAPE: v5e:16x16, v5p:2x2x1 or h100:8."
 )
-flags.DEFINE_enum("attention", "auto", list(ATTENTIONS), "As pretrain's flag of this name.")
-flags.DEFINE_float("attention_dropout", None, "Instead of the model's, of weights.", 0.0, 0.9)
-flags.DEFINE_bool("suggest", True, "Where it does not fit, compile until something does.")
-flags.DEFINE_string("hlo", None, "A file for the program; launch.roofline reads it.")
-flags.DEFINE_string("json", None, "A file for the same figures as JSON.")
+flags.DEFINE_integer("slices", 1, "Number of such TPU slices, joined by a network.", 1)
+flags.DEFINE_string("model", "base", f"Model size: {', '.join(PRESETS)}, or a config.json.")
+flags.DEFINE_integer("vocab_size", 30522, "Vocabulary size, in tokens.", lower_bound=1)
+flags.DEFINE_integer("length", 128, "Tokens per row.", lower_bound=8)
+flags.DEFINE_integer("batch_size", 256, "Global batch size, in rows.", lower_bound=1)
+flags.DEFINE_integer("pack", 8, "Most examples packed into a row.", lower_bound=1)
+flags.DEFINE_string(
+    "mesh", "", "Device mesh, as in data:4,fsdp:2; by default devices on data, TPU slices on dcn."
+)
+flags.DEFINE_integer(
+    "accumulate", 1, "Microbatches per step; more need less memory.", lower_bound=1
+)
+flags.DEFINE_enum("optimizer", "adamw", list(OPTIMIZERS), "The optimiser.")
+flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What the model computes in.")
+flags.DEFINE_bool("untied", False, "Give the decoder its own table; row_lazy_adamw needs it.")
+flags.DEFINE_bool(
+    "scan_layers", None, "Loop over the layers; as in pretrain, on by default for TPUs."
+)
+flags.DEFINE_enum(
+    "remat",
+    "none",
+    list(REMATERIALISATIONS),
+    "What the backward pass recomputes to save memory: nothing, all but matrix products, or whole"
+    " layers.",
+)
+flags.DEFINE_enum(
+    "attention", "auto", list(ATTENTIONS), "Attention kernel; see pretrain's flag of this name."
+)
+flags.DEFINE_float(
+    "attention_dropout",
+    None,
+    "Dropout rate of the attention weights; by default the model's.",
+    0.0,
+    0.9,
+)
+flags.DEFINE_bool("suggest", True, "If it does not fit, keep compiling until a variant does.")
+flags.DEFINE_string("hlo", None, "File to write the compiled program to, for launch.roofline.")
+flags.DEFINE_string("json", None, "File to write the same figures to, as JSON.")
 define_overwrite()
 
 

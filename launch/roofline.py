@@ -20,8 +20,10 @@ from .machines import parse_topology
 from .shown_times import shown_kernels, shown_times
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("hlo", None, "A compiled program, as XLA prints it.", required=True)
-flags.DEFINE_string("topology", "h100:1", "KIND:SHAPE, as in v5e:16x16, v5p:2x2x1 or h100:8.")
+flags.DEFINE_string(
+    "hlo", None, "A compiled program, as compile_only --hlo writes it.", required=True
+)
+flags.DEFINE_string("topology", "h100:1", "Devices, as KIND:SHAPE: v5e:16x16, v5p:2x2x1 or h100:8.")
 
 
 def main() -> None:

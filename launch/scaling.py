@@ -35,14 +35,14 @@ from .least_time import least_time
 from .machines import GIB, Topology, parse_topology
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/scaling", "Holds what was compiled, and the table.")
-flags.DEFINE_list("models", ["base", "large"], "Presets.")
+flags.DEFINE_string("workdir", "runs/scaling", "Folder for compiled programs and the table.")
+flags.DEFINE_list("models", ["base", "large"], "Model presets.")
 flags.DEFINE_list(
     "topologies", ["v5e:2x4", "tpu7x:2x2x1", "h100:8", "h200:8", "b200:8", "v5e:16x16", "h100:256"],
-    "KIND:SHAPE each.",
+    "Devices, each as KIND:SHAPE.",
 )  # fmt: skip
 flags.DEFINE_float(
-    "loader_rate", 17e6, "Tokens a second of one core, from experiments.benchmarks.loader.",
+    "loader_rate", 17e6, "Tokens per second of one core, from experiments.benchmarks.loader.",
     lower_bound=1.0,
 )  # fmt: skip
 

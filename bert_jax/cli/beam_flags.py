@@ -11,16 +11,24 @@ flags.disclaim_key_flags()  # the flags are those of the module that asks for th
 
 def define_beam() -> None:
     """Define the flags; `open_beam` takes what they say."""
-    flags.DEFINE_string("beam_runner", None, "Work on the workers of this runner.")
-    flags.DEFINE_multi_string("beam_options", [], "An option of it: --NAME=VALUE.")
+    flags.DEFINE_string(
+        "beam_runner",
+        None,
+        "Run on the workers of this Apache Beam runner, for text too large for one machine.",
+    )
+    flags.DEFINE_multi_string(
+        "beam_options", [], "An option for that runner: --NAME=VALUE. May be repeated."
+    )
     flags.DEFINE_integer(
         "beam_start_seconds",
         None,
-        "End where none of its workers has begun after so long: 600 by default.",
+        "Give up if no worker has started after this many seconds; by default 600.",
         lower_bound=1,
     )
     flags.DEFINE_string(
-        "beam_bucket", None, "A gs:// or s3:// URL to work under, where its workers share no disk."
+        "beam_bucket",
+        None,
+        "A gs:// or s3:// URL for temporary files, when the workers share no disk.",
     )
 
 

@@ -48,8 +48,8 @@ def define_compilation_cache() -> None:
     flags.DEFINE_string(
         "compilation_cache",
         None,
-        "Folder of compiled programs, or off; by default that of your account, ~/.cache/bert_jax,"
-        " and beside the workdir for several processes.",
+        "Folder for compiled programs, or off; by default ~/.cache/bert_jax, or next to the"
+        " workdir when there are several processes.",
     )
 
 

@@ -21,7 +21,7 @@ flags.disclaim_key_flags()  # the flag is that of the module that asks for it
 
 def define_overwrite() -> None:
     """Define the flag that lets a command replace what is there."""
-    flags.DEFINE_bool("overwrite", False, "Replace what is there.")
+    flags.DEFINE_bool("overwrite", False, "Replace output files that already exist.")
 
 
 def overwrites() -> bool:

@@ -14,12 +14,18 @@ def define_treatment() -> None:
     flags.DEFINE_string(
         "splitting",
         "words",
-        "How text is split: words, spaces (text that is cut already), or a regular expression, of"
-        " which every match is a piece.",
+        "How text is split: words, spaces (text that is already split), or a regular expression"
+        " whose every match is a token.",
     )
-    flags.DEFINE_bool("lowercase", None, "Whether the vocabulary is uncased; of words, by default.")
-    flags.DEFINE_bool("strip_accents", None, "Strip accents; as --lowercase if unset.")
-    flags.DEFINE_bool("split_chinese", None, "Chinese characters are words; of words, by default.")
+    flags.DEFINE_bool(
+        "lowercase", None, "Lowercase the text; by default on when it is split into words."
+    )
+    flags.DEFINE_bool("strip_accents", None, "Strip accents; by default as --lowercase.")
+    flags.DEFINE_bool(
+        "split_chinese",
+        None,
+        "Make each Chinese character a word; by default on when text is split into words.",
+    )
 
 
 def treatment() -> dict[str, Any]:
@@ -33,6 +39,6 @@ def define_splitting() -> flags.FlagHolder[str | None]:
     return flags.DEFINE_string(
         "splitting",
         None,
-        "How text is split, where the checkpoint does not say: words, spaces, or a regular"
+        "How text is split, when the checkpoint does not say: words, spaces, or a regular"
         " expression.",
     )

@@ -39,21 +39,35 @@ class DataSettings(Columns, Cleaning):
 
     task: str = setting(
         "",
-        "classification, multi_label, regression, qa, tagging, multiple_choice, similarity,"
-        " glue/NAME, squad, …",
+        "What to learn: classification, multi_label, regression, qa, tagging, multiple_choice,"
+        " similarity, glue/NAME, squad, …",
     )
-    train: Source | None = setting(None, "A file, or tfds:NAME:SPLIT; in Python, also examples.")
-    dev: Source | None = setting(None, "As train; by default cut from it.")
+    train: Source | None = setting(
+        None, "Training examples: a file or tfds:NAME:SPLIT; in Python, also a list."
+    )
+    dev: Source | None = setting(
+        None,
+        "Development examples, to choose the best checkpoint; by default split off from train.",
+    )
     test: Source | None = setting(
-        None, "As train; scored once, at the end, by the best checkpoint."
+        None, "Test examples, scored once, at the end, with the best checkpoint."
     )
-    dev_fraction: float = setting(0.1, "Held back from train where there is no dev.")
-    test_fraction: float = setting(0.0, "Held back from train where there is no test.")
-    split_seed: int = setting(0, "Of what is held back.", least=0, most=MOST_SEED)
-    max_length: int = setting(128, "Most tokens of a sequence.", least=5)
+    dev_fraction: float = setting(0.1, "Share of train to hold out when there is no dev.")
+    test_fraction: float = setting(
+        0.0, "Share of train to hold out when there is no test; 0: no test."
+    )
+    split_seed: int = setting(
+        0, "Random seed that chooses the examples to hold out.", least=0, most=MOST_SEED
+    )
+    max_length: int = setting(
+        128,
+        "Longest sequence, in tokens; longer texts are truncated (qa: cut into windows).",
+        least=5,
+    )
     window_overlap: int | None = setting(
         None,
-        "Tokens that two windows of a long text share, of qa; by default a third of max_length.",
+        "qa: overlap between two windows of a long text, in tokens; by default a third of"
+        " max_length.",
         least=0,
     )
 

@@ -22,19 +22,21 @@ tuples in their order, or examples as a kind of task has them."""
 class Columns:
     """What the columns of a source are called; None leaves it to the kind of task."""
 
-    columns: tuple[str, ...] = setting(
-        (), "Names for the columns of a TSV or CSV without a header line."
+    columns: tuple[str, ...] = setting((), "Column names, for a TSV or CSV without a header line.")
+    text_column: str | None = setting(
+        None, "Column of the text; by default text, or question for multiple choice."
     )
-    text_column: str | None = setting(None, "By default text; of multiple choice, question.")
-    text_pair_column: str | None = setting(None, "A second text, for pairs.")
-    label_column: str | None = setting(None, "By default label, answer, upos, or the last column.")
+    text_pair_column: str | None = setting(None, "Column of the second text, for sentence pairs.")
+    label_column: str | None = setting(
+        None, "Column of the label; by default label, answer, upos, or the last column."
+    )
     label_columns: tuple[str, ...] = setting(
-        (), "Of multi_label: columns of 0 and 1, one for each label, instead of label_column."
+        (), "multi_label: columns of 0 and 1, one per label, instead of label_column."
     )
     label_delimiter: str | None = setting(
-        None, "Of multi_label: what stands between the labels of a text, such as |."
+        None, "multi_label: what separates the labels of a text, such as |."
     )
-    choices_column: str = setting("choices", "Of multiple choice.")
+    choices_column: str = setting("choices", "multiple_choice: column of the choices.")
 
     def named(self) -> dict[str, Any]:
         """JSON-able, these fields, whatever a subclass has beside them."""
@@ -47,11 +49,11 @@ class Cleaning:
     """What becomes of examples that cannot be learned; see `Task.options`."""
 
     leave_out_labels: tuple[str, ...] = setting(
-        (), "Examples of these labels are left out and counted, such as SNLI's -."
+        (), "Leave out, and count, examples with these labels, such as SNLI's -."
     )
     bad_answers: str = setting(
         "refuse",
-        "An answer that its context lacks, of qa: refuse to begin, or skip its question.",
+        "qa, when the context does not contain the answer: refuse to start, or skip the question.",
         choices=("refuse", "skip"),
     )
 

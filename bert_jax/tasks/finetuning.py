@@ -68,42 +68,73 @@ class FinetuningSettings(DataSettings):
     """All that a fine-tuning run depends on; what is read, see `DataSettings`."""
 
     checkpoint: str | os.PathLike[str] | Pretrained | None = setting(
-        None, "Ours, Hugging Face's or Google's, or a name on the hub; in Python, also in memory."
+        None,
+        "Pretrained model: a path to ours, Hugging Face's or Google's, or a name on the hub; in"
+        " Python, also one in memory.",
     )
     splitting: str | None = setting(
         None,
-        "How text is split, where the checkpoint does not say: words, spaces, or a regular"
+        "How text is split, when the checkpoint does not say: words, spaces, or a regular"
         " expression.",
     )
-    workdir: str | os.PathLike[str] = setting("runs/finetune", "Holds everything the run makes.")
+    workdir: str | os.PathLike[str] = setting(
+        "runs/finetune", "Folder for everything the run writes."
+    )
     seeds: Sequence[int] = (0,)
     """Of head, order and dropout."""
     grid: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Values to try, by the name of a setting of `GRID`."""
-    epochs: int = setting(3, "How often each example is met.", least=1)
-    learning_rate: float = setting(3e-5, "The highest rate.", least=0.0)
-    batch_size: int = setting(32, "Examples a step.", least=1)
-    optimizer: str = setting("adamw", "How gradients become updates.", choices=tuple(OPTIMIZERS))
-    warmup: float = setting(0.1, "Steps that warm up; below 1, their share.", least=0.0)
-    weight_decay: float = setting(0.01, "Of matrices and tables.", least=0.0)
-    clip_norm: float = setting(1.0, "Largest gradient norm; 0 clips nothing.", least=0.0)
-    layer_decay: float = setting(1.0, "Each layer's rate against the one above it.")
-    head_learning_rate: float | None = setting(None, "Of the output layer alone.", least=0.0)
-    freeze_embeddings: bool = setting(False, "The three tables do not learn.")
-    freeze_layers: int = setting(0, "Nor do the first so many layers.", least=0)
-    class_weights: str = setting("", "balanced, or name:weight pairs; of multi_label, of the 1s.")
-    dropout: float | None = setting(None, "Instead of the checkpoint's.", least=0.0, most=0.9)
-    patience: int = setting(0, "Evaluations without a better one; 0: no end.", least=0)
-    evals_per_epoch: int = setting(1, "And checkpoints.", least=1)
-    dtype: str = setting("float32", "What the model computes in.", choices=("float32", "bfloat16"))
+    epochs: int = setting(3, "Passes over the training examples.", least=1)
+    learning_rate: float = setting(3e-5, "Peak learning rate.", least=0.0)
+    batch_size: int = setting(32, "Batch size, in examples.", least=1)
+    optimizer: str = setting("adamw", "The optimiser.", choices=tuple(OPTIMIZERS))
+    warmup: float = setting(0.1, "Warm-up, in steps; below 1, a share of all steps.", least=0.0)
+    weight_decay: float = setting(
+        0.01,
+        "Weight decay of matrices and embedding tables; biases and LayerNorm have none.",
+        least=0.0,
+    )
+    clip_norm: float = setting(
+        1.0, "Gradients are clipped to this global norm; 0 turns clipping off.", least=0.0
+    )
+    layer_decay: float = setting(
+        1.0, "Learning rate of each layer, as a multiple of the layer above; 1: all the same."
+    )
+    head_learning_rate: float | None = setting(
+        None, "Peak learning rate of the output layer; by default learning_rate.", least=0.0
+    )
+    freeze_embeddings: bool = setting(False, "Keep the three embedding tables fixed.")
+    freeze_layers: int = setting(
+        0, "Keep the embeddings and the first N layers fixed; 0: nothing.", least=0
+    )
+    class_weights: str = setting(
+        "",
+        "Class weights in the loss: balanced, or name:weight pairs (multi_label: of the 1s); by"
+        " default all 1.",
+    )
+    dropout: float | None = setting(
+        None, "Dropout rate; by default the checkpoint's.", least=0.0, most=0.9
+    )
+    patience: int = setting(
+        0, "Stop after this many evaluations without a better one; 0: never.", least=0
+    )
+    evals_per_epoch: int = setting(1, "Evaluations, and checkpoints, per epoch.", least=1)
+    dtype: str = setting(
+        "float32",
+        "What the model computes in; bfloat16 is faster on accelerators, less exact.",
+        choices=("float32", "bfloat16"),
+    )
     scan_layers: bool | None = setting(
-        None, "Loop over layers: compiles faster. By default on TPUs."
+        None,
+        "Loop over the layers instead of unrolling them: compiles faster; on by default on TPUs.",
     )
     attention: str = setting(
-        "auto", "How attention is computed; as pretrain's flag of this name.", choices=ATTENTIONS
+        "auto", "Attention kernel; see pretrain's flag of this name.", choices=ATTENTIONS
     )
-    mesh: str = setting("", "As in data:4,fsdp:2; by default devices on data, slices on dcn.")
-    log_every: int = setting(10, "Steps between lines of metrics.", least=1)
+    mesh: str = setting(
+        "", "Device mesh, as in data:4,fsdp:2; by default devices on data, TPU slices on dcn."
+    )
+    log_every: int = setting(10, "Steps between lines in metrics.jsonl.", least=1)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -63,121 +63,159 @@ class PretrainingSettings:
     """
 
     vocab: str | None = setting(
-        None, "A vocab.txt; by default that of what the run starts from, or one is learned."
+        None,
+        "A vocab.txt; by default the vocabulary of the model to start from, or a new one is"
+        " learned.",
     )
     vocab_size: int | None = setting(
-        None, f"Pieces of a learned vocabulary; by default {VOCAB_SIZE}.", least=1
+        None, f"Size of the learned vocabulary, in tokens; by default {VOCAB_SIZE}.", least=1
     )
     add_tokens: str | None = setting(
-        None, "A text file of pieces, one a line, to add to the vocabulary of init_checkpoint."
+        None, "A text file of tokens, one per line, to add to the vocabulary of init_checkpoint."
     )
     lowercase: bool | None = setting(
         None,
-        "Whether the vocabulary is uncased; by default yes, or as that of what the run starts"
-        " from.",
+        "Lowercase the text; by default yes, or as the model to start from.",
     )
     splitting: str | None = setting(
         None,
-        "How text is split: words, spaces (text that is cut already), or a regular expression, of"
-        " which every match is a piece; by default words, or as the given vocabulary's text.",
+        "How text is split: words, spaces (text that is already split), or a regular expression"
+        " whose every match is a token; by default words, or as the given vocabulary.",
     )
-    heldout_fraction: float = setting(0.05, "Share of the documents to measure with.")
+    heldout_fraction: float = setting(0.05, "Share of the documents held out for evaluation.")
     init_checkpoint: str | None = setting(
         None,
-        "A model to start from, with its vocabulary and sizes: a checkpoint or workdir, a Hugging"
+        "Model to start from, with its vocabulary and sizes: a checkpoint or workdir, a Hugging"
         " Face directory, a name on the hub (name@revision), a Google checkpoint. With vocab,"
-        " vocab_size or add_tokens it is moved to that vocabulary.",
+        " vocab_size or add_tokens it moves to that vocabulary.",
     )
     init_embeddings: str | None = setting(
         None,
-        "Embedding tables to start from: a checkpoint or workdir, a Hugging Face directory, a"
-        " Google checkpoint, a .npz or .safetensors. Without a vocab the run takes their"
-        " vocabulary.",
+        "Embedding tables to start from, all else random: a checkpoint or workdir, a Hugging Face"
+        " directory, a Google checkpoint, a .npz or .safetensors. Without vocab, their vocabulary"
+        " is used.",
     )
     init_parts: tuple[str, ...] | str | None = setting(
-        None, "Which of token,segment,position are taken from there; by default all."
+        None, "Which tables init_embeddings gives: some of token,segment,position; by default all."
     )
     freeze: tuple[str, ...] | str | None = setting(
         None,
-        "What stays as it is: some of token,segment,position; embeddings, which are these and"
+        "What is not trained: some of token,segment,position; embeddings, which is these and"
         " their LayerNorm; layers:N, the first N layers. By default nothing.",
     )
     model: str | BertConfig | None = setting(
         None,
-        f"{', '.join(PRESETS)}, or a config.json; by default {MODEL}, or that of init_checkpoint.",
+        f"Model size: {', '.join(PRESETS)}, or a config.json; by default {MODEL}, or the size of"
+        " init_checkpoint.",
     )
-    untied: bool = setting(False, "Give the masked-LM head a table of its own.")
-    steps: int = setting(450, "Updates in the whole run.", least=1)
-    batch_size: int = setting(64, "Rows of the global batch.", least=1)
-    phases: str = setting("128:1.0", "length:share of the steps, as in 128:0.9,512:0.1.")
+    untied: bool = setting(
+        False, "Give the masked-LM decoder its own table instead of the token embeddings."
+    )
+    steps: int = setting(450, "Length of the whole run, in optimiser steps.", least=1)
+    batch_size: int = setting(64, "Global batch size, in rows.", least=1)
+    phases: str = setting(
+        "128:1.0", "Tokens per row, as length:share of the steps; 128:0.9,512:0.1 is the paper's."
+    )
     pack: int = setting(
-        8, "Most instances that share a row, unseen by each other; 1: as published.", least=1
+        8,
+        "Most examples packed into a row, hidden from each other by the attention mask; 1: as"
+        " published.",
+        least=1,
     )
     objective: str = setting(
         "mlm+nsp",
-        "mlm: masked LM alone, on rows of consecutive sentences, without next sentence prediction.",
+        "Training task; mlm: masked LM on consecutive sentences, without next sentence prediction.",
         choices=tuple(OBJECTIVES),
     )
     masking: str = setting(
         "token",
-        "What is masked: pieces, whole words, or spans of up to ten words (SpanBERT).",
+        "What is masked together: single tokens, whole words, or spans of up to ten words"
+        " (SpanBERT).",
         choices=tuple(MASKINGS),
     )
     mask_rate: str | float = setting(
-        "0.15", "Share of the tokens that is predicted; from:to moves it over the run."
+        "0.15", "Share of the tokens to predict; from:to changes it linearly over the run."
     )
-    mask_fraction: float = setting(0.8, "Of what is predicted: share that becomes [MASK].")
-    random_fraction: float = setting(0.1, "Share that becomes a random piece; the rest stays.")
-    optimizer: str = setting("adamw", "How gradients become updates.", choices=tuple(OPTIMIZERS))
-    learning_rate: float = setting(2e-3, "The highest rate.", least=0.0)
+    mask_fraction: float = setting(0.8, "Share of the tokens to predict that become [MASK].")
+    random_fraction: float = setting(
+        0.1, "Share of them that become a random token; the rest stay unchanged."
+    )
+    optimizer: str = setting("adamw", "The optimiser.", choices=tuple(OPTIMIZERS))
+    learning_rate: float = setting(2e-3, "Peak learning rate.", least=0.0)
     schedule: str = setting(
         "polynomial",
-        "The rate after its warm-up. wsd: stable, then a decay; it can be lengthened while stable.",
+        "Learning rate after warm-up. wsd: stable, then decay; can be lengthened while stable.",
         choices=tuple(SCHEDULES),
     )
-    warmup: float = setting(0.1, "Steps that warm up; below 1, their share.", least=0.0)
-    decay: float = setting(0.1, "Of wsd: steps that decay; below 1, their share.", least=0.0)
-    decay_power: float = setting(1.0, "1 decays linearly.", least=0.0)
-    weight_decay: float = setting(0.01, "Of matrices and tables.", least=0.0)
-    clip_norm: float = setting(1.0, "Largest gradient norm; 0 clips nothing.", least=0.0)
-    accumulate: int = setting(1, "Microbatches a step.", least=1)
-    dtype: str = setting("float32", "What the model computes in.", choices=("float32", "bfloat16"))
+    warmup: float = setting(0.1, "Warm-up, in steps; below 1, a share of all steps.", least=0.0)
+    decay: float = setting(
+        0.1, "wsd: length of the decay, in steps; below 1, a share of all steps.", least=0.0
+    )
+    decay_power: float = setting(1.0, "Power of the decay: 1 is linear, 2 quadratic.", least=0.0)
+    weight_decay: float = setting(
+        0.01,
+        "Weight decay of matrices and embedding tables; biases and LayerNorm have none.",
+        least=0.0,
+    )
+    clip_norm: float = setting(
+        1.0, "Gradients are clipped to this global norm; 0 turns clipping off.", least=0.0
+    )
+    accumulate: int = setting(1, "Microbatches per step; more need less memory.", least=1)
+    dtype: str = setting(
+        "float32",
+        "What the model computes in; bfloat16 is faster on accelerators, less exact.",
+        choices=("float32", "bfloat16"),
+    )
     scan_layers: bool | None = setting(
-        None, "Loop over layers: compiles faster. By default on TPUs."
+        None,
+        "Loop over the layers instead of unrolling them: compiles faster; on by default on TPUs.",
     )
     attention: str = setting(
         "auto",
-        "einsum; flash: our kernels for NVIDIA GPUs and TPUs; two that drop no attention weights:"
-        " fused, cuDNN's, and splash, jax's for TPUs. auto: einsum, or one of these two where"
-        " nothing is dropped and it pays.",
+        "Attention kernel. einsum runs anywhere; flash: ours, for NVIDIA GPUs and TPUs; fused"
+        " (cuDNN) and splash (TPU) have no attention dropout. auto: einsum, or fused or splash"
+        " when there is no attention dropout and they are faster.",
         choices=tuple(ATTENTIONS),
     )
     attention_dropout: float | None = setting(
-        None, "Instead of the model's, of weights.", least=0.0, most=0.9
+        None, "Dropout rate of the attention weights; by default the model's.", least=0.0, most=0.9
     )
     remat: str = setting(
-        "none", "What the backward pass computes again.", choices=tuple(REMATERIALISATIONS)
+        "none",
+        "What the backward pass recomputes to save memory: nothing, all but matrix products, or"
+        " whole layers.",
+        choices=tuple(REMATERIALISATIONS),
     )
     branch_from: str | None = setting(
         None,
-        "A checkpoint in the workdir of another run, to go on from with another length or decay;"
-        " all else must be the same.",
+        "A checkpoint in another run's workdir, to continue with another length or decay; all"
+        " other settings must be the same.",
     )
-    seed: int = setting(0, "Of everything random.", least=0, most=MOST_SEED)
-    mesh: str = setting("", "As in data:4,fsdp:2; by default devices on data, slices on dcn.")
-    log_every: int = setting(10, "Steps between lines of metrics.", least=1)
-    eval_every: int = setting(150, "Steps between evaluations; 0: at the end.", least=0)
-    eval_batches: int = setting(32, "Held-out batches an evaluation reads.", least=1)
-    checkpoint_every: int = setting(150, "Steps; 0: at the end.", least=0)
-    keep: int = setting(3, "Newest checkpoints kept, beside the best.", least=1)
-    loader_workers: int = setting(0, "Processes that make batches; 0: a thread.", least=0)
+    seed: int = setting(
+        0,
+        "Random seed: initial weights, order of the data, masking and dropout.",
+        least=0,
+        most=MOST_SEED,
+    )
+    mesh: str = setting(
+        "", "Device mesh, as in data:4,fsdp:2; by default devices on data, TPU slices on dcn."
+    )
+    log_every: int = setting(10, "Steps between lines in metrics.jsonl.", least=1)
+    eval_every: int = setting(
+        150, "Steps between held-out evaluations; 0: only at the end.", least=0
+    )
+    eval_batches: int = setting(32, "Held-out batches per evaluation.", least=1)
+    checkpoint_every: int = setting(150, "Steps between checkpoints; 0: only at the end.", least=0)
+    keep: int = setting(3, "How many of the newest checkpoints to keep, besides the best.", least=1)
+    loader_workers: int = setting(
+        0, "Processes that prepare batches; 0: a background thread.", least=0
+    )
     audit_every: int = setting(
         0,
-        "Observe what each step does to the token rows, and write it down every so many steps; 0:"
-        " do not.",
+        "Record which token rows each step changes, written every N steps; 0: off.",
         least=0,
     )
-    profile: bool = setting(False, "Trace a few steps into workdir/profile.")
+    profile: bool = setting(False, "Write a profiler trace of a few steps to workdir/profile.")
 
     def __post_init__(self) -> None:
         check_settings(self)

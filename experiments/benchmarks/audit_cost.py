@@ -36,10 +36,10 @@ from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
-_MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "size of the model")
-_VOCAB = flags.DEFINE_integer("vocab_size", 8192, "V, rows of the token table", lower_bound=8)
-_BATCH = flags.DEFINE_integer("batch_size", 64, "B, rows of the batch", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 128, "L, tokens of a row", lower_bound=8)
+_MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "Model size.")
+_VOCAB = flags.DEFINE_integer("vocab_size", 8192, "V, rows of the token table.", lower_bound=8)
+_BATCH = flags.DEFINE_integer("batch_size", 64, "B, rows of the batch.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("length", 128, "L, tokens per row.", lower_bound=8)
 _AUDIT_EVERY = flags.DEFINE_integer("audit_every", 50, "steps between two lines", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "turns each side takes", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/audit_cost", "where result.json goes")

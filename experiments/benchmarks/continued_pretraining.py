@@ -41,18 +41,28 @@ from bert_jax.whole_file import write_json
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The trained model.", required=True)
 _CORPUS = flags.DEFINE_string("corpus", "python_docs", "What `pretrain` takes as its --corpus.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 8192, "Of the vocabulary that is learned.", 100)
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the runs.")
-_STEPS = flags.DEFINE_integer("steps", 300, "Of each run.", lower_bound=10)
-_BATCH = flags.DEFINE_integer("batch_size", 16, "Rows of a batch.", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
-_EVAL_BATCHES = flags.DEFINE_integer("eval_batches", 8, "Held-out batches, 20 times a run.", 1)
-_SCRATCH_RATE = flags.DEFINE_float("scratch_rate", 1e-3, "Highest learning rate from scratch.")
-_CONTINUED_RATE = flags.DEFINE_float("continued_rate", 5e-4, "Highest rate of continued runs.")
-_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "What is computed in.")
-_PROMPTS = flags.DEFINE_string("prompts", "", "Texts with [MASK], | between them.")
-_ONLY = flags.DEFINE_enum("only", None, ["scratch", "continued"], "Train one side and stop.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/continued", "Where runs and result.json go.")
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", 8192, "Size of the learned vocabulary, in tokens.", 100
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Random seeds of the runs.")
+_STEPS = flags.DEFINE_integer(
+    "steps", 300, "Length of each run, in optimiser steps.", lower_bound=10
+)
+_BATCH = flags.DEFINE_integer("batch_size", 16, "Batch size, in rows.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("length", 128, "Tokens per row.", lower_bound=8)
+_EVAL_BATCHES = flags.DEFINE_integer(
+    "eval_batches", 8, "Held-out batches per evaluation, 20 evaluations a run.", 1
+)
+_SCRATCH_RATE = flags.DEFINE_float("scratch_rate", 1e-3, "Peak learning rate from scratch.")
+_CONTINUED_RATE = flags.DEFINE_float(
+    "continued_rate", 5e-4, "Peak learning rate of continued runs."
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "bfloat16", ["float32", "bfloat16"], "What the model computes in."
+)
+_PROMPTS = flags.DEFINE_string("prompts", "", "Texts with [MASK], separated by |.")
+_ONLY = flags.DEFINE_enum("only", None, ["scratch", "continued"], "Train one side, then stop.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/continued", "Folder for runs and result.json.")
 
 Curve = Mapping[int, float]
 """Held-out masked LM by step, nats."""

@@ -34,13 +34,17 @@ from bert_jax.training.cpu_memory import keep_freed_memory
 from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a directory of a sentence encoder")
-_INPUT = flags.DEFINE_string("input", None, "a UTF-8 text file, a text a line")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "compute dtype")
-_MAX_LENGTH = flags.DEFINE_integer("max_length", 256, "pieces a text is cut to", lower_bound=2)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "turns each side takes", lower_bound=1)
-_PEER = flags.DEFINE_string("peer_python", None, "a Python with torch and transformers")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/encode", "where result.json goes")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Directory of a sentence encoder.")
+_INPUT = flags.DEFINE_string("input", None, "A UTF-8 text file, one text per line.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ("float32", "bfloat16"), "What the model computes in."
+)
+_MAX_LENGTH = flags.DEFINE_integer(
+    "max_length", 256, "Tokens to truncate a text to.", lower_bound=2
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per side.", lower_bound=1)
+_PEER = flags.DEFINE_string("peer_python", None, "A Python with torch and transformers.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/encode", "Folder for result.json.")
 define_overwrite()
 
 

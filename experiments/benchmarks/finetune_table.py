@@ -66,15 +66,17 @@ ARMS = (
         compiled=True),
 )  # fmt: skip
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The pretrained model, a directory.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Directory of the pretrained model.")
 _PEER = flags.DEFINE_string("peer_python", None, "A Python with torch and transformers.")
-_DATA = flags.DEFINE_string("data", "../shared/data/finetune", "Where the data sets lie.")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of every side.")
-_TASKS = flags.DEFINE_list("tasks", [r.name for r in RECIPES], "Which rows of the table.")
+_DATA = flags.DEFINE_string("data", "../shared/data/finetune", "Folder of the data sets.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Random seeds, the same on every side.")
+_TASKS = flags.DEFINE_list("tasks", [r.name for r in RECIPES], "Which rows of the table to run.")
 _ARMS = flags.DEFINE_list(
-    "arms", ["ours", "peer"], f"Which sides, of {', '.join(arm.name for arm in ARMS)}."
+    "arms", ["ours", "peer"], f"Which sides to run, of {', '.join(arm.name for arm in ARMS)}."
 )
-_WORKDIR = flags.DEFINE_string("workdir", "runs/finetune_table", "Holds everything.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/finetune_table", "Folder for runs, table.md and result.json."
+)
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from bert_jax.cli import command
 from bert_jax.data.found_files import find_files
 
 _INPUT = flags.DEFINE_string("input", None, "A folder of text files.", required=True)
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Rows wanted.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each, by turns.", lower_bound=1)
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Size of the vocabulary, in tokens.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns per side.", lower_bound=1)
 
 _PEER = """
 import sys, tokenizers

@@ -20,9 +20,18 @@ from bert_jax.text.wordpiece_compiled import learn_merges
 from bert_jax.text.wordpiece_inventory import cut_into_characters
 from bert_jax.text.wordpiece_reference import learn_merges_reference
 
-_WORD_COUNTS = flags.DEFINE_string("word_counts", None, "Saved word counts.", required=True)
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "Pieces to learn, characters included.")
-_COVERAGE = flags.DEFINE_float("coverage", 0.99999, "Share of running characters to cover.")
+_WORD_COUNTS = flags.DEFINE_string(
+    "word_counts",
+    None,
+    "A file of word counts, as learn_vocab --save_word_counts writes it.",
+    required=True,
+)
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", 30522, "Tokens to learn, single characters included."
+)
+_COVERAGE = flags.DEFINE_float(
+    "coverage", 0.99999, "Share of all characters in the text that the alphabet must cover."
+)
 
 
 def main() -> None:

@@ -37,14 +37,22 @@ from bert_jax.data.row_layout import Batch
 from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
-_CORPUS = flags.DEFINE_string("corpus", None, "folder made by build_corpus; none: made-up text")
-_SENTENCES = flags.DEFINE_integer("sentences", 1_000_000, "made-up sentences", lower_bound=100)
-_LENGTH = flags.DEFINE_integer("length", 128, "tokens a row", lower_bound=5)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "rows a batch", lower_bound=1)
-_PACKED = flags.DEFINE_integer("max_instances", 32, "most instances in a packed row", lower_bound=2)
-_WORKERS = flags.DEFINE_multi_integer("workers", [1, 2], "worker processes", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 3.0, "how long each speed is measured", lower_bound=0.1)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/loader", "where result.json goes")
+_CORPUS = flags.DEFINE_string(
+    "corpus", None, "Folder made by build_corpus; by default made-up text."
+)
+_SENTENCES = flags.DEFINE_integer("sentences", 1_000_000, "Made-up sentences.", lower_bound=100)
+_LENGTH = flags.DEFINE_integer("length", 128, "Tokens per row.", lower_bound=5)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Batch size, in rows.", lower_bound=1)
+_PACKED = flags.DEFINE_integer(
+    "max_instances", 32, "Most examples packed into a row.", lower_bound=2
+)
+_WORKERS = flags.DEFINE_multi_integer(
+    "workers", [1, 2], "Worker processes; may be repeated.", lower_bound=1
+)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 3.0, "Seconds each speed is measured for.", lower_bound=0.1
+)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/loader", "Folder for result.json.")
 define_overwrite()
 
 

@@ -28,10 +28,12 @@ from bert_jax.tables.storage import load_tables
 from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "whose token table; none: a random one")
-_QUERIES = flags.DEFINE_integer("queries", 100, "rows asked about at once", lower_bound=2)
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "turns each side takes", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/nearest_rows", "where result.json goes")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Model whose token table is searched; by default a random table."
+)
+_QUERIES = flags.DEFINE_integer("queries", 100, "Rows to search for at once.", lower_bound=2)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns per side.", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/nearest_rows", "Folder for result.json.")
 define_overwrite()
 
 K = 10

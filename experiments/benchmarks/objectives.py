@@ -61,15 +61,21 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "no NSP, mask 30 %": {"objective": "mlm", "mask_rate": 0.3},
 }
 
-_CORPUS = flags.DEFINE_string("corpus", "python_docs", "What `pretrain` takes as its --corpus.")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the runs.")
-_MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "Size of the model.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 8192, "Of the vocabulary that is learned.", 100)
-_STEPS = flags.DEFINE_integer("steps", 600, "Of the first arm; the others' compute is its.", 1)
-_BATCH = flags.DEFINE_integer("batch_size", 32, "Rows of a batch.", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 128, "Tokens of a row.", lower_bound=8)
-_ARMS = flags.DEFINE_multi_enum("arm", None, list(ARMS), "Repeated: these alone; by default all.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/objectives", "Where runs and result.json go.")
+_CORPUS = flags.DEFINE_string("corpus", "python_docs", "Text to train on, as pretrain's --corpus.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Random seeds of the runs.")
+_MODEL = flags.DEFINE_enum("model", "tiny", PRESETS, "Model size.")
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", 8192, "Size of the learned vocabulary, in tokens.", 100
+)
+_STEPS = flags.DEFINE_integer(
+    "steps", 600, "Optimiser steps of the first arm; the others get the same compute.", 1
+)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Batch size, in rows.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("length", 128, "Tokens per row.", lower_bound=8)
+_ARMS = flags.DEFINE_multi_enum(
+    "arm", None, list(ARMS), "Run only this arm; may be repeated. By default all."
+)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/objectives", "Folder for runs and result.json.")
 
 ROWS = {"plain": plan_sentences, "pairs": plan_instances}
 

@@ -40,12 +40,12 @@ from bert_jax.training.row_lazy import put_rows, row_lazy_adamw, touched_rows
 from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
-_ROWS = flags.DEFINE_integer("rows", 120_000, "V, rows of the table", lower_bound=2)
-_WIDTH = flags.DEFINE_integer("width", 768, "D, width of the table", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch_size", 64, "B, rows of the batch", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 128, "L, tokens of a row", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "turns each side takes", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/row_lazy", "where result.json goes")
+_ROWS = flags.DEFINE_integer("rows", 120_000, "V, rows of the table.", lower_bound=2)
+_WIDTH = flags.DEFINE_integer("width", 768, "D, width of the table.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", 64, "B, rows of the batch.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("length", 128, "L, tokens per row.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Turns per side.", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/row_lazy", "Folder for result.json.")
 define_overwrite()
 
 Update = Callable[[Any, jax.Array, jax.Array], Any]

@@ -25,9 +25,13 @@ from bert_jax.figures import Lines, draw_lines
 from bert_jax.lock import alone_in
 from bert_jax.whole_file import write_json, write_text
 
-_MINUTES = flags.DEFINE_float("minutes", 30.0, "How long.", lower_bound=0.1)
-_EVERY = flags.DEFINE_float("seconds", 5.0, "Between two looks at the process.", lower_bound=0.1)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/soak", "Holds everything; new.")
+_MINUTES = flags.DEFINE_float("minutes", 30.0, "How long to train, in minutes.", lower_bound=0.1)
+_EVERY = flags.DEFINE_float(
+    "seconds", 5.0, "Seconds between two looks at the process.", lower_bound=0.1
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/soak", "Folder for everything it writes; must be new."
+)
 
 HELD = {
     "open files": "open files",

@@ -47,23 +47,27 @@ from bert_jax.training.sharding import create_mesh, put_batch
 from bert_jax.training.workdir import own_workdir
 from bert_jax.whole_file import write_json
 
-_MODEL = flags.DEFINE_enum("model", "base", PRESETS, "size of the model")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "rows a step", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 128, "tokens a row", lower_bound=8)
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "compute dtype")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "turns each side takes", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 2, "steps a turn", lower_bound=1)
-_PEER = flags.DEFINE_string("peer_python", None, "a Python with torch and transformers")
-_SCAN = flags.DEFINE_boolean("scan_layers", None, "loop over layers; by default on TPUs")
-_ATTENTION = flags.DEFINE_enum("attention", "auto", ATTENTIONS, "as pretrain's flag of this name")
+_MODEL = flags.DEFINE_enum("model", "base", PRESETS, "Model size.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Batch size, in rows.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("length", 128, "Tokens per row.", lower_bound=8)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ("float32", "bfloat16"), "What the model computes in."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per side.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 2, "Optimiser steps per turn.", lower_bound=1)
+_PEER = flags.DEFINE_string("peer_python", None, "A Python with torch and transformers.")
+_SCAN = flags.DEFINE_boolean("scan_layers", None, "Loop over the layers; on by default on TPUs.")
+_ATTENTION = flags.DEFINE_enum(
+    "attention", "auto", ATTENTIONS, "Attention kernel; see pretrain's flag of this name."
+)
 _DROPOUT = flags.DEFINE_float(
-    "attention_dropout", 0.1, "of attention weights, on both sides", 0.0, 0.9
+    "attention_dropout", 0.1, "Dropout rate of the attention weights, on both sides.", 0.0, 0.9
 )
 _FORMS = flags.DEFINE_multi_enum(
     "peer_form", ["shipped", "masked", "compiled"], ["shipped", "masked", "compiled"],
-    "a form of the peer; may be there several times, by default all",
+    "A form of the peer; may be repeated, by default all.",
 )  # fmt: skip
-_WORKDIR = flags.DEFINE_string("workdir", "runs/train_step", "where result.json goes")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/train_step", "Folder for result.json.")
 define_overwrite()
 
 

@@ -40,10 +40,12 @@ from bert_jax.text.wordpiece_pruning import greedy_pieces
 from bert_jax.text.wordpiece_text import grown_pairs, lay_out
 from bert_jax.whole_file import write_json
 
-_INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Where the text is.")
-_SIZES = flags.DEFINE_multi_integer("vocab_size", [8192, 30522], "Rows; may be repeated.")
-_HELDOUT = flags.DEFINE_float("heldout_fraction", 0.05, "Share of documents held out.")
-_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the figures.")
+_INPUT = flags.DEFINE_multi_string("input", ["python_docs"], "Text to learn from; may be repeated.")
+_SIZES = flags.DEFINE_multi_integer(
+    "vocab_size", [8192, 30522], "Size of the vocabulary, in tokens; may be repeated."
+)
+_HELDOUT = flags.DEFINE_float("heldout_fraction", 0.05, "Share of the documents held out.")
+_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results.")
 define_overwrite()
 
 _UNKNOWN_BITS = 20.0  # a character of an [UNK] word: one of a million code points

@@ -50,11 +50,11 @@ from . import row_rivals
 from .row_rivals import Puzzle
 
 _INPUT = flags.DEFINE_string("input", None, "A trained model or its tables.", required=True)
-_HIDDEN = flags.DEFINE_integer("hidden", 2000, "Pieces to hide.", lower_bound=10)
-_SHORTEST = flags.DEFINE_integer("shortest", 4, "Letters of a hidden piece.", lower_bound=1)
-_TEXT = flags.DEFINE_list("text", [], "Files or folders of text, for the ways that need some.")
-_RIVALS = flags.DEFINE_bool("rivals", False, "The ways that were not chosen, too.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the choice.", 0, MOST_SEED)
+_HIDDEN = flags.DEFINE_integer("hidden", 2000, "How many tokens to hide.", lower_bound=10)
+_SHORTEST = flags.DEFINE_integer("shortest", 4, "Fewest letters of a hidden token.", lower_bound=1)
+_TEXT = flags.DEFINE_list("text", [], "Files or folders of text, for methods that need some.")
+_RIVALS = flags.DEFINE_bool("rivals", False, "Also run the methods that were not adopted.")
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed that chooses the hidden tokens.", 0, MOST_SEED)
 
 
 @dataclasses.dataclass(frozen=True)
