@@ -72,7 +72,7 @@ def check_place(name: str, value: str | os.PathLike[str]) -> None:
     expected = "expected a path, or a bucket's: gs://BUCKET/… or s3://BUCKET/…"
     if scheme not in SCHEMES:
         raise UserError(
-            f"got {name}={os.fspath(value)}, which is no place that is read or written; {expected}"
+            f"got {name}={os.fspath(value)}, which cannot be read or written here; {expected}"
         )
     if re.match(r"/{1,2}[^/]", rest) is None:
         raise UserError(f"got {name}={os.fspath(value)}, which names no bucket; {expected}")

@@ -96,7 +96,7 @@ class Prefix:
         found = re.fullmatch(r"([A-Za-z][\w.+-]+):/{1,2}([^/]*)(?:/+(.*?))?/*", os.fspath(url))
         if found is None or found[1] not in _SCHEMES:
             raise UserError(
-                f"got {os.fspath(url)}, which is no place that is read or written; expected a path,"
+                f"got {os.fspath(url)}, which cannot be read or written here; expected a path,"
                 " or a bucket's: gs://BUCKET/… or s3://BUCKET/…"
             )
         if not found[2]:
@@ -214,8 +214,8 @@ class Prefix:
                     raise
                 if (refused := _refusal(error)) is not None:
                     raise UserError(
-                        f"got {what}, which cannot be {done} ({refused}); expected a bucket that is"
-                        f" there, and leave to have it {done}"
+                        f"got {what}, which cannot be {done} ({refused}); expected a bucket that"
+                        " exists, and permission for that"
                     ) from error
                 if not _is_passing(error):
                     raise

@@ -46,8 +46,8 @@ class BucketLock:
         """
         if self._lost is not None:
             raise UserError(
-                f"got {self._said}, which {self._lost} has taken over while the bucket did not"
-                " answer here; expected one at a time: leave it to that one"
+                f"got {self._said}, which {self._lost} took over while the bucket did not answer"
+                " here; expected one process at a time: let that one finish"
             )
 
     def take(self) -> None:
@@ -91,8 +91,8 @@ class BucketLock:
         gone = None if note is None else note.has_gone(locked=False)
         if gone is False or (gone is None and not self._is_silent(owner, note)):
             raise UserError(
-                f"got {self._said}, where {note or 'another process'} is at work; expected one at"
-                " a time: wait until it ends, or take another place"
+                f"got {self._said}, where {note or 'another process'} is running; expected one at a"
+                " time: wait until it ends, or choose another place"
             )
         print(f"{self._said} was left locked by {note or owner}; taken over", file=sys.stderr)
         self._objects.delete(owner)
@@ -108,7 +108,7 @@ class BucketLock:
         if left > 0:
             print(
                 f"{self._said} was locked by {note or owner}; waiting {left:.0f} s to see whether"
-                " it goes on",
+                " it is still running",
                 file=sys.stderr,
             )
         until = time.monotonic() + left

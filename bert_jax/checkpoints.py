@@ -272,7 +272,7 @@ class _Store:
                 shutil.rmtree(each, ignore_errors=True)
             whole = [self._directory / str(step) for step in whole_steps(self._directory)]
             way_out = ", and the same command again: "
-            way_out += f"it goes on from {whole[-1]}" if whole else "it begins anew"
+            way_out += f"it continues from {whole[-1]}" if whole else "it starts over"
             refused = disk_error(
                 path,
                 error,

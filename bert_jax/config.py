@@ -217,8 +217,8 @@ class BertConfig:
                 wanted = next((value for value in published if value is not None), None)
                 raise UserError(
                     f"got {key}={content[key]!r} in {source}; expected "
-                    f"{'no such key' if wanted is None else repr(wanted)}: bert_jax has BERT as "
-                    "published and would compute something else than this model"
+                    f"{'no such key' if wanted is None else repr(wanted)}: bert_jax implements BERT"
+                    " as published and would compute something different from this model"
                 )
         known = {field.name for field in dataclasses.fields(cls)}
         _refuse_misspelt(content, known, source)
@@ -236,7 +236,7 @@ class BertConfig:
         """Read a `config.json` as Hugging Face or Google wrote it.
 
         Raises:
-            UserError: the file is missing, is no JSON object, or is refused by `from_dict`.
+            UserError: the file is missing, is not a JSON object, or is refused by `from_dict`.
         """
         path = at_hand(path_like("path", path, "a config.json"))
         if path.is_dir():

@@ -39,6 +39,6 @@ def named_extra(error: ModuleNotFoundError) -> UserError | None:
     if module not in EXTRA_OF:
         return None
     return UserError(
-        f"got no module {module}; expected it installed:"
+        f"got no module {module}; expected it to be installed:"
         f" python3 -m pip install -c constraints.txt -e '.[{EXTRA_OF[module]}]'"
     )

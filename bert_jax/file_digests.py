@@ -59,15 +59,15 @@ def read_sealed(path: str | Path, remedy: str) -> dict[str, Any]:
     """The content of a JSON file, without its digest; of one that has none, all there is.
 
     Raises:
-        DamagedFileError: it is no JSON object, or not what was written.
+        DamagedFileError: it is not a JSON object, or not what was written.
         OSError: it cannot be read.
     """
     try:
         content = parse_json(Path(path).read_bytes())
     except NotJSONError as error:
-        raise DamagedFileError(path, f"it is no JSON: {error}", remedy) from error
+        raise DamagedFileError(path, f"it is not valid JSON: {error}", remedy) from error
     if not isinstance(content, dict):
-        raise DamagedFileError(path, "it is no JSON object", remedy)
+        raise DamagedFileError(path, "it is not a JSON object", remedy)
     digest = content.pop(_DIGEST, None)
     if digest is not None and digest != _of_json(content):
         raise DamagedFileError(path, CHANGED, remedy)

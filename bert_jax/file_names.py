@@ -1,4 +1,4 @@
-"""Names that no file can have, and what stands behind a name and is no file."""
+"""Names that no file can have, and what has a name and is not a file."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def check_snapshot(folder: Path, wanted: Sequence[str]) -> None:
         named = blob.parent.name == "blobs" and _HASH.fullmatch(blob.name) is not None
         if named and blob.is_file() and not _holds(blob):
             raise DamagedFileError(
-                path, "its hash is not the hub's", f"remove {blob}, and it is fetched again"
+                path, "its hash is not the hub's", f"remove {blob}, and it is downloaded again"
             )
 
 
@@ -144,8 +144,8 @@ def _one_line(name: str) -> Iterator[None]:
         yield
     except _errors() as error:
         raise UserError(
-            f"got {name!r}, where there is no file, and which the Hugging Face hub did not give "
-            f"({_reason(error)}); expected the path of a checkpoint, or a model on the hub"
+            f"got {name!r}, where there is no file, and which the Hugging Face hub did not return"
+            f" ({_reason(error)}); expected the path of a checkpoint, or a model on the hub"
         ) from None
 
 

@@ -51,7 +51,7 @@ def why_not_json(error: ValueError | RecursionError) -> str:
     if isinstance(error, RecursionError):
         return "objects or lists too deep inside each other"
     if isinstance(error, UnicodeDecodeError):
-        return f"no UTF-8 at byte {error.start}"
+        return f"not valid UTF-8 at byte {error.start}"
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos}"
     return "a number of too many digits"  # which int() refuses

@@ -47,7 +47,8 @@ def alone_in(folder: _Path, said: str) -> Iterator[None]:
     """
     if is_url(folder):
         raise UserError(
-            f"got {said}, a bucket's, where this is not made yet; expected a folder on this machine"
+            f"got {said}, a bucket's, where this is not supported yet; expected a folder on this"
+            " machine"
         )
     folder = Path(folder)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -119,7 +120,7 @@ def _locked(file: Path, said: str) -> Iterator[None]:
     except OSError as error:
         raise DiskError(
             f"got {said}, which cannot be written ({error.strerror}); expected a directory, or a"
-            " place to make one",
+            " path where one can be made",
             passing=error.errno in PASSING,
         ) from error
     if lock is None:
@@ -168,8 +169,8 @@ def _take(file: Path, said: str) -> int | None:
 
 def _in_use(said: str, note: Note | None) -> UserError:
     return UserError(
-        f"got {said}, where {note or 'another process'} is at work; expected one at a time: wait"
-        " until it ends, or take another place"
+        f"got {said}, where {note or 'another process'} is running; expected one at a time: wait"
+        " until it ends, or choose another place"
     )
 
 
@@ -198,7 +199,8 @@ def _is_silent(file: Path, said: str, note: Note) -> bool:
             left = _SILENT - (os.fstat(new.fileno()).st_mtime - last)
         if left > 0:
             print(
-                f"{said} was locked by {note}; waiting {left:.0f} s to see whether it goes on",
+                f"{said} was locked by {note}; waiting {left:.0f} s to see whether it is still"
+                " running",
                 file=sys.stderr,
             )
         until = time.monotonic() + left

@@ -69,7 +69,7 @@ def at_hand(
     wanted = _readable(prefix.objects(), leave)
     if not wanted:
         raise NothingThereError(
-            f"got {prefix.url}, where there is nothing; expected a file or a folder"
+            f"got {prefix.url}, which does not exist; expected a file or a folder"
         )
     place = place_of_copy(prefix)
     with _one_at_a_time(place):

@@ -58,7 +58,7 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
     if isinstance(source, str) and hub.NAME.fullmatch(name) and not _is_local(name, near):
         return hub.fetch(name, wanted)
     raise UserError(
-        f"got {name!r}, where there is nothing; expected the path of a checkpoint"
+        f"got {name!r}, which does not exist; expected the path of a checkpoint"
         + (f": there is {near}" if near else ", or a name on the Hugging Face hub such as ")
         + ("" if near else "bert-base-uncased")
     )
@@ -133,7 +133,7 @@ def check_fetched(file: Path) -> None:
         return
     if leads_nowhere:
         raise UserError(
-            f"got {file}, a link to {file.readlink()}, where there is nothing; expected the file"
+            f"got {file}, a link to {file.readlink()}, which does not exist; expected the file"
             " itself: a copy of a folder of the hub's cache needs its blobs, too"
         )
     try:

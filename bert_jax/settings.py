@@ -108,7 +108,7 @@ def check_settings(settings: Any) -> None:
         if kinds <= {str, os.PathLike} and not isinstance(value, str | os.PathLike):
             raise UserError(f"{got} {'a text' if kinds == {str} else 'a path'}")
         if tuple in kinds and not isinstance(value, Sequence):
-            raise UserError(f"{got} names, in a list or a text with commas between")
+            raise UserError(f"{got} names, in a list or separated by commas")
         if limits["choices"] and value not in limits["choices"]:
             raise UserError(f"{got} one of {', '.join(limits['choices'])}")
         if limits["least"] is not None and not value >= limits["least"]:

@@ -172,8 +172,8 @@ def partial_folder(beside: _Path, *, alone: bool = False) -> Iterator[Path]:
         partial.mkdir()
     except OSError as error:
         raise UserError(
-            f"got {beside}, which cannot be written ({error.strerror}); expected a directory,"
-            " or a place to make one"
+            f"got {beside}, which cannot be written ({error.strerror}); expected a directory, or a"
+            " path where one can be made"
         ) from error
     try:
         yield partial
@@ -187,7 +187,7 @@ def write_json(path: _Path, content: Mapping[str, Any]) -> None:
 
 
 def write_json_lines(path: _Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, whole or not at all; `rows` may be a generator."""
+    """Write one JSON object per line, whole or not at all; `rows` may be a generator."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json_line(row) for row in rows)
 

@@ -93,11 +93,11 @@ def main() -> None:
         hub.check_pushable("push_to_hub", pushed)
         if save is not save_huggingface:
             raise UserError(
-                f"got --push_to_hub={pushed} beside --format={_FORMAT.value}; expected"
+                f"got --push_to_hub={pushed} with --format={_FORMAT.value}; expected"
                 " --format=huggingface, which the hub's users can open"
             )
     elif private:
-        raise UserError("got --private alone; expected --push_to_hub=OWNER/NAME beside it")
+        raise UserError("got --private alone; expected --push_to_hub=OWNER/NAME with it")
     pretrained = load_pretrained(
         _FROM.value,
         splitting=_SPLITTING.value,

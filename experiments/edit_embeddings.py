@@ -215,13 +215,13 @@ def _rule(old: Tokenizer | None, new: Tokenizer | None) -> RowRule:
     wish = _ROWS.value or ("mean" if _WEIGHTS.value else "learned")
     if wish == "learned" and _WEIGHTS.value:
         raise UserError(
-            f"got --weights={_WEIGHTS.value} beside --rows=learned; expected --rows=mean, which"
+            f"got --weights={_WEIGHTS.value} with --rows=learned; expected --rows=mean, which"
             " they weigh, or no --weights"
         )
     if _TEXT.value and (wish == "mean" or new is None):
         beside = "--rows=mean" if wish == "mean" else "the vocabulary as it was"
         raise UserError(
-            f"got --text beside {beside}; expected new pieces with --rows=learned, which it is for"
+            f"got --text with {beside}; expected new pieces with --rows=learned, which it is for"
         )
     if wish == "mean":
         if _WEIGHTS.value == "length" and old is not None:

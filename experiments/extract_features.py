@@ -152,7 +152,7 @@ def _lines(file: IO[bytes], bar: ProgressBar) -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise UserError(
-                f"got line {number} of --input={_INPUT.value} with bytes that are no UTF-8 "
+                f"got line {number} of --input={_INPUT.value}, which is not valid UTF-8 "
                 f"(at byte {error.start}); expected a UTF-8 text file"
             ) from None
 

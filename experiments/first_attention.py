@@ -115,7 +115,9 @@ def _rows(model: Pretrained, corpus: Sequence[str]) -> tuple[list[Encoded], str]
     if FLAGS.input:
         texts = list(itertools.islice(_lines(), FLAGS.rows))
         if not texts:
-            raise UserError(f"got --input={FLAGS.input}, which holds no text; expected one a line")
+            raise UserError(
+                f"got --input={FLAGS.input}, which holds no text; expected one per line"
+            )
         return [
             model.tokenizer.encode(text, pair, length) for text, pair in texts
         ], f"{len(texts)} texts of {FLAGS.input}, of at most {length} pieces"
@@ -129,7 +131,7 @@ def _rows(model: Pretrained, corpus: Sequence[str]) -> tuple[list[Encoded], str]
     if not rows:
         raise UserError(
             f"got --length={FLAGS.length} and no document of {text.name} as long; expected a"
-            " smaller --length, or --input with a text a line"
+            " smaller --length, or --input with one text per line"
         )
     return rows, f"{len(rows)} rows of {length} pieces from {text.name}"
 

@@ -84,7 +84,7 @@ def _unpickled(files: list[Path]) -> dict[str, Any]:
         except Exception as error:  # torch raises what the pickle makes it raise
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"got {file}, which torch's weights_only loader refuses ({reason}); expected a "
+                f"got {file}, which torch's weights_only loader rejects ({reason}); expected a "
                 "file of arrays alone"
             ) from None
         # Tied weights share memory, which safetensors refuses to write: each gets its own.

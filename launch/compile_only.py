@@ -10,7 +10,7 @@ as many devices and compiled for CPU: the collectives are those of any backend, 
 estimate.
 
 It prints whether the step fits, what the devices send each other, how long a step takes by a
-roofline over the compiled program (`launch.least_time`), and its ten dearest kernels with the line
+roofline over the compiled program (`launch.least_time`), and its ten slowest kernels with the line
 of the source they come from. A step that does not fit is an answer, exit status 0, with a plan that
 would.
 """
@@ -113,7 +113,7 @@ def main() -> None:
         f"{FLAGS.model} on {FLAGS.topology}", _shown(result, compiled, least, traffic)
     )
     if least:
-        command.print_table("The dearest kernels", shown_kernels(least))
+        command.print_table("The slowest kernels", shown_kernels(least))
 
 
 def _plan(topology: Topology) -> Plan:

@@ -213,7 +213,7 @@ def _tpus(topology: Topology) -> list[Any]:
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).partition(": ")[2] or str(error)
         raise UserError(
-            f"got --topology={name}, which libtpu refuses ({reason}); expected a shape that is sold"
+            f"got --topology={name}, which libtpu rejects ({reason}); expected a shape that exists"
         ) from None
 
 

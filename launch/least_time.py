@@ -59,7 +59,7 @@ class LeastTime:
         waiting: for what is sent, and for copies, beside which nothing is computed.
         sending: that the wire is busy, hidden or not.
         work: of all kernels.
-        kernels: the dearest first.
+        kernels: the slowest first.
         traffic: by kind of collective.
     """
 
@@ -80,7 +80,7 @@ def least_time(program: Program, topology: Topology) -> LeastTime:
     """Estimate one step of a compiled program.
 
     Raises:
-        ValueError: a loop does not say how often it turns.
+        ValueError: a loop does not say how many times it runs.
     """
     run = _Run(program, topology)
     run.play(schedule(program), 1)

@@ -5,7 +5,7 @@ r"""How long a compiled program takes on a device, from its text: a roofline, ke
 
 Compiling takes minutes; this reads the program that `launch.compile_only --hlo` kept (or that
 `compiled.as_text()` gave) in seconds, also with the figures of another device. Prints what a step
-takes at least and for what, and the ten dearest kernels with the line of the source.
+takes at least and for what, and the ten slowest kernels with the line of the source.
 """
 
 from absl import flags
@@ -41,7 +41,7 @@ def main() -> None:
         )
     least = least_time(program, topology)
     command.print_table(f"{FLAGS.hlo} on {FLAGS.topology}", shown_times(least))
-    command.print_table("The dearest kernels", shown_kernels(least))
+    command.print_table("The slowest kernels", shown_kernels(least))
 
 
 if __name__ == "__main__":

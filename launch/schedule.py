@@ -95,7 +95,8 @@ def _events(of: Computation, program: Program) -> Iterator[Event]:
             events = tuple(_events(program.computations[body], program))
             if turns is None and events:
                 raise ValueError(
-                    f"a loop does not say how often it turns: {each.name}{each.attributes[:200]}"
+                    "a loop does not say how many times it runs:"
+                    f" {each.name}{each.attributes[:200]}"
                 )
             yield Loop(events, turns or 0)
         elif each.opcode == "conditional":

@@ -27,7 +27,7 @@ def shown_times(least: LeastTime) -> dict[str, str]:
 
 
 def shown_kernels(least: LeastTime) -> dict[str, str]:
-    """The ten dearest kernels and where they come from."""
+    """The ten slowest kernels and where they come from."""
     return {str(i + 1): _kernel(cost) for i, cost in enumerate(least.kernels[:_DEAREST])}
 
 

@@ -85,7 +85,7 @@ RIGHT = {
         place_answers(read_squad(path)).questions[0].answers == (Answer("Peru\u0301", 15),)
     ),
     "squad_context_null.json": refused(read_squad, WHERE),
-    "squad_data_null.json": refused(read_squad, "which is no SQuAD file"),
+    "squad_data_null.json": refused(read_squad, "which is not a SQuAD file"),
     "squad_qa_not_object.json": refused(read_squad, WHERE),
     "squad_start_text.json": refused(read_squad, WHERE),
     "surrogate.jsonl": lambda path: len(documents(path)) == 3,

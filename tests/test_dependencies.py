@@ -119,5 +119,5 @@ def test_a_missing_extra_is_one_line(tmp_path):
     done = run_blocked(code, "--input=text.txt", "--output=vocab.txt", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    assert "got no module numba; expected it installed: " in done.stderr
+    assert "got no module numba; expected it to be installed: " in done.stderr
     assert "-e '.[data]'" in done.stderr

@@ -100,7 +100,7 @@ def test_of_another_host_the_age_decides(tmp_path, capsys, monkeypatch):
     of_another_host(tmp_path)
     with alone_in(tmp_path, "workdir=x"):  # it might be there, and is not
         said = capsys.readouterr().err.splitlines()
-        assert "waiting 1 s to see whether it goes on" in said[0]
+        assert "waiting 1 s to see whether it is still running" in said[0]
         assert said[1].endswith("taken over")
 
     of_another_host(tmp_path)

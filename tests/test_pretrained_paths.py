@@ -38,7 +38,7 @@ def hub(tmp_path, monkeypatch):
 def test_a_mistyped_path_says_what_there_is_and_asks_nobody(hub, take):
     with pytest.raises(
         UserError,
-        match=r"got 'runs/pretrian', where there is nothing; expected the path of a checkpoint: "
+        match=r"got 'runs/pretrian', which does not exist; expected the path of a checkpoint: "
         "there is runs/pretrain$",
     ):
         take("runs/pretrian")
@@ -121,7 +121,7 @@ def test_a_revision_may_be_named(hub, monkeypatch, name, revision):
 def test_the_home_folder_is_followed(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model").mkdir()
-    with pytest.raises(UserError, match="got ~/model, which is no checkpoint"):
+    with pytest.raises(UserError, match="got ~/model, which is not a checkpoint"):
         load_pretrained("~/model")
 
 
@@ -187,7 +187,7 @@ def test_what_the_hubs_cache_holds_is_what_its_hash_says(tmp_path, monkeypatch):
             said = f"got {snapshot / name}, a damaged file (its hash is not the hub's); "
             with pytest.raises(DamagedFileError, match=re.escape(said)) as raised:
                 load_pretrained(source)
-            assert str(raised.value).endswith(f"remove {files[name]}, and it is fetched again")
+            assert str(raised.value).endswith(f"remove {files[name]}, and it is downloaded again")
         files[name].write_bytes(whole)
 
 

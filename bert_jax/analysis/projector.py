@@ -42,7 +42,7 @@ def write_projector(
             if len(values) != len(tables[name]):
                 raise UserError(
                     f"got {len(values)} values of {heading!r} for the {len(tables[name])} rows of"
-                    f" {name}; expected one a row"
+                    f" {name}; expected one per row"
                 )
     try:
         if not is_url(directory):

@@ -55,7 +55,7 @@ class Agreement:
 
 
 def read_scored_pairs(path: str | Path) -> ScoredPairs:
-    """Read a file of scored pairs, a pair a line, columns divided by tabs.
+    """Read a file of scored pairs, a pair a line, columns separated by tabs.
 
     Three columns are text, text, score, as in WordSim-353, SimLex-999 and SICK; seven or more are
     those of the STS benchmark, whose fifth to seventh are score, text, text. Where there are no
@@ -71,7 +71,7 @@ def read_scored_pairs(path: str | Path) -> ScoredPairs:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"got {str(path)!r}, which cannot be read as text ({_reason(error)}); expected a file"
-            " with two texts and a score a line"
+            " with two texts and a score per line"
         ) from None
     found: list[tuple[str, str, float]] = []
     for number, line in enumerate(lines, 1):
@@ -84,11 +84,13 @@ def read_scored_pairs(path: str | Path) -> ScoredPairs:
         if triple is None:
             raise UserError(
                 f"got {line.strip()[:60]!r} in line {number} of {path}; expected two texts and a"
-                " number, divided by tabs"
+                " number, separated by tabs"
             )
         found.append(triple)
     if not found:
-        raise UserError(f"got {path}, which holds no pairs; expected two texts and a score a line")
+        raise UserError(
+            f"got {path}, which holds no pairs; expected two texts and a score per line"
+        )
     first, second, scores = zip(*found, strict=True)
     return ScoredPairs(Path(path).stem, first, second, np.array(scores))
 
@@ -162,4 +164,4 @@ def _triple(columns: Sequence[str]) -> tuple[str, str, float] | None:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or "" if isinstance(error, OSError) else "no UTF-8"
+    return error.strerror or "" if isinstance(error, OSError) else "not valid UTF-8"

@@ -233,7 +233,7 @@ def find_outlier(vectors: np.ndarray, centre: np.ndarray | float = 0.0) -> Outli
 def read_word_groups(
     path: str | Path, least: int, most: int | None = None
 ) -> list[tuple[str, ...]]:
-    """Read lines of words, divided by tabs or else by white space; `: heading`s are skipped.
+    """Read lines of words, separated by tabs or else by white space; `: heading`s are skipped.
 
     Args:
         path: such as the Google analogy set, of four words a line.
@@ -246,10 +246,10 @@ def read_word_groups(
     try:
         lines = at_hand(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "not valid UTF-8"
         raise UserError(
-            f"got {str(path)!r}, which cannot be read as text ({reason}); expected a file of"
-            " words, a group a line"
+            f"got {str(path)!r}, which cannot be read as text ({reason}); expected a file of words,"
+            " one group per line"
         ) from None
     found = []
     for number, line in enumerate(lines, 1):
@@ -261,5 +261,5 @@ def read_word_groups(
             raise UserError(f"got {len(words)} words in line {number} of {path}; expected {wanted}")
         found.append(words)
     if not found:
-        raise UserError(f"got {path}, which holds no words; expected a group a line")
+        raise UserError(f"got {path}, which holds no words; expected one group per line")
     return found

@@ -49,7 +49,7 @@ def run(
 
     * 0: finished, `main` has returned.
     * 143, 130, 129: told to stop, by SIGTERM, Ctrl-C or a terminal that is lost (`cli.stopping`),
-      one line. What was saved is whole, and the same command goes on from there. `main` calls
+      one line. What was saved is intact, and the same command continues from there. `main` calls
       `stopped` where it ends early and in order.
     * 2: a user's mistake (an unknown or ill-formed flag, a `UserError`, a full disk), one line. The
       same command would fail again.
@@ -65,12 +65,12 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
         print(_help())
         return
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no UTF-8
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may not be valid UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         rest = flags.FLAGS(sys.argv)[1:]
         if rest and not takes:
-            raise UserError(f"got {rest[0]!r} beside the flags; expected --name=value only")
+            raise UserError(f"got {rest[0]!r} besides the flags; expected --name=value only")
         _check_values()
     except (flags.Error, UserError) as error:
         _fail(_no_number(str(error)) or str(error))
@@ -100,12 +100,12 @@ def stopped() -> NoReturn:
 
 def _stopped_by(number: int) -> str:
     """What to say of an end by that signal."""
-    kept = "nothing is half-written, and the same command begins anew"
+    kept = "nothing is half-written, and the same command starts over"
     workdir = _value("workdir")
     if workdir and is_url(workdir):
-        kept = f"what {workdir} holds is whole, and the same command goes on from there"
+        kept = f"what {workdir} holds is intact, and the same command continues from there"
     elif workdir and (Path(workdir) / "config.json").is_file():
-        kept = f"what {workdir} holds is whole, and the same command goes on"
+        kept = f"what {workdir} holds is intact, and the same command continues"
         checkpoints = (Path(workdir) / "checkpoints").glob("*")
         if steps := [int(path.name) for path in checkpoints if path.name.isdecimal()]:
             kept += f" from step {max(steps)}"
@@ -132,7 +132,8 @@ def _call(main: Callable[..., None], rest: list[str] | None, flag_of: Mapping[st
     except OSError as error:
         if error.errno in NO_SUCH_NAME:
             _fail(
-                f"got {_short(error.filename)}, which is no file ({error.strerror}); expected one"
+                f"got {_short(error.filename)}, which is not a file ({error.strerror}); expected"
+                " one"
             )
         if error.errno not in REFUSALS:
             raise
@@ -182,7 +183,9 @@ def _check_names(flag: str, values: Sequence[str]) -> None:
         if is_endless(value):
             raise UserError(f"got --{flag}={value}, a device that never ends; expected a file")
         if is_named_pipe(value):
-            print(f"--{flag}={value} is a pipe: waiting for who writes to it", file=sys.stderr)
+            print(
+                f"--{flag}={value} is a pipe: waiting for something to write to it", file=sys.stderr
+            )
 
 
 def _no_number(message: str) -> str | None:
@@ -297,6 +300,6 @@ def whole_numbers(flag: str, texts: Sequence[str], least: int, most: int = MOST)
     if not texts or len(set(numbers)) < len(texts) or min(numbers) < least or max(numbers) > most:
         raise UserError(
             f"got --{flag}={','.join(texts)}; expected whole numbers of at least {least} and at"
-            f" most {most}, each once, with commas between"
+            f" most {most}, each once, separated by commas"
         )
     return numbers

@@ -163,7 +163,7 @@ class KeptPrograms:
                     path = self.folder / (key + _DIGEST)
                     path.write_text(self._digest(key))
         if any(key + _USED not in names for key in keys):
-            raise OSError(f"{self.folder} took only a part of it: is the disk full?")
+            raise OSError(f"{self.folder} took only part of it: is the disk full?")
 
     def _is_whole(self, key: str, names: set[str]) -> bool:
         if not {key + _PROGRAM, key + _USED, key + _DIGEST} <= names:
@@ -214,4 +214,7 @@ def _after_each_program(sign: Callable[[], None]) -> None:
 
 
 def _say(reason: Exception) -> None:
-    print(f"compiled programs are not kept ({reason}): the next start compiles", file=sys.stderr)
+    print(
+        f"compiled programs are not saved ({reason}): the next start compiles again",
+        file=sys.stderr,
+    )

@@ -64,7 +64,7 @@ def _listed(by_id: Any, other: Names) -> tuple[Names, list[str]]:
     if not by_id:
         return (), []
     if not isinstance(by_id, Mapping):
-        return (), [f"id2label = {by_id!r} of config.json is no list of names: left out"]
+        return (), [f"id2label = {by_id!r} of config.json is not a list of names: left out"]
     try:
         numbers = [int(key) for key in by_id]
     except ValueError:

@@ -96,7 +96,7 @@ def _places(path: Path) -> Iterator[tuple[str, _Place]]:
                     yield "/".join(keys), _Place(path, start, end)
                     return
                 if not isinstance(key, str):
-                    raise ValueError(f"the key {key!r}, which is no name")
+                    raise ValueError(f"the key {key!r}, which is not a name")
                 yield from inside((*keys, key))
 
         if not at_map():
@@ -113,5 +113,5 @@ def _restored(place: _Place) -> np.ndarray:
 def _unreadable(file: Path, why: str | None) -> UserError:
     return UserError(
         f"got {file}, which cannot be read ({why}); expected a whole flax_model.msgpack, as"
-        " transformers wrote it: fetch or copy it again"
+        " transformers wrote it: download or copy it again"
     )

@@ -62,7 +62,7 @@ class TensorFlowFile:
     def _unreadable(self, error: Exception) -> UserError:
         return UserError(
             f"got {self.path}, which TensorFlow cannot read ({error}); expected a whole "
-            "checkpoint, its .index and .data files beside each other"
+            "checkpoint, its .index and .data files next to each other"
         )
 
 

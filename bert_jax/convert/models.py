@@ -215,8 +215,8 @@ def check_belongs(pretrained: Pretrained) -> None:
         if scores != len(pretrained.labels):
             raise UserError(
                 f"got {len(pretrained.labels)} labels ({', '.join(pretrained.labels)}) for "
-                f"{'no classifier' if scores is None else f'{scores} scores'}; expected one label "
-                "a score"
+                f"{'no classifier' if scores is None else f'{scores} scores'}; expected one label"
+                " per score"
             )
         if len(set(pretrained.labels)) < len(pretrained.labels):
             raise UserError(

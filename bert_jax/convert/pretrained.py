@@ -100,7 +100,7 @@ def _load(
             " so does a pretraining run, as `init_embeddings`"
         )
     raise UserError(
-        f"got {source}, which is no checkpoint; expected a workdir or checkpoint of bert_jax, a "
+        f"got {source}, which is not a checkpoint; expected a workdir or checkpoint of bert_jax, a "
         "Hugging Face directory with a config.json, or a Google checkpoint with a "
         "bert_config.json"
     )

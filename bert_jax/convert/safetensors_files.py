@@ -61,7 +61,7 @@ def _opened(file: Path) -> Any:
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"got {file}, which cannot be read as safetensors ({error}); expected a whole file: "
-            "fetch or copy it again"
+            "download or copy it again"
         ) from None
 
 
@@ -79,7 +79,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _indexed(index: Path) -> list[Path]:
-    expected = "a JSON object with weight_map, the names of files beside it"
+    expected = "a JSON object with weight_map, the names of files next to it"
     files = read_json_object(index, expected).get("weight_map")
     names = files.values() if isinstance(files, dict) else [None]
     for name in names:

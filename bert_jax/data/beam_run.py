@@ -86,7 +86,7 @@ class BeamRun:
             made = beam.runners.create_runner(self._path)
         except (ValueError, ImportError, AttributeError) as error:
             raise UserError(
-                f"got Beam runner {runner!r}, which cannot be had: {_one_line(error, 100)}; "
+                f"got Beam runner {runner!r}, which is not available: {_one_line(error, 100)}; "
                 "expected DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, DaskRunner or "
                 "another"
             ) from error
@@ -176,15 +176,15 @@ class BeamRun:
         except _NeverBegan as error:
             _cancel(job)
             raise UserError(
-                f"got {said}, of which no worker began in {self.start_seconds:.0f} s{error};"
-                " expected an engine and workers that are up, the workers with bert_jax, and with a"
-                f" view of {str(marks.place)!r}, or more `beam_start_seconds`"
+                f"got {said}, but no worker started within {self.start_seconds:.0f} s{error};"
+                " expected a running engine and workers that have bert_jax installed and see"
+                f" {str(marks.place)!r}, or more `beam_start_seconds`"
             ) from None
         except Exception as error:  # every runner has its own
             if marks.marks():
                 raise
             raise UserError(
-                f"got {said}, which ended before a worker could begin in {str(marks.place)!r}: "
+                f"got {said}, which ended before a worker could start in {str(marks.place)!r}: "
                 f"{_one_line(error)}; expected a runner that can be reached, whose workers see that"
                 " folder"
             ) from error
@@ -233,8 +233,8 @@ def open_beam(
             )
     if runner is not None and workers_given:
         raise UserError(
-            "got `workers` beside `beam_runner`; expected the runner's own way to say how many, "
-            "such as beam_options=--direct_num_workers=2"
+            "got `workers` with `beam_runner`; expected the runner's own option for that, such as"
+            " beam_options=--direct_num_workers=2"
         )
     if runner is None:
         return None
@@ -391,7 +391,8 @@ def _import_beam() -> Any:
         import apache_beam
     except ImportError as error:
         raise UserError(
-            f"got a Beam runner, but Beam cannot be imported ({error}); expected it installed: "
+            f"got a Beam runner, but Beam cannot be imported ({error}); expected it to be"
+            " installed: "
             "python3 -m pip install -c constraints-beam.txt -e '.[beam]'"
         ) from error
     finally:
@@ -404,8 +405,8 @@ def _import_dask() -> None:
         import distributed  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"got beam_runner=DaskRunner, but Dask cannot be imported ({error}); expected it "
-            "installed: python3 -m pip install -c constraints-beam.txt -e '.[beam,dask]'"
+            f"got beam_runner=DaskRunner, but Dask cannot be imported ({error}); expected it to be"
+            " installed: python3 -m pip install -c constraints-beam.txt -e '.[beam,dask]'"
         ) from error
 
 

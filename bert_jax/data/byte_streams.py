@@ -44,7 +44,7 @@ def open_bytes(path: Path) -> Iterator[tuple[io.BufferedReader, io.FileIO]]:
                 stream = io.BufferedReader(_Recoded(stream, encoding), GLANCE)
             elif b"\0" in head[:8000]:  # the sign that git and grep go by
                 raise UserError(
-                    f"got {str(path)!r}, which holds bytes of value 0 and so is no text; expected "
+                    f"got {str(path)!r}, which holds bytes of value 0, so it is not text; expected "
                     "UTF-8, or UTF-16 with its mark: leave the file out or convert it"
                 )
             yield stream, file

@@ -39,7 +39,7 @@ class CorpusReport:
         dropped_documents, dropped_lines: of those, how many were left out on request.
         empty_documents: documents without a single piece; left out.
         characters: of all text that came in.
-        bad_utf8_bytes, bad_utf8_documents: how often bytes were no UTF-8, and in how many
+        bad_utf8_bytes, bad_utf8_documents: how often bytes were not valid UTF-8, and in how many
             documents.
         expected_instances: for a length in pieces, about how many NSP instances one epoch over
             the train split gives.
@@ -209,7 +209,7 @@ class Doctor:
             raise UserError(
                 f"got {documents} document{'s' if documents > 1 else ''}, all in one split; "
                 "expected at least two different ones, or more sentences, to train on and to hold "
-                "out; if the input holds many in one file, say how they are parted (blocks, "
+                "out; if the input holds many in one file, say how they are separated (blocks, "
                 "sentences or jsonl)"
             )
 

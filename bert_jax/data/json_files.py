@@ -26,7 +26,7 @@ def read_json_lines(stream: BinaryIO, path: Path, column: str) -> Iterator[Docum
             row = parse_json(text)
         except NotJSONError as error:
             raise UserError(
-                f"{path}, line {number}: got no JSON ({error}); expected one object a line"
+                f"{path}, line {number}: got invalid JSON ({error}); expected one object per line"
             ) from error
         yield from _documents(row, f"{path}:{number}", f"{path}, line {number}", column, bad_bytes)
 
@@ -60,7 +60,8 @@ def read_json_objects(stream: BinaryIO, path: Path, column: str) -> Iterator[Doc
                 if torn and not ended and len(text) - at < _LONGEST_OBJECT:
                     break
                 raise UserError(
-                    f"{path}, object {number + 1}: got no JSON ({why_not_json(error)}); expected "
+                    f"{path}, object {number + 1}: got invalid JSON ({why_not_json(error)});"
+                    " expected "
                     "objects, in an array or one after the other"
                 ) from None
             number += 1

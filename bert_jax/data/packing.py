@@ -50,7 +50,7 @@ def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> P
       UserError: If an instance is longer than a row or `max_instances` is below 1.
     """
     if max_instances < 1:
-        raise UserError(f"got max_instances={max_instances}; expected at least 1 instance a row")
+        raise UserError(f"got max_instances={max_instances}; expected at least 1 instance per row")
     if plan.length > length:
         raise UserError(
             f"got rows of {length} tokens for instances of up to {plan.length}; "

@@ -43,7 +43,8 @@ def remarks_on(report: CorpusReport, tokenizer: Tokenizer | None) -> tuple[str, 
         )
     if report.bad_utf8_bytes > 0.001 * report.characters:
         found.append(
-            f"{report.bad_utf8_bytes / report.characters:.2%} of the characters are no UTF-8: "
+            f"{report.bad_utf8_bytes / report.characters:.2%} of the characters are not valid"
+            " UTF-8: "
             "perhaps the text is in another encoding; expected UTF-8: convert it with iconv"
         )
     if report.one_sentence_documents > 0.5 * report.documents:
@@ -56,8 +57,8 @@ def remarks_on(report: CorpusReport, tokenizer: Tokenizer | None) -> tuple[str, 
     if 0 < report.documents < 20 and report.characters > 1_000_000 * report.documents:
         found.append(
             f"{report.documents:,} documents of {report.characters / report.documents / 1e6:,.1f} "
-            "million characters each: if a file holds many documents, say how they are parted "
-            "(format blocks, sentences or jsonl)"
+            "million characters each: if a file holds many documents, say how they are separated"
+            " (format blocks, sentences or jsonl)"
         )
     if tokenizer is not None:
         found += _remarks_on_vocabulary(report, tokenizer)
@@ -79,7 +80,7 @@ def _remarks_on_vocabulary(report: CorpusReport, tokenizer: Tokenizer) -> list[s
         if how.has_words and not tokenizer.lowercase and not capitals:
             wanted = "text's letters: it has no capitals, say lowercase=True"
         elif how.has_words:
-            wanted = "text, or, where that is no text of words, its `splitting`"
+            wanted = "text, or, if it is not text of words, its `splitting`"
         else:
             wanted = f"text, split by {how.name!r}"
         found.append(

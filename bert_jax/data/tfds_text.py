@@ -79,7 +79,7 @@ def _find(name: str, place: str) -> tfds.core.DatasetBuilder:
             return tfds.builder_from_directory(place)
         except Exception as error:
             raise UserError(
-                f"got tfds:{name}, which is no prepared TFDS dataset ({_one_line(error)}); "
+                f"got tfds:{name}, which is not a prepared TFDS dataset ({_one_line(error)}); "
                 "expected the folder with its dataset_info.json"
             ) from error
     for family in _FAMILIES:

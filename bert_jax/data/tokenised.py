@@ -26,7 +26,7 @@ class DocumentHead:
         content_hash: 64 bits of the whole text; the same for texts that differ in white space
             between lines only.
         characters: length of the text.
-        bad_bytes: how often its bytes were no UTF-8.
+        bad_bytes: how often its bytes were not valid UTF-8.
         source_bytes: how much of its input it took.
         has_json, has_tags: whether its text begins with JSON objects, and holds closing tags.
     """

@@ -40,7 +40,7 @@ _LATER_SECONDS = 2.0
 def tokenise(document: Document, tokenizer: Tokenizer) -> TokenisedDocument:
     """Find the lines and sentences of a document and cut them into pieces.
 
-    A line of text that is cut already (`bert_jax.text.splitting`) is a sentence.
+    A line of text that is already split (`bert_jax.text.splitting`) is a sentence.
     """
     if not tokenizer.splitting.has_words:
         text = document.text
@@ -142,8 +142,8 @@ def tokenise_all(
                 yield from under_way.popleft().result()
         except BrokenProcessPool as error:
             raise UserError(
-                f"got a worker process that died, one of {workers}, perhaps for lack of memory; "
-                "expected them to live: try fewer workers"
+                f"got a worker process that died, one of {workers}, perhaps out of memory; "
+                "expected them to keep running: try fewer workers"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

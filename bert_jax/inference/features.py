@@ -78,7 +78,8 @@ def _as_the_model_says(pretrained: Pretrained, layers: tuple[int, ...]) -> _Way:
         return _tokens(pretrained, layers)
     if said.not_obeyed:
         raise UserError(
-            f"got a sentence encoder with {', '.join(said.not_obeyed)}, which is not known here;"
+            f"got a sentence encoder with {', '.join(said.not_obeyed)}, which bert_jax does not"
+            " know;"
             f" expected pooling={MEAN.name} or another, to have vectors without it"
         )
     if said.layers and layers != (last,):

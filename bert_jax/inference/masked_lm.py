@@ -49,8 +49,8 @@ class MaskedLM:
         """
         if "mlm" not in pretrained.params:
             raise UserError(
-                f"got a {pretrained.architecture}, which has no masked-LM head; expected a "
-                "checkpoint of pretraining, such as a BertForPreTraining or BertForMaskedLM"
+                f"got a {pretrained.architecture}, which has no masked-LM head; expected a"
+                " pretrained checkpoint, such as a BertForPreTraining or BertForMaskedLM"
             )
         if pretrained.tokenizer is None:
             raise UserError(
@@ -83,6 +83,6 @@ def check_finite(chances: np.ndarray) -> None:
     """
     if not np.isfinite(chances).all():
         raise UserError(
-            "got weights so large that no finite probabilities come of them; expected a"
+            "got weights so large that the probabilities are not finite; expected a"
             " model that was trained, or dtype=float32"
         )

@@ -131,7 +131,7 @@ def _read_file(path: str) -> list[Pair]:
             raise line
         pairs.append(_pair(line, Path(path).name.removesuffix(".gz").removesuffix(".jsonl")))
     if not pairs:
-        raise UserError(f"got {path}, which is empty; expected a pair a line")
+        raise UserError(f"got {path}, which is empty; expected one pair per line")
     same = [pair for pair in pairs if pair.good == pair.bad]
     if len(same) > _MOST_IDENTICAL * len(pairs):
         raise UserError(

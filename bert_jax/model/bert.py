@@ -201,7 +201,7 @@ class MaskedLMHead(nnx.Module):
 
         Args:
             hidden: [B, P, D], gathered at the masked positions already: the product below is the
-                dearest of the model, and six positions in seven have nothing to predict.
+                most expensive of the model, and six positions in seven have nothing to predict.
             token_table: [V, D] when tied, or copies of it (`by_copy`), else None. Where table and
                 bias have more rows than the vocabulary has pieces, so that devices can share them
                 evenly, those beyond it get the lowest score there is: no probability, no gradient.

@@ -325,6 +325,7 @@ def as_array(name: str, value: Any) -> jax.Array | np.ndarray:
         return np.asarray(value)
     except ValueError:
         raise UserError(
-            f"got {name} as lists of unequal length; expected rows of one length: pad them and "
+            f"got {name} as lists of unequal length; expected rows of the same length: pad them and"
+            " "
             "give an attention_mask"
         ) from None

@@ -104,11 +104,11 @@ def _tables(content: Mapping[str, np.ndarray], record: str | None, path: str) ->
             content_of = parse_json(record)
         except NotJSONError as error:
             raise UserError(
-                f"got {path}, whose vocabulary is no JSON ({error}); expected what"
+                f"got {path}, whose vocabulary is not valid JSON ({error}); expected what"
                 " experiments.edit_embeddings writes"
             ) from error
         if not isinstance(content_of, dict):
-            raise UserError(f"got {path}, whose vocabulary is no JSON object; expected one")
+            raise UserError(f"got {path}, whose vocabulary is not a JSON object; expected one")
         tokenizer = tokenizer_from_record(content_of, path)
     try:
         return EmbeddingTables(**{name: content[name] for name in ARRAYS}, tokenizer=tokenizer)

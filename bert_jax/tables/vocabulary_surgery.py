@@ -262,7 +262,7 @@ def with_added_pieces(tokenizer: Tokenizer, pieces: Iterable[str]) -> Tokenizer:
     pieces = list(pieces)
     for piece in pieces:
         if piece in tokenizer.pieces:
-            raise UserError(f"got the piece {piece!r}, which is there already; expected new ones")
+            raise UserError(f"got the piece {piece!r}, which already exists; expected new ones")
     added = tokenizer.with_pieces([*tokenizer.pieces, *pieces])
     speller = Speller(added)
     names = []
@@ -272,7 +272,7 @@ def with_added_pieces(tokenizer: Tokenizer, pieces: Iterable[str]) -> Tokenizer:
             names.append(AddedToken(piece))
         elif cut != [piece]:
             raise UserError(
-                f"got the piece {piece!r}, which text is never cut into: it is read as"
+                f"got the piece {piece!r}, which text is never split into: it is tokenised as"
                 f" {' '.join(cut) or 'nothing'}; expected one word, or ## and the rest of one, as"
                 " the tokenizer normalises it"
             )

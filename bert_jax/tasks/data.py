@@ -204,7 +204,7 @@ def _held_out(settings: DataSettings, parts: dict[str, list[Any]]) -> dict[str, 
     if not kept or "dev" not in parts:
         raise UserError(
             f"got {len(train)} examples in `train`, dev_fraction={settings.dev_fraction} and"
-            f" test_fraction={settings.test_fraction}; expected `dev`, or enough to hold some back"
+            f" test_fraction={settings.test_fraction}; expected `dev`, or enough to hold some out"
         )
     return {**parts, "train": kept}
 

@@ -151,7 +151,7 @@ def entity_f1(
     true: Counter[str] = Counter()
     for ours, theirs in zip(predicted, truth, strict=True):
         if len(ours) != len(theirs):
-            raise ValueError(f"got {len(ours)} tags for {len(theirs)} words; expected one a word")
+            raise ValueError(f"got {len(ours)} tags for {len(theirs)} words; expected one per word")
         mine, real = set(entities(ours, scheme)), set(entities(theirs, scheme))
         for counter, kept in ((right, mine & real), (guessed, mine), (true, real)):
             counter.update(entity.kind for entity in kept)

@@ -136,8 +136,8 @@ def assemble_finetuner(
     """
     if batch_rows % batch_ways(mesh):
         raise UserError(
-            f"got batches of {batch_rows} rows; expected a multiple of {batch_ways(mesh)}, the ways"
-            " the mesh cuts a batch"
+            f"got batches of {batch_rows} rows; expected a multiple of {batch_ways(mesh)}, the"
+            " parts the mesh splits a batch into"
         )
     config = pretrained.config
     if dropout is not None:

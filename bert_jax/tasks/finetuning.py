@@ -149,7 +149,7 @@ class FinetuningSettings(DataSettings):
         for seed in self.seeds:
             whole_number("seeds", seed, least=0, most=MOST_SEED)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"got seeds={list(self.seeds)}; expected some, each once")
+            raise UserError(f"got seeds={list(self.seeds)}; expected at least one, each once")
         for name in self.grid:
             if name not in GRID:
                 raise UserError(f"got {name!r} in `grid`; expected some of {', '.join(GRID)}")

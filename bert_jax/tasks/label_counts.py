@@ -75,7 +75,7 @@ def without_labels(
 def taken_together(kind: type[TextTask], examples: Iterable[TextExample]) -> list[Remark]:
     """What to say of labels that are spelled in several ways; nothing where none is.
 
-    taken for one label: "yes" (5), " yes" (1); 1 (3), 1.0 (2)
+    treated as one label: "yes" (5), " yes" (1); 1 (3), 1.0 (2)
     """
     spelled: dict[str | None, Counter[str]] = {}
     for example in examples:
@@ -92,7 +92,7 @@ def taken_together(kind: type[TextTask], examples: Iterable[TextExample]) -> lis
     )
     more = f"; and {len(several) - _MOST_SPELLED} more" if len(several) > _MOST_SPELLED else ""
     spellings = [dict(counts.most_common()) for counts in several]
-    return [Remark(f"taken for one label: {said}{more}", {"taken_together": spellings})]
+    return [Remark(f"treated as one label: {said}{more}", {"taken_together": spellings})]
 
 
 def alike_in_letters(counts: Counts) -> list[Remark]:

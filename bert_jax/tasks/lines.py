@@ -50,7 +50,7 @@ class Line:
         """Read a line of text: an object where it begins with {.
 
         Raises:
-            UserError: it begins so and is no JSON.
+            UserError: it begins so and is not valid JSON.
         """
         if not text.lstrip().startswith("{"):
             return cls(source, number, tuple(text.split("\t")))
@@ -60,7 +60,8 @@ class Line:
             raise LineError(
                 source,
                 number,
-                f"got no JSON ({error}); expected an object, or a text that does not begin with {{",
+                f"got invalid JSON ({error}); expected an object, or a text that does not begin"
+                f" with {{",
             ) from error
 
     @classmethod
@@ -122,7 +123,7 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     r"""Yield (number from 1, line without its end); only \n and \r\n end a line.
 
     Raises:
-        UserError: no such file, broken gzip, or a line that is no UTF-8, with its number.
+        UserError: no such file, broken gzip, or a line that is not valid UTF-8, with its number.
     """
     for number, line in each_line(path):
         if isinstance(line, LineError):
@@ -131,7 +132,7 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def each_line(path: str | Path) -> Iterator[tuple[int, str | LineError]]:
-    """The same, and instead of a line that is no UTF-8 the error that names it."""
+    """The same, and instead of a line that is not valid UTF-8 the error that names it."""
     with opened(path) as file:
         yield from decoded(str(path), file)
 
@@ -147,7 +148,7 @@ def decoded(source: str, lines: Iterable[bytes]) -> Iterator[tuple[int, str | Li
 
 
 def wrong_bytes(source: str, number: int, line: bytes) -> LineError | None:
-    """The error of a line that is no UTF-8; None where it is.
+    """The error of a line that is not valid UTF-8; None where it is.
 
     Raises:
         LineError: the first line is UTF-16, as all of the file will be.
@@ -166,7 +167,7 @@ def wrong_bytes(source: str, number: int, line: bytes) -> LineError | None:
         return LineError(
             source,
             number,
-            f"got bytes that are no UTF-8 (at byte {error.start} of the line); expected UTF-8"
+            f"got text that is not valid UTF-8 (at byte {error.start} of the line); expected UTF-8"
             " text, which `iconv -f ISO-8859-1 -t UTF-8` makes of Latin-1",
         )
     return None
@@ -200,7 +201,7 @@ def each_example(
             try:
                 found = Line.parsed(source, number, line)
                 if objects and found.content is None:
-                    raise found.wrong(f"got {line[:60]!r}; expected one JSON object a line")
+                    raise found.wrong(f"got {line[:60]!r}; expected one JSON object per line")
                 yield found
             except LineError as error:
                 yield error

@@ -178,8 +178,8 @@ def run_seed(
         if reached < len(batches) and not evaluation.patience_is_out():
             checkpoints.wait()
             print(
-                f"stopped and saved at step {reached} of {directory}: started again, it goes on"
-                " from there",
+                f"stopped and saved at step {reached} of {directory}: run it again to continue from"
+                " there",
                 file=sys.stderr,
             )
             return None

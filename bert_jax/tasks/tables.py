@@ -16,7 +16,7 @@ from bert_jax.tasks.lines import Line, LineError, each_line, numbered_lines, ope
 FORMATS = (".tsv", ".csv", ".jsonl")
 _LONGEST_FIELD = 1 << 30  # characters; by default csv takes 131,072
 _SEPARATED = {"\t": ".tsv", ";": ".csv", ",": ".csv"}  # where fields have this between them
-_ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8
+_ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not valid UTF-8
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,8 @@ def _csv_rows(source: str, header: bool) -> Iterator[tuple[int, list[str] | Line
                     LineError(
                         source,
                         reader.line_num,
-                        f"got no CSV ({error}); expected fields between commas, quoted by double"
+                        f"got invalid CSV ({error}); expected fields between commas, quoted by"
+                        " double"
                         " quotes",
                     ),
                 )
@@ -246,7 +247,7 @@ def _csv_rows(source: str, header: bool) -> Iterator[tuple[int, list[str] | Line
 
 
 def _noted(source: str, lines: Iterable[str], wrong: list[LineError]) -> Iterator[str]:
-    """The same lines; the errors of those that are no UTF-8 are appended to `wrong`."""
+    """The same lines; the errors of those that are not valid UTF-8 are appended to `wrong`."""
     for number, line in enumerate(lines, 1):
         if _ESCAPED.search(line) or number == 1:
             error = wrong_bytes(source, number, line.encode("utf-8", "surrogateescape"))
@@ -295,7 +296,7 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) of a file of JSON lines; empty lines are left out.
 
     Raises:
-        UserError: a line that is no JSON object, with its number.
+        UserError: a line that is not a JSON object, with its number.
     """
     for number, line in numbered_lines(path):
         if not line.strip():
@@ -304,11 +305,11 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = parse_json(line)
         except NotJSONError as error:
             raise UserError(
-                f"{path}, line {number}: got no JSON ({error}); expected one object a line"
+                f"{path}, line {number}: got invalid JSON ({error}); expected one object per line"
             ) from error
         if not isinstance(row, dict):
             raise UserError(
-                f"{path}, line {number}: got a {type(row).__name__}; expected one object a line"
+                f"{path}, line {number}: got a {type(row).__name__}; expected one object per line"
             )
         yield number, row
 

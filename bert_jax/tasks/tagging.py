@@ -166,7 +166,7 @@ class Tagging:
         elif line.unit == "line" and len(line.texts) > 1:
             raise line.wrong(
                 f"got {len(line.texts)} fields between tabs; expected words between spaces (format="
-                "training reads a word a line, as training does)"
+                "training reads one word per line, as training does)"
             )
         else:
             words = tuple(words_of(" ".join(line.texts)))

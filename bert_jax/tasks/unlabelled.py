@@ -58,6 +58,6 @@ def _lines(
             if others and last in task.labels and task.head.per_token and last[0].isalpha():
                 raise line.wrong(
                     f"got {line.texts[0]!r}, which ends in the label {last!r}; expected `format`,"
-                    " training (a word a line) or lines (a sentence a line)"
+                    " training (one word per line) or lines (one sentence per line)"
                 )
         yield line

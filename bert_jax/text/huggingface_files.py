@@ -229,7 +229,7 @@ def _check_class(files: Files, notes: list[str]) -> None:
         raise UserError(
             f"got tokenizer_class={name!r} with word_tokenizer_type="
             f"{files.settings['word_tokenizer_type']!r} in {where}, which finds words with another"
-            " program; expected text cut by it beforehand, with blanks between words, and a"
+            " program; expected text split by it beforehand, with spaces between words, and a"
             " tokenizer_class BertTokenizer with do_lower_case and tokenize_chinese_chars false"
         )
     if name == _JAPANESE and files.settings.get("subword_tokenizer_type") == "character":
@@ -242,7 +242,7 @@ def _check_class(files: Files, notes: list[str]) -> None:
             notes.append("do_basic_tokenize=False of tokenizer_config.json is not obeyed")
     elif files.library is None:
         raise UserError(
-            f"got tokenizer_class={name!r} in {where}, which is not known here; expected"
+            f"got tokenizer_class={name!r} in {where}, which bert_jax does not know; expected"
             " BertTokenizer, or to be told how text is split: splitting=words, spaces or a regular"
             " expression"
         )
@@ -314,7 +314,7 @@ def _check_special_names(files: Files) -> None:
 
 
 def _cut_text(files: Files) -> Splitting | None:
-    """The splitting of a `tokenizer.json` for text that is cut already; None for words."""
+    """The splitting of a `tokenizer.json` for text that is already split; None for words."""
     content = files.library or {}
     if (content.get("model") or {}).get("type") != "WordLevel":
         return None
@@ -322,7 +322,7 @@ def _cut_text(files: Files) -> Splitting | None:
     if content.get("normalizer") is not None:
         raise UserError(
             f"got {path} with model WordLevel and normalizer {content['normalizer'].get('type')};"
-            " expected none, for text that is cut already"
+            " expected none, for text that is already split"
         )
     how = content.get("pre_tokenizer") or {}
     if how.get("type") == "WhitespaceSplit":
@@ -358,7 +358,7 @@ def _added(files: Files, ids: Mapping[str, int]) -> tuple[tuple[AddedToken, ...]
         if row in taken or not first <= row <= first + len(rows) + _MOST_ABSENT:
             raise UserError(
                 f"got the added token {token.content!r} with id {row} in {files.folder / file};"
-                f" expected {first}, the row behind the last piece, or more"
+                f" expected {first}, the row after the last piece, or more"
                 + (f": that row is {taken[row]!r}" if row in taken else "")
             )
         taken[row] = token.content

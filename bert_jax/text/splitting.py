@@ -5,8 +5,8 @@
     Cl|Br|[A-Za-z()=]    "C(=O)Br"         ->  C ( = O ) Br             what the expression matches
 
 Words are the text of people: normalised, and cut greedily into pieces of the vocabulary (see
-`Tokenizer`). The other two are for text that is cut already, or by a rule: of molecules, proteins,
-code. There every part is one piece, or [UNK], exactly as it is written.
+`Tokenizer`). The other two are for text that is already split, or split by a rule: molecules,
+proteins, code. There every part is one piece, or [UNK], exactly as it is written.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class CutText(Splitting):
         }  # fmt: skip
         if wrong := [name for name, value in asked.items() if value]:
             raise UserError(
-                f"got {wrong[0]}=True beside splitting={self.name!r}, by which text stays as it is"
+                f"got {wrong[0]}=True with splitting={self.name!r}, by which text stays as it is"
                 " written; expected one of them"
             )
         return AS_WRITTEN
@@ -215,7 +215,8 @@ class Matches(CutText):
         except Exception as error:  # the library raises no other kind
             reason = str(error).removeprefix("Oniguruma error: ")
             raise UserError(
-                f"got splitting={self.name!r}, which is no regular expression ({reason}); expected"
+                f"got splitting={self.name!r}, which is not a valid regular expression ({reason});"
+                " expected"
                 " words, spaces or a regular expression"
             ) from None
 

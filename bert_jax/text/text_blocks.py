@@ -33,7 +33,7 @@ def blocks_of_files(paths: Iterable[str | Path], size: int = 1 << 21) -> Iterato
     """Yield the files' text in blocks of about `size` bytes (more where one word is longer).
 
     Raises:
-        UserError: a file cannot be read, or holds a NUL byte and so is no UTF-8 text.
+        UserError: a file cannot be read, or holds a NUL byte and so is not text.
     """
     for path in paths:
         try:

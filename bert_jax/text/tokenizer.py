@@ -87,7 +87,7 @@ class Tokenizer:
             )
         self.pieces: tuple[str, ...] = tuple(strings("pieces", pieces, "pieces"))
         if (no_text := next((p for p in self.pieces if valid_unicode(p)[1]), None)) is not None:
-            raise UserError(f"got the piece {no_text!r}, which is no valid Unicode; expected text")
+            raise UserError(f"got the piece {no_text!r}, which is not valid Unicode; expected text")
         self.splitting = splitting_of(splitting)
         normalisation = Normalisation(lowercase, strip_accents, split_chinese)
         self.normalisation = normalisation if self.splitting.has_words else AS_WRITTEN
@@ -96,7 +96,7 @@ class Tokenizer:
         if missing := [piece for piece in SPECIAL_PIECES if piece not in self._ids]:
             raise UserError(
                 f"got a vocabulary of {len(self.pieces)} pieces without {' '.join(missing)}; "
-                f"expected one piece a line with {' '.join(SPECIAL_PIECES)} among them"
+                f"expected one piece per line with {' '.join(SPECIAL_PIECES)} among them"
             )
         if len(self._ids) < len(self.pieces):
             twice = next(p for i, p in enumerate(self.pieces) if self._ids[p] != i)
@@ -187,7 +187,8 @@ class Tokenizer:
             if value is not None and value != learned.get(name, value):
                 raise UserError(
                     f"got {name}={value!r} for {vocab}, which was learned with"
-                    f" {name}={learned[name]!r} (says {Path(vocab).name}.json beside it); expected"
+                    f" {name}={learned[name]!r} (according to {Path(vocab).name}.json next to it);"
+                    " expected"
                     f" the same, or no `{name}`"
                 )
         treated = {**learned, **{name: value for name, value in given.items() if value is not None}}

@@ -23,12 +23,12 @@ def read_vocab(vocab: Path) -> tuple[str, ...]:
     except OSError as error:
         raise UserError(
             f"got vocabulary {str(vocab)!r}, which cannot be read ({error.strerror}); "
-            "expected a vocab.txt with one piece a line"
+            "expected a vocab.txt with one piece per line"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"got vocabulary {str(vocab)!r} with bytes that are no UTF-8 "
-            f"(at byte {error.start}); expected a text file with one piece a line"
+            f"got vocabulary {str(vocab)!r}, which is not valid UTF-8 "
+            f"(at byte {error.start}); expected a text file with one piece per line"
         ) from error
     # Only \n ends a line: a piece may be a character that `splitlines` takes for a line end.
     rows = text.removesuffix("\n")
@@ -36,7 +36,8 @@ def read_vocab(vocab: Path) -> tuple[str, ...]:
     if _recorded_hash(vocab) not in (None, _hash(rows), _hash("\n".join(pieces))):
         raise UserError(
             f"got vocabulary {str(vocab)!r}, which was changed or is damaged: {vocab.name}.json"
-            " beside it was written for other pieces; expected a copy of what was learned (a corpus"
+            " next to it was written for other pieces; expected a copy of what was learned (a"
+            " corpus"
             f" made with it has one), or no {vocab.name}.json"
         )
     return pieces

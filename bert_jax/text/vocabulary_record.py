@@ -86,7 +86,7 @@ def tokenizer_from_record(record: Mapping[str, Any], source: str) -> Tokenizer:
     if tokenizer.vocab_hash != expected:
         raise UserError(
             f"got pieces in {source} whose hash is {tokenizer.vocab_hash[:12]}; expected"
-            f" {expected[:12]}, which is written beside them: the file was changed or is damaged"
+            f" {expected[:12]}, which is written next to them: the file was changed or is damaged"
         )
     return tokenizer
 

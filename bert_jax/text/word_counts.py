@@ -5,7 +5,7 @@ unless told otherwise, split at white space, at punctuation, and around every Ch
 Tokenising comes last: distinct chunks between white space are counted first, and there are some
 thirty times fewer of those than of running words.
 
-In text that is cut already a word is one of its parts, as it is written (`splitting.py`).
+In text that is already split a word is one of its parts, as it is written (`splitting.py`).
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class WordSettings(Normalisation):
     splitting: Splitting = WORDS
 
     def __post_init__(self) -> None:
-        """Leave text that is cut already as it is."""
+        """Leave text that is already split as it is."""
         if not self.splitting.has_words:
             for name, value in asdict(AS_WRITTEN).items():
                 object.__setattr__(self, name, value)
@@ -157,7 +157,7 @@ class WordCounts:
             ) from None
         except (ValueError, KeyError, TypeError):
             raise UserError(
-                f"{str(path)!r} is no table of word counts; expected a whole file whose first "
+                f"{str(path)!r} is not a table of word counts; expected a whole file whose first "
                 f"line names the format {_FORMAT!r}; count the words again"
             ) from None
 
@@ -261,7 +261,7 @@ def _set_where_it_fails(over: threading.Event) -> Iterator[None]:
 def _count_parts(
     blocks: Iterator[Block], splitting: CutText, progress: Callable[[int], None] | None
 ) -> WordCounts:
-    """Count the parts of text that is cut already, a line at a time."""
+    """Count the parts of text that is already split, a line at a time."""
     counts: Counter[str] = Counter()
     source_bytes, invalid = 0, 0
     splitter = splitting.pre_tokenizer()

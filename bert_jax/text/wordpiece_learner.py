@@ -80,8 +80,8 @@ def learn_vocabulary(
             from the literature that improves both likelihood and length.
         coverage: share of running characters that the character inventory must cover.
         unused_rows: rows [unused0] … to leave free.
-        min_count: of text that is cut already, whose parts are the pieces, the most frequent first:
-            how often one must occur. What makes pieces of words has no meaning there.
+        min_count: for text that is already split, whose parts are the pieces, the most frequent
+            first: how often one must occur. What makes pieces of words has no meaning there.
         settings: how texts become words; ignored for counted words, which have their own.
         progress: called now and then with (pieces so far, pieces wanted).
 
@@ -109,8 +109,8 @@ def learn_vocabulary(
         if (criterion, min_gain, drop_unused) != ("likelihood", 0.0, False):
             raise UserError(
                 f"got criterion={criterion}, min_gain={min_gain}, drop_unused={drop_unused} for"
-                f" splitting={counts.settings.splitting.name!r}, whose parts are the pieces;"
-                " expected none of the three"
+                f" splitting={counts.settings.splitting.name!r}, which makes its matches the"
+                " pieces; expected none of the three"
             )
         return _most_frequent(counts, vocab_size, reserved, min_count, counted - started)
     if min_count > 1:
@@ -175,7 +175,7 @@ def _most_frequent(
     min_count: int,
     seconds_counting: float,
 ) -> LearnedVocabulary:
-    """The parts of text that is cut already: the most frequent, then by their spelling."""
+    """The parts of text that is already split: the most frequent, then by their spelling."""
     if not counts.words:
         raise UserError(
             f"got a corpus in which splitting={counts.settings.splitting.name!r} finds nothing;"

@@ -83,7 +83,7 @@ def check_assembly(
         )
     if row_lazy and _is_frozen(_TOKEN_TABLE, frozen):
         raise UserError(
-            "got a row-lazy optimiser and a frozen token table, of which it has nothing to update;"
+            "got a row-lazy optimiser and a frozen token table, which leaves it nothing to update;"
             " expected one of the two"
         )
     pieces = accumulate * batch_ways(mesh)

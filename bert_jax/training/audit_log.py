@@ -87,7 +87,7 @@ def _loaded(file: Path) -> np.ndarray:
     try:
         return np.load(file, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError) as error:  # of before there were digests
-        raise DamagedFileError(file, f"it is no array: {error}", remedy) from error
+        raise DamagedFileError(file, f"it is not an array: {error}", remedy) from error
 
 
 class AuditUpdates(Callback):

@@ -234,8 +234,8 @@ def _pretrained(checkpoint: str | os.PathLike[str], corpus: Corpus) -> Pretraine
         )
     if pretrained.architecture != "BertForPreTraining":
         raise UserError(
-            f"got checkpoint={checkpoint}, a {pretrained.architecture}; expected one of"
-            " pretraining, with its heads"
+            f"got checkpoint={checkpoint}, a {pretrained.architecture}; expected a pretrained"
+            " checkpoint with its heads"
         )
     return pretrained
 

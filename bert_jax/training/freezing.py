@@ -58,8 +58,8 @@ class Frozen:
         if not known or len(counts) > 1 or not all(n.isdecimal() and int(n) for n in counts):
             raise UserError(
                 f"got freeze={','.join(names)}; expected some of {', '.join(PARTS)}, {_EMBEDDINGS}"
-                f" (all of these and their LayerNorm) and {_LAYERS}N (the first N layers), with"
-                " commas between"
+                f" (all of these and their LayerNorm) and {_LAYERS}N (the first N layers),"
+                " separated by commas"
             )
         norm = _EMBEDDINGS in names
         tables = tuple(part for part in PARTS if norm or part in names)

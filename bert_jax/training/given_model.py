@@ -236,7 +236,7 @@ def _own_vocabulary(source: str, model: Pretrained, settings: PretrainingSetting
         raise UserError(
             f"got init_checkpoint={source}, which has no vocabulary"
             f" ({'; '.join(note for note in model.notes if 'tokenizer' in note)}); expected"
-            " vocab=FILE beside it, the one it was trained with"
+            " vocab=FILE with it, the one it was trained with"
         )
     tokenizer = Tokenizer.from_file(
         settings.vocab, settings.lowercase, splitting=settings.splitting
@@ -284,7 +284,7 @@ def _vocabulary(
     same = (built.vocab_hash, built.tokenizer.added) == (wanted.vocab_hash, wanted.added)
     if not same or normalisation(built.tokenizer) != normalisation(wanted):
         raise UserError(
-            f"got the corpus in {built.data_dir}, which was built with another vocabulary than"
+            f"got the corpus in {built.data_dir}, which was built with a different vocabulary from"
             f" that of init_checkpoint={source}; expected a corpus built with it, or"
             f" vocab={built.data_dir}/vocab.txt, to move the model to the corpus's"
         )
@@ -298,13 +298,13 @@ def _pieces_in(path: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"got add_tokens={path}, which cannot be read ({error}); expected a text file with one"
-            " piece a line"
+            " piece per line"
         ) from None
     pieces = text.removesuffix("\n").split("\n")
     for number, piece in enumerate(pieces, 1):
         if not piece.strip():
             what = "nothing in it" if not text.strip() else f"a blank line {number}"
-            raise UserError(f"got add_tokens={path} with {what}; expected one piece a line")
+            raise UserError(f"got add_tokens={path} with {what}; expected one piece per line")
     return pieces
 
 

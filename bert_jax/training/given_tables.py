@@ -70,8 +70,8 @@ def given_tables(
     if init_embeddings is None:
         if init_parts:
             raise UserError(
-                f"got init_parts={','.join(parts)} alone; expected init_embeddings=PATH beside"
-                " it, the tables to take them from"
+                f"got init_parts={','.join(parts)} alone; expected init_embeddings=PATH with it,"
+                " the tables to take them from"
             )
         return GivenTables(None, parts, None)
     ours = "token" in parts and vocab is None and built is None
@@ -122,7 +122,7 @@ def chosen_parts(init_parts: str | Sequence[str] | None) -> tuple[str, ...]:
     names = names_in(init_parts)
     if not set(names) <= set(PARTS):
         raise UserError(
-            f"got init_parts={','.join(names)}; expected some of {', '.join(PARTS)}, with commas"
-            " between"
+            f"got init_parts={','.join(names)}; expected some of {', '.join(PARTS)}, separated by"
+            " commas"
         )
     return tuple(part for part in PARTS if part in names)

@@ -97,7 +97,8 @@ def check_branch(
     file = checkpoint.parent.parent / "config.json"
     if not (checkpoint / "state").is_dir() or not checkpoint.name.isdecimal() or not file.is_file():
         raise UserError(
-            f"got branch_from={checkpoint}, which is no checkpoint in the workdir of a pretraining"
+            f"got branch_from={checkpoint}, which is not a checkpoint in the workdir of a"
+            " pretraining"
             " run; expected one, such as runs/pretrain/checkpoints/300"
         )
     if file.parent.resolve() == workdir.resolve():

@@ -201,7 +201,7 @@ def _checksums(path: Path) -> dict[int, int]:
         return {int(step): int(checksum, 16) for step, checksum in rows}
     except ValueError as error:
         remedy = f"remove it, and {path.name} is taken as it is"
-        raise DamagedFileError(file, "it is no list of checksums", remedy) from error
+        raise DamagedFileError(file, "it is not a list of checksums", remedy) from error
 
 
 def _damage(path: Path, number: int) -> DamagedFileError:

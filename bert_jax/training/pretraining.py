@@ -401,11 +401,12 @@ def _check_continues(
     """
     if load_json(path, "config") != config.to_dict():
         raise UserError(
-            f"got model={settings.model or MODEL}, whose sizes are no longer those of {path};"
+            f"got model={settings.model or MODEL}, whose sizes differ from those in {path};"
             " expected the same model, or another `workdir`"
         )
     if load_json(path, "vocabulary").get("corpus_fingerprint") != corpus.fingerprint:
         raise UserError(
-            f"got corpus={','.join(names)}, whose content is no longer that of {path}; expected"
+            f"got corpus={','.join(names)}, whose content has changed since it was written to"
+            f" {path}; expected"
             " the same corpus, or another `workdir`"
         )

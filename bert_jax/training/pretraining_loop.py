@@ -129,7 +129,7 @@ def train_to_the_end(
         steps = int(state.step)
         checkpoints.wait()
         if steps < settings.steps:
-            _say(f"stopped and saved at step {steps}: started again, it goes on from there")
+            _say(f"stopped and saved at step {steps}: run it again to continue from there")
             return None
         if evaluation is None:  # the run was complete before it was continued
             evaluation = evaluate(run.eval_step, state.params, heldout, run.mesh, objective)

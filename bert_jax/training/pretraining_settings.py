@@ -222,8 +222,7 @@ class PretrainingSettings:
         for field in dataclasses.fields(self):  # of a shell variable that is not set
             if field.default is None and getattr(self, field.name) == "":
                 raise UserError(
-                    f"got {field.name}=, which says nothing; expected something, or no"
-                    f" `{field.name}`"
+                    f"got {field.name}= without a value; expected one, or no `{field.name}`"
                 )
         if not 0 < self.heldout_fraction < 1:
             raise UserError(
@@ -250,7 +249,7 @@ class PretrainingSettings:
                 )
             if self.add_tokens is not None:
                 raise UserError(
-                    f"got add_tokens={self.add_tokens} alone; expected init_checkpoint=MODEL beside"
+                    f"got add_tokens={self.add_tokens} alone; expected init_checkpoint=MODEL with"
                     " it, to whose vocabulary they are added"
                 )
             return
@@ -262,7 +261,7 @@ class PretrainingSettings:
             )
         if len(said) > 1:
             raise UserError(
-                f"got {' and '.join(said)} beside `init_checkpoint`; expected one of them at most,"
+                f"got {' and '.join(said)} with `init_checkpoint`; expected one of them at most,"
                 " the vocabulary to move it to"
             )
 

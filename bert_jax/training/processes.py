@@ -65,7 +65,7 @@ def join_processes(
     given = (coordinator, processes, process_id)
     if distributed and any(value is not None for value in given):
         raise UserError(
-            "got `distributed` beside `coordinator`, `processes` or `process_id`; expected either"
+            "got `distributed` with `coordinator`, `processes` or `process_id`; expected either"
             " what the platform says or all three"
         )
     if not distributed and given == (None, None, None):

@@ -155,7 +155,7 @@ def prepared_workdir(
         except OSError as error:
             raise UserError(
                 f"got workdir={path}, which cannot be written ({error.strerror}); expected a"
-                " directory, or a place to make one"
+                " directory, or a path where one can be made"
             ) from error
         yield workdir
     except UserError:
@@ -203,7 +203,7 @@ def check_contents(workdir: Path, contents: Mapping[str, Mapping[str, int | str]
             raise UserError(
                 f"got `{name}`, whose {', '.join(said or changed)} changed since the run in"
                 f" {workdir} was started; expected the same (to continue it) or another `workdir`"
-                " (to start anew)"
+                " (to start over)"
             )
 
 
@@ -218,5 +218,5 @@ def _check_same(
             raise UserError(
                 f"got {name}={settings.get(name)}, but the run in {path} was started with"
                 f" {name}={before.get(name)}; expected the same (to continue it) or another"
-                " `workdir` (to start anew)"
+                " `workdir` (to start over)"
             )

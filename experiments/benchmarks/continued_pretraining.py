@@ -116,7 +116,7 @@ def compare_starts(workdir: Workdir) -> None:
     plain_console().print(_table(curves, bits))
     print(
         "as good as from scratch at the end: at step"
-        f" {', '.join(map(str, reached))} of {_STEPS.value:,}, one figure a seed"
+        f" {', '.join(map(str, reached))} of {_STEPS.value:,}, one figure per seed"
     )
     if _PROMPTS.value:
         plain_console().print(_filled({side: found[0] for side, found in places.items()}))

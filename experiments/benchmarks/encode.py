@@ -53,10 +53,11 @@ def main() -> None:
     if not (_CHECKPOINT.value and _INPUT.value):
         raise UserError("got no --checkpoint or --input; expected a directory and a text file")
     if not Path(_INPUT.value).is_file():
-        raise UserError(f"got --input={_INPUT.value}, which is no file; expected a text file")
+        raise UserError(f"got --input={_INPUT.value}, which is not a file; expected a text file")
     if _PEER.value and not Path(_PEER.value).is_file():
         raise UserError(
-            f"got --peer_python={_PEER.value}, which is no file; expected a Python with torch and"
+            f"got --peer_python={_PEER.value}, which is not a file; expected a Python with torch"
+            " and"
             " transformers"
         )
     with own_workdir(_WORKDIR.value or "") as place:
@@ -150,7 +151,7 @@ class _Peer:
         line = self._process.stdout.readline()
         if not line:
             raise UserError(
-                "the process behind --peer_python ended (its own message stands above); expected a"
+                "the process behind --peer_python ended (see its message above); expected a"
                 " Python with torch and transformers"
             )
         return json.loads(line)

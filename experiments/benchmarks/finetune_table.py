@@ -100,7 +100,7 @@ def make_table(workdir: Path) -> None:
         )
     seeds = command.whole_numbers("seeds", _SEEDS.value or [], 0, MOST_SEED)
     if not Path(_DATA.value).is_dir():
-        raise UserError(f"got --data={_DATA.value}, which is no folder; expected the data sets")
+        raise UserError(f"got --data={_DATA.value}, which is not a folder; expected the data sets")
     tasks = workdir / "tasks"
     if not (tasks / "done").exists():
         write_tasks(Path(_DATA.value), tasks)
@@ -224,8 +224,8 @@ def _run(line: list[str], workdir: Path) -> None:
         file.write(json_line(used))
     if process.returncode:
         raise UserError(
-            f"the command `{' '.join(line[:3])} …` failed (its own message stands above); mend it"
-            " and give this command again, which goes on where it was"
+            f"the command `{' '.join(line[:3])} …` failed (see its message above); fix it and run"
+            " the same command again to continue"
         )
 
 

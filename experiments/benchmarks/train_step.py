@@ -154,7 +154,7 @@ class Peer:
         line = self._process.stdout.readline()
         if not line:
             raise UserError(
-                "the process behind --peer_python ended (its own message stands above); expected "
+                "the process behind --peer_python ended (see its message above); expected "
                 "a Python with torch and transformers"
             )
         return json.loads(line)

@@ -120,7 +120,7 @@ def test_the_first_takes_away_what_is_half_written(tmp_path, main, number):
     process.send_signal(number)
     assert end(process, STATUS[number]) == [
         f"experiments.job: stopped by {NAME[number]}; nothing is half-written, and the same command"
-        " begins anew"
+        " starts over"
     ]
     assert list(tmp_path.iterdir()) == []
 

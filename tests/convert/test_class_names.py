@@ -46,7 +46,11 @@ BY_NAME = {"no": 0, "perhaps": 1, "yes": 2}
         ({"id2label": {"0": "a", "1": "b"}}, (),
          ["config.json names 2 classes (a, b) of a classifier with 3 scores: left out"]),
         ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, (), []),
-        ({"id2label": "no"}, (), ["id2label = 'no' of config.json is no list of names: left out"]),
+        (
+            {"id2label": "no"},
+            (),
+            ["id2label = 'no' of config.json is not a list of names: left out"],
+        ),
     ],
 )  # fmt: skip
 def test_names_and_what_is_said_of_them(content, names, notes):

@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_named(tmp_path):
         (b"", "no map of names to arrays"),
         (b"\x93\x01\x02\x03", "no map of names to arrays"),
         (b"\x81", "No more data"),
-        (b"\x81\x01\x01", "the key 1, which is no name"),
+        (b"\x81\x01\x01", "the key 1, which is not a name"),
         (b"\x81\xa1a" * 40 + b"\x01", "maps inside maps, more than 32"),
         (b"\xdf\xff\xff\xff\xff", "No more data"),  # four thousand million pairs announced
         (

@@ -280,8 +280,8 @@ def test_a_killed_build_leaves_nothing_that_opens_and_the_next_one_tidies_up(tex
 @pytest.mark.parametrize(
     "runner, options, message",
     [
-        ("Nope", [], "got Beam runner 'Nope', which cannot be had: Unexpected pipeline runner"),
-        ("no_module.Runner", [], "which cannot be had: No module named 'no_module'; expected D"),
+        ("Nope", [], "got Beam runner 'Nope', which is not available: Unexpected pipeline runner"),
+        ("no_module.Runner", [], "which is not available: No module named 'no_module'; expected D"),
         ("DirectRunner", ["--bogus=1"], "got Beam option --bogus, which DirectRunner does not"),
         ("DirectRunner", ["workers=2"], "got Beam option workers=2, which DirectRunner does not"),
         ("FlinkRunner", ["workers=2"], "got Beam option workers=2, which FlinkRunner does not"),
@@ -305,5 +305,5 @@ def test_a_runner_that_cannot_be_reached(texts, tmp_path):
 
 def test_beam_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(UserError, match=r"expected it installed: python3 -m pip .*\[beam\]"):
+    with pytest.raises(UserError, match=r"expected it to be installed: python3 -m pip .*\[beam\]"):
         BeamRun("DirectRunner")

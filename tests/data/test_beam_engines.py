@@ -204,7 +204,7 @@ def test_a_runner_whose_workers_cannot_start_is_one_line(texts, tmp_path, tmp_pa
 def test_dask_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     for name in ("DaskRunner", "dask"):
-        with pytest.raises(UserError, match=r"expected it installed: .*\[beam,dask\]"):
+        with pytest.raises(UserError, match=r"expected it to be installed: .*\[beam,dask\]"):
             BeamRun(name)
 
 

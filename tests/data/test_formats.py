@@ -77,7 +77,7 @@ def test_json_objects_in_an_array_or_one_after_the_other(here, monkeypatch, inde
 
 def test_broken_json_is_one_line_with_its_place(here, monkeypatch):
     (here / "x.json").write_text('[{"text": "a"}, {"text": ]')
-    with pytest.raises(UserError, match=r"x.json, object 2: got no JSON"):
+    with pytest.raises(UserError, match=r"x.json, object 2: got invalid JSON"):
         texts("x.json")
     (here / "y.json").write_text('[{"text": "a"}, {"body": "b"}]')
     with pytest.raises(UserError, match=r"y.json, object 2: got \['body'\]; .*`text_column`"):
@@ -85,7 +85,7 @@ def test_broken_json_is_one_line_with_its_place(here, monkeypatch):
     monkeypatch.setattr(json_files, "_LONGEST_OBJECT", 1000)
     monkeypatch.setattr(json_files, "_CHUNK", 100)
     (here / "z.json").write_text('[{"text": "' + "a" * 9999)
-    with pytest.raises(UserError, match=r"z.json, object 1: got no JSON"):
+    with pytest.raises(UserError, match=r"z.json, object 1: got invalid JSON"):
         texts("z.json")
 
 

@@ -42,7 +42,7 @@ def test_good_text_gets_no_remark(tmp_path):
         (
             [f"The \ud800ca{i}. He left." for i in range(4)],
             None,
-            "5.56% of the characters are no UTF-8",
+            "5.56% of the characters are not valid UTF-8",
         ),
         (["The cats left"] * 4 + PROSE[:1], None, "4 of 5 documents are one sentence,"),
         (
@@ -120,7 +120,7 @@ def test_characters_that_an_expression_does_not_match_are_said():
 def test_a_vocabulary_of_text_that_is_cut_already_is_told_from_one_of_words():
     pieces = [*SPECIAL_PIECES, "C", "O"]
     wrong = {
-        "of this text, or, where that is no text of words, its `splitting`": Tokenizer(pieces),
+        "of this text, or, if it is not text of words, its `splitting`": Tokenizer(pieces),
         "of this text, split by 'spaces'": Tokenizer(pieces, splitting="spaces"),
     }
     for way_out, tokenizer in wrong.items():

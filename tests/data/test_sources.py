@@ -138,11 +138,11 @@ def test_longest_document_is_read_in_bounded_pieces():
 @pytest.mark.parametrize(
     "name, content, options, message",
     [
-        ("x.bin", b"\x7fELF\0\0", {}, "holds bytes of value 0 and so is no text"),
+        ("x.bin", b"\x7fELF\0\0", {}, "holds bytes of value 0, so it is not text"),
         ("x.txt", "utf sixteen".encode("utf-16-le"), {}, "expected UTF-8"),
         ("x.gz", gzip.compress(b"a" * 9999, mtime=0)[:30], {}, "broken gzip"),
         ("x.gz", gzip.compress(b"abc" * 99, mtime=0)[:-8] + b"00000000", {}, "cannot be read: CRC"),
-        ("x.jsonl", b'{"text": "a"}\n{"tex', {}, "x.jsonl, line 2: got no JSON"),
+        ("x.jsonl", b'{"text": "a"}\n{"tex', {}, "x.jsonl, line 2: got invalid JSON"),
         ("x.jsonl", b"[1]", {}, "line 1: got list; expected an object with a string 'text'"),
         ("x.jsonl", b'{"body": "a"}', {}, r"got \['body'\]; expected .* `text_column`"),
         ("x.jsonl", b'{"text": 1}', {}, "expected an object with a string 'text'"),

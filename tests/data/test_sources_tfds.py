@@ -79,7 +79,7 @@ def test_which_column_must_be_said_where_it_is_not_plain(prepared):
 def test_unknown_datasets(tmp_path):
     with pytest.raises(UserError, match=r"got tfds:no_such_set, which TFDS .* does not know"):
         open_source("tfds:no_such_set")
-    with pytest.raises(UserError, match="which is no prepared TFDS dataset"):
+    with pytest.raises(UserError, match="which is not a prepared TFDS dataset"):
         open_source(f"tfds:{tmp_path}")
 
 

@@ -44,8 +44,8 @@ class Outcome:
 def run_each(experiment, cases, cwd, takes="", texts=None):
     """Run `experiments.<experiment>` with each list of arguments, in order, in folder `cwd`.
 
-    `texts` are their standard inputs, a byte that is no UTF-8 as Python escapes it ("\\udcff"),
-    and `takes` is what the experiment takes beside flags.
+    `texts` are their standard inputs, a byte that is not valid UTF-8 as Python escapes it
+    ("\\udcff"), and `takes` is what the experiment takes beside flags.
     """
     texts = texts or [""] * len(cases)
     lines = [[list(case), text] for case, text in zip(cases, texts, strict=True)]

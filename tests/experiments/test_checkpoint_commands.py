@@ -104,7 +104,7 @@ def test_fill_mask_names_lines_that_are_no_text(folder):
     text = "un [MASK]\n\n\udcff [MASK]\nun\u2028[MASK]\r\n[MASK]"
     cases = [("--checkpoint=hf", "--batch_size=1"), ("--checkpoint=hf", "--on_error=mark")]
     stopped, marked = run_each("fill_mask", cases, folder, TEXT, [text, text])
-    message = "standard input, line 3: got bytes that are no UTF-8 (at byte 0 of the line)"
+    message = "standard input, line 3: got text that is not valid UTF-8 (at byte 0 of the line)"
     assert (stopped.status, len(stopped.printed.splitlines())) == (2, 1)
     assert message in stopped.errors and stopped.errors.count("\n") == 1
     rows = list(map(json.loads, marked.printed.strip().split("\n")))
@@ -182,7 +182,7 @@ def test_score_sentences_stops_at_a_wrong_line_or_marks_it(folder):
     rows = list(map(json.loads, marked.printed.strip().split("\n")))
     assert [row["line"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
     errors = [
-        "", "got text = ''", "got text = None", "got bytes that are no UTF-8",
+        "", "got text = ''", "got text = None", "got text that is not valid UTF-8",
         "got 17 pieces; expected at most 16, the model's positions",
         "of which no piece is left", "",
     ]  # fmt: skip
@@ -223,7 +223,7 @@ def test_minimal_pairs_of_files_and_folders(folder, tmp_path):
 MISTAKES = [
     ("convert", [], "got no --from or no --to"),
     ("convert", ["--from=nowhere!", "--to=x"], "got 'nowhere!', where there is nothing"),
-    ("convert", ["--from=lines.txt", "--to=x"], "got lines.txt, which is no checkpoint"),
+    ("convert", ["--from=lines.txt", "--to=x"], "got lines.txt, which is not a checkpoint"),
     ("convert", ["--from=hf", "--to=ours"], "got ours, which is not empty"),
     ("convert", ["--from=hf", "--to=lines.txt/x"], "got lines.txt/x, which cannot be written"),
     ("convert", ["--from=hf", "--to=x", "--format=onnx"], "one of <huggingface|google|ours>"),
@@ -263,16 +263,16 @@ MISTAKES = [
     ("extract_features", ["--max_length=17"], "got --max_length=17; expected 2 to 16"),
     ("extract_features", ["--batch_size=0"], "flag --batch_size=0"),
     ("extract_features", ["--dtype=int8"], "flag --dtype=int8"),
-    ("extract_features", ["lines.txt"], "got 'lines.txt' beside the flags"),
+    ("extract_features", ["lines.txt"], "got 'lines.txt' besides the flags"),
     ("score_sentences", ["--checkpoint="], "got no --checkpoint; expected the path of one"),
     ("score_sentences", ["--checkpoint=headless"], "got a BertModel, which has no masked-LM head"),
     ("score_sentences", ["--checkpoint=nan"], "got nan with NaN or infinite values in mlm/bias"),
     ("score_sentences", ["--input=none.txt"], "got none.txt, which cannot be read (No such file"),
-    ("score_sentences", ["--input=bad.txt"], "bad.txt, line 2: got bytes that are no UTF-8 (at b"),
+    ("score_sentences", ["--input=bad.txt"], "bad.txt, line 2: got text that is not valid UTF-8 "),
     ("score_sentences", ["--input=long.txt"], "long.txt, line 2: got 17 pieces; expected at most"),
     ("score_sentences", ["--input=blank.txt"], "line 2: got '\\u200b', of which no piece is left"),
     ("score_sentences", ["--input=keys.jsonl"], "keys.jsonl, line 2: got text = None; expected a"),
-    ("score_sentences", ["--input=torn.jsonl"], "torn.jsonl, line 2: got no JSON (Expecting value"),
+    ("score_sentences", ["--input=torn.jsonl"], "torn.jsonl, line 2: got invalid JSON (Expecting"),
     ("score_sentences", ["--text_column=words"], "line 1: got words = None; expected a text that"),
     ("score_sentences", ["--output=hf/config.json"], "got --output=hf/config.json, where config"),
     ("score_sentences", ["--output=no/out.jsonl"], "got 'no/out.jsonl', which cannot be written"),
@@ -285,7 +285,7 @@ MISTAKES = [
     ("minimal_pairs", ["--checkpoint="], "got no --checkpoint or no --pairs; expected both"),
     ("minimal_pairs", ["--pairs="], "got no --checkpoint or no --pairs; expected both"),
     ("minimal_pairs", ["--checkpoint=headless"], "got a BertModel, which has no masked-LM head"),
-    ("minimal_pairs", ["--checkpoint=lines.txt"], "got lines.txt, which is no checkpoint"),
+    ("minimal_pairs", ["--checkpoint=lines.txt"], "got lines.txt, which is not a checkpoint"),
     ("minimal_pairs", ["--pairs=none.jsonl"], "got --pairs=none.jsonl, where there is no file"),
     ("minimal_pairs", ["--pairs=nothing"], "got --pairs=nothing, where there is no file"),
     ("minimal_pairs", ["--pairs=same.jsonl"], "same.jsonl, line 1: got 'un' as both sentences ("),
@@ -293,7 +293,7 @@ MISTAKES = [
     ("minimal_pairs", ["--pairs=long.jsonl"], "line 1: got 17 pieces; expected at most 16"),
     ("minimal_pairs", ["--pairs=keys.jsonl"], "line 1: got sentence_good = None; expected a text"),
     ("minimal_pairs", ["--pairs=torn.jsonl"], "torn.jsonl, line 1: got sentence_good = None"),
-    ("minimal_pairs", ["--pairs=latin.jsonl"], "line 1: got bytes that are no UTF-8 (at byte 22"),
+    ("minimal_pairs", ["--pairs=latin.jsonl"], "line 1: got text that is not valid UTF-8 (at byte"),
     ("minimal_pairs", ["--pairs=lines.txt"], "line 1: got 'un read'; expected one JSON object a l"),
     ("minimal_pairs", ["--workdir=lines.txt"], "got --workdir=lines.txt, which cannot be written"),
     ("minimal_pairs", ["--workdir=trained"], "got --workdir=trained, which holds a training run"),

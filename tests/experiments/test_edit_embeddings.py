@@ -74,7 +74,7 @@ WRONG = {
     "--input=nameless.npz --output=w.npz --vocab=new.txt": "without a vocabulary; expected tables",
     "--input=nameless.npz --output=w.npz --vocab_size=9": "expected --input_vocab, theirs",
     "--input=nameless.npz --output=w.vec": "without a vocabulary; expected one, because word2vec",
-    "--input=old.npz --output=w.npz --add_tokens=read": "'read', which is there already",
+    "--input=old.npz --output=w.npz --add_tokens=read": "'read', which already exists",
     "--input=old.npz --output=w.npz --add_tokens=a-b": "which text is never cut into",
     "--input=old.npz --output=w.npz --add_tokens=Read": "'Read', which text is never cut into",
     "--input=old.npz --output=w.npz --vocab_size=4": "got a size of 4 pieces, which cuts off",

@@ -8,8 +8,8 @@ def test_every_flag_wrong_on_purpose(tmp_path):
     there = ["--checkpoint=hf", "--input=lines.txt"]
     cases = {
         "got no --checkpoint or --input": [],
-        "got --input=none.txt, which is no file": ["--checkpoint=hf", "--input=none.txt"],
-        "got --peer_python=none, which is no file": [*there, "--peer_python=none"],
+        "got --input=none.txt, which is not a file": ["--checkpoint=hf", "--input=none.txt"],
+        "got --peer_python=none, which is not a file": [*there, "--peer_python=none"],
     }
     for words, done in zip(
         cases, run_each("benchmarks.encode", list(cases.values()), tmp_path), strict=True

@@ -13,7 +13,7 @@ CASES = {
     "--checkpoint=./nowhere": "got './nowhere', where there is nothing",
     "--workdir=run": "got --workdir=run, which holds a training run; expected a directory of its",
     "--input=nowhere.txt": "got nowhere.txt, which cannot be read (No such file or directory)",
-    "--input=empty.txt": "got --input=empty.txt, which holds no text; expected one a line",
+    "--input=empty.txt": "got --input=empty.txt, which holds no text; expected one per line",
     "--input=three.tsv": "got 3 columns in line 2 of --input=three.tsv; expected a text, or two",
     "--input=texts.txt --corpus=text": "got --input and --corpus; expected one of them",
     "--input=": "got neither --input nor --corpus, and a checkpoint that brings no corpus",
@@ -23,7 +23,7 @@ CASES = {
     "--length=4": "flag --length=4",
     "--rows=0": "flag --rows=0",
     "--row=1": "Unknown command line flag 'row'",
-    "words": "got 'words' beside the flags",
+    "words": "got 'words' besides the flags",
 }
 
 

@@ -37,7 +37,7 @@ print(json.dumps(outcomes))
 CASES = {
     "--checkpoint=": "got no --checkpoint; expected one",
     "--checkpoint=./nowhere": "got './nowhere', where there is nothing",
-    "--checkpoint=text": "got text, which is no checkpoint",
+    "--checkpoint=text": "got text, which is not a checkpoint",
     "--workdir=run": "got --workdir=run, which holds a training run; expected a directory of its",
     "--workdir=pairs.tsv/look": "got --workdir=pairs.tsv/look, which cannot be written",
     "--similarity=nowhere.tsv": "got 'nowhere.tsv', which cannot be read as text",
@@ -50,7 +50,7 @@ CASES = {
     "--corpus=nowhere.txt": "got input 'nowhere.txt', where there is no file",
     "--vocab=nowhere.txt": "got vocabulary 'nowhere.txt', which cannot be read",
     "--vocab=long.txt": "got 65 pieces for a token table of 55 rows",
-    "--compare=text": "got text, which is no checkpoint",
+    "--compare=text": "got text, which is not a checkpoint",
     "--compare=stranger": "got --compare=stranger, whose vocabulary shares 0 pieces",
     "--neighbours=0": "flag --neighbours=0: 0 is not a positive integer",
     "--min_count=-1": "flag --min_count=-1",
@@ -62,7 +62,7 @@ CASES = {
     "--text=" + "cat " * 40: "got a text that needs row 41 of the position table",
     "--projector=perhaps": "flag --projector=perhaps",
     "--word=cat": "Unknown command line flag 'word'",
-    "words": "got 'words' beside the flags",
+    "words": "got 'words' besides the flags",
 }
 
 

@@ -154,7 +154,9 @@ def test_a_pipe_is_read_where_somebody_writes_and_said_to_be_waited_for(tmp_path
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
         assert done.stdout == "2\n", done
-        assert ("--pairs=pipe is a pipe: waiting for who writes to it" in done.stderr) == waits
+        assert (
+            "--pairs=pipe is a pipe: waiting for something to write to it" in done.stderr
+        ) == waits
 
 
 READ = '"$1" -W ignore -c "$2"'

@@ -55,6 +55,6 @@ def second(folder, name, *arguments):
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done
     assert f"process {os.getpid()} of host" in done.stderr
     assert done.stderr.endswith(
-        "is at work; expected one at a time: wait until it ends, or take another place\n"
+        "is running; expected one at a time: wait until it ends, or choose another place\n"
     )
     return done.stderr

@@ -4,7 +4,7 @@
 
 A stage is a command with a folder. It is started, ended at a moment drawn anew each time, and
 started again, until it finishes; then all it made is compared with what an undisturbed run made,
-bit for bit, and it begins anew. The last line is the counts, as JSON.
+bit for bit, and it starts over. The last line is the counts, as JSON.
 
 What a job imports is imported once, here, and every run is forked from that: it then takes two
 seconds where it would take ten, and is killed at work. Nothing here may wake jax, whose threads no

@@ -79,7 +79,7 @@ def test_it_begins_where_the_source_ended_and_gets_better(folder):
 def test_killed_and_continued_without_its_source_it_is_the_same_bit_for_bit(folder):
     options = line(folder, "killed", mesh="fsdp:2")
     process = start(options, devices=2)
-    wait_for_step(process, folder / "killed", 1)  # no checkpoint yet: it begins anew
+    wait_for_step(process, folder / "killed", 1)  # no checkpoint yet: it starts over
     kill(process)
     process = start(options, devices=2)
     wait_for_step(process, folder / "killed", 45)  # the checkpoint of step 20 is whole

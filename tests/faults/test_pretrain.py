@@ -166,7 +166,7 @@ def test_a_changed_flag_is_named(uninterrupted):
     assert output.splitlines() == [
         f"experiments.pretrain: got --learning_rate=0.02, but the run in {workdir} was started with"
         " --learning_rate=0.01; expected the same (to continue it) or another --workdir (to start"
-        " anew)"
+        " over)"
     ]
 
 
@@ -179,14 +179,14 @@ def test_another_corpus_or_model_under_the_same_name_is_refused(uninterrupted, t
     (tmp_path / "model.json").unlink()
     content = json.loads(Path(model).read_text()) | {"hidden_size": 32}
     (tmp_path / "model.json").write_text(json.dumps(content))
-    assert "whose sizes are no longer those of" in finish(start(line), status=2)
+    assert "whose sizes differ from those in" in finish(start(line), status=2)
     (tmp_path / "model.json").unlink()
     (tmp_path / "model.json").symlink_to(model)
     (tmp_path / "corpus").unlink()
     shutil.copytree(workdir / "corpus", tmp_path / "corpus")
     saved = json.loads((tmp_path / "corpus" / "corpus.json").read_text())
     write_sealed(tmp_path / "corpus" / "corpus.json", saved | {"fingerprint": "other"})
-    assert "whose content is no longer that of" in finish(start(line), status=2)
+    assert "whose content has changed since it was written to" in finish(start(line), status=2)
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
 
 

@@ -114,7 +114,7 @@ def test_what_a_sentence_encoder_cannot_give_is_said():
     with pytest.raises(UserError, match="a Dense layer over layers 0, 2; expected the last layer"):
         FeatureExtractor(dense, (0, 2))
     unknown = SentenceEncoder(not_obeyed=("the module LSTM",))
-    with pytest.raises(UserError, match="with the module LSTM, which is not known here"):
+    with pytest.raises(UserError, match="with the module LSTM, which bert_jax does not know"):
         FeatureExtractor(dataclasses.replace(PRETRAINED, sentences=unknown))
     with pytest.raises(UserError, match="got 'means', which `pooling` lacks; expected mean"):
         FeatureExtractor(PRETRAINED, pooling="means")
@@ -163,7 +163,7 @@ def test_files_hold_the_rows_in_order(tmp_path, suffix, monkeypatch):
 def test_what_fails_halfway_leaves_no_file(tmp_path):
     def broken():
         yield from FeatureExtractor(PRETRAINED, (1,), "cls").extract(["un"])
-        raise UserError("the second line is no UTF-8")
+        raise UserError("the second line is not valid UTF-8")
 
     for suffix in (".npz", ".parquet"):
         with pytest.raises(UserError):

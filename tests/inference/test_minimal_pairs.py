@@ -99,15 +99,15 @@ def test_a_few_pairs_that_differ_in_nothing_are_ties_and_more_are_refused(tmp_pa
 @pytest.mark.parametrize(
     "content, said",
     [
-        (b"", "which is empty; expected a pair a line"),
+        (b"", "which is empty; expected one pair per line"),
         (b'{"sentence_good": "a"}\n', "line 1: got sentence_bad = None; expected a text"),
         (b'\n{"sentence_bad": "a"}\n', "line 2: got sentence_good = None; expected a text"),
         (b'{"sentence_good": "a", "sentence_bad": ""}', "line 1: got sentence_bad = ''"),
         (b'{"sentence_good": "a", "sentence_bad": 3}', "line 1: got sentence_bad = 3; expected"),
         (b'{"sentence_good": "a", "sentence_bad": "b", "UID": 3}', "line 1: got UID = 3; expected"),
-        (b'{"sentence_good": \n', "line 1: got no JSON"),
-        (b"a\tb\n", "line 1: got 'a\\tb'; expected one JSON object a line"),
-        (b'{"sentence_good": "\xff"}\n', "line 1: got bytes that are no UTF-8"),
+        (b'{"sentence_good": \n', "line 1: got invalid JSON"),
+        (b"a\tb\n", "line 1: got 'a\\tb'; expected one JSON object per line"),
+        (b'{"sentence_good": "\xff"}\n', "line 1: got text that is not valid UTF-8"),
     ],
 )
 def test_a_file_that_has_no_pairs_is_refused_in_one_line(tmp_path, content, said):

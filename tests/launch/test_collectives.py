@@ -93,7 +93,7 @@ def test_a_gradient_over_four_devices_is_one_all_reduce_of_its_size():
 
 def test_a_loop_that_sends_and_does_not_say_how_often_is_no_figure():
     program = PROGRAM.replace("constant(24)", "parameter(1)")
-    with pytest.raises(ValueError, match=r"a loop does not say how often it turns: while\.2"):
+    with pytest.raises(ValueError, match=r"a loop does not say how many times it runs: while\.2"):
         read_collectives(program, devices=8)
 
 

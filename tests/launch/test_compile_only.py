@@ -39,7 +39,7 @@ def test_gpus_fit_and_send_a_gradient(tmp_path):
     if result["own"]:
         least = result["least_seconds"]
         assert 0 < least["step"] < least["serial"] and 0 < result["mfu"] <= 1
-        assert "tokens a second at most" in done.stdout and "The dearest kernels" in done.stdout
+        assert "tokens a second at most" in done.stdout and "The slowest kernels" in done.stdout
     else:
         assert result["least_seconds"] is None and result["mfu"] is None
         assert "not known: the kernels are a CPU's" in done.stdout

@@ -24,7 +24,7 @@ def test_a_kept_program_on_two_devices(tmp_path, monkeypatch, capsys):
     for kind in ("h100", "h200"):
         assert not run(monkeypatch, f"--hlo={tmp_path}/step.txt", f"--topology={kind}:1")
         printed.append(capsys.readouterr().out)
-    assert all("step at least" in text and "The dearest kernels" in text for text in printed)
+    assert all("step at least" in text and "The slowest kernels" in text for text in printed)
     assert printed[0] != printed[1]
 
 

@@ -114,5 +114,5 @@ def test_a_loop_that_does_not_say_how_often_is_no_figure():
     text = HEAD.replace("constant(3)", "parameter(1)") + "".join(
         f"  {line}\n" for line in ["%zero = s32[] constant(0)", INPUT, f"ROOT {LOOP}"]
     )
-    with pytest.raises(ValueError, match="a loop does not say how often it turns: w"):
+    with pytest.raises(ValueError, match="a loop does not say how many times it runs: w"):
         least_time(parse_hlo(text + "}\n"), Topology("h100", (2,)))

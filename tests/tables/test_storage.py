@@ -165,13 +165,13 @@ def test_mistakes_are_named(tmp_path):
     save_tables(tables, tmp_path / "there.orbax")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     for name, message in {
-        "nowhere/at/all": "'nowhere/at/all', where there is nothing; expected the path of a",
+        "nowhere/at/all": "'nowhere/at/all', which does not exist; expected the path of a",
         "nowhere.npz": "nowhere.npz', which cannot be read .No such file",
         "nowhere.safetensors": "nowhere.safetensors', which",
         "text.npz": "text.npz', which cannot be read",
         "text.safetensors": "text.safetensors', which",
         "other.npz": "other.npz without segment, position, norm_scale, norm_bias",
-        "run": "run, which is no checkpoint; expected a workdir or checkpoint",
+        "run": "run, which is not a checkpoint; expected a workdir or checkpoint",
         "text.npz/x": "where there is nothing",
     }.items():
         path = name if name == "nowhere/at/all" else tmp_path / name

@@ -137,7 +137,7 @@ def test_added_pieces_must_be_what_text_is_cut_into():
     assert added.pieces == (*tokenizer.pieces, "covid", "##ine", "[ENT]", "中")
     assert added.encode("Covid xine").tokens == ["[CLS]", "covid", "x", "##ine", "[SEP]"]
     for piece, message in {
-        "york": "which is there already",
+        "york": "which already exists",
         "new york": "it is read as new york; expected one word",
         "Paris": "it is read as paris",
         "é": "it is read as e",

@@ -81,7 +81,7 @@ def test_spellings_of_one_label_are_one_class_and_said(tmp_path):
         }  # fmt: skip
         (remark,) = data.remarks
         assert remark.said == (
-            'taken for one label: 1 (4), 1.0 (2), "1" (2), "1.0" (1); "0" (4), " 0" (2), 0.0 (1)'
+            'treated as one label: 1 (4), 1.0 (2), "1" (2), "1.0" (1); "0" (4), " 0" (2), 0.0 (1)'
         )
         assert remark.figures["taken_together"][1] == {'"0"': 4, '" 0"': 2, "0.0": 1}
         balanced = class_weights(data.task, data.parts["train"], "balanced")
@@ -147,7 +147,7 @@ def test_a_run_shows_and_keeps_what_it_counted(tmp_path, capfd):
     }  # fmt: skip
     errors = capfd.readouterr().err
     for line in (
-        'taken for one label: "yes" (6), " yes" (5)',
+        'treated as one label: "yes" (6), " yes" (5)',
         "left out, by label: - (4 of train, 0 of dev)",
         "label  train  dev\nno         4    1\nyes        8    3",
         kept["output_layer"]["said"],

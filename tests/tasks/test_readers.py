@@ -63,16 +63,16 @@ def test_one_table_in_three_formats(tmp_path, name, content, columns, zipped):
             "line 3: got 1 fields; expected 2, one for each of text",
         ),
         ("a.tsv", "text\ttext\nx\ty\n", "expected distinct names"),
-        ("a.tsv", b"text\tlabel\nx\ty\n\xff\ty\n", "line 3: got bytes that are no UTF-8"),
-        ("a.csv", 'text,label\nx,"y\n', "got no CSV"),
+        ("a.tsv", b"text\tlabel\nx\ty\n\xff\ty\n", "line 3: got text that is not valid UTF-8"),
+        ("a.csv", 'text,label\nx,"y\n', "got invalid CSV"),
         ("a.csv", "", "got the columns of an empty file"),
         ("a.tsv", "text\tlabel\n", "which has no rows"),
         ("a.txt", "x", "expected a name that ends in .tsv, .csv, .jsonl"),
-        ("a.jsonl", '{"text": 1}\nx', "line 2: got no JSON"),
+        ("a.jsonl", '{"text": 1}\nx', "line 2: got invalid JSON"),
         (
             "a.csv",
             'text,label\nx,y\n"a\nÄ",y\n'.encode("latin-1"),
-            r"line 4: got bytes that are no UTF-8 \(at byte 0 of the line\); .* `iconv -f ISO-8859",
+            r"line 4: got text that is not valid UTF-8 \(at byte 0 of the line\); .* `iconv -f ISO",
         ),
         (
             "a.jsonl",
@@ -88,7 +88,7 @@ def test_one_table_in_three_formats(tmp_path, name, content, columns, zipped):
                 ("utf-16-be", "every other byte is zero.*`iconv -f UTF-16BE -t UTF-8`"),
             )
         ),
-        ("a.jsonl", "[1]", "line 1: got a list; expected one object a line"),
+        ("a.jsonl", "[1]", "line 1: got a list; expected one object per line"),
         ("a.jsonl", '{"text": 1}\n{"txt": 1}', "line 2: got an object without 'text'"),
     ],
 )
@@ -210,9 +210,9 @@ def test_squad(tmp_path):
 GOOD = {"id": "1", "question": "Who?", "answers": [{"text": "fox", "answer_start": 4}]}
 Q1 = "article 1, paragraph 1, question 1: got "
 WRONG_SQUAD = [
-    ("{", "which is no SQuAD file (line 1: Expecting property name"),
-    ('{"data": null}', 'which is no SQuAD file (data = null); expected a JSON object with "data"'),
-    ("[1]", "which is no SQuAD file; expected"),
+    ("{", "which is not a SQuAD file (line 1: Expecting property name"),
+    ('{"data": null}', 'which is not a SQuAD file (data = null); expected a JSON object with'),
+    ("[1]", "which is not a SQuAD file; expected"),
     ('{"data": []}', "which has no questions"),
     ('{"data": [5]}', "article 1: got 5; expected an object with paragraphs"),
     ('{"data": [{"title": "T"}]}', "article 1: got no 'paragraphs'; expected it"),
@@ -320,7 +320,7 @@ def test_questions_without_an_answer_that_is_found_are_left_out_and_counted():
     assert placing_remarks({"dev": place_answers([none])}) == []
     with pytest.raises(UserError, match=r"\(2 of 3 answers are not found: bad_answers=skip"):
         place_answers([good, bad])
-    with pytest.raises(UserError, match="got no answer that stands in its context"):
+    with pytest.raises(UserError, match="got no answer that occurs in its context"):
         place_answers([bad], "skip")
 
 

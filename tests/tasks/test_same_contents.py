@@ -90,7 +90,7 @@ def test_another_model_is_refused(finished, change, said):
     with pytest.raises(
         UserError,
         match=rf"^got `checkpoint`, whose {said} changed since the run in .*run was started;"
-        r" expected the same \(to continue it\) or another `workdir` \(to start anew\)$",
+        r" expected the same \(to continue it\) or another `workdir` \(to start over\)$",
     ):
         tune(folder, checkpoint=change(small()))
 

@@ -150,7 +150,7 @@ def test_pieces_are_added_as_they_are_written():
 WRONG = {
     "": "got splitting=''; expected words, spaces or a regular expression",
     "space": "got splitting='space'; expected words, spaces or a regular expression",
-    "(C": "got splitting='(C', which is no regular expression (end pattern with unmatched",
+    "(C": "got splitting='(C', which is not a valid regular expression (end pattern with unmatched",
 }
 
 
@@ -163,7 +163,7 @@ def test_what_is_no_splitting_is_said_in_one_line(name):
 
 def test_settings_that_do_not_go_together_are_said():
     cut = WordSettings(splitting=splitting_of("spaces"))
-    with pytest.raises(UserError, match="got lowercase=True beside splitting='spaces'"):
+    with pytest.raises(UserError, match="got lowercase=True with splitting='spaces'"):
         PretrainingSettings(splitting="spaces", lowercase=True)
     with pytest.raises(UserError, match="drop_unused=True for splitting='spaces'"):
         learn_vocabulary(["C"], 10, settings=cut, drop_unused=True)

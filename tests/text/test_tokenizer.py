@@ -277,9 +277,12 @@ def test_pickles_as_its_vocabulary():
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"a\nb\n", r"without \[PAD\] \[UNK\] \[CLS\] \[SEP\] \[MASK\]; expected one piece a line"),
+        (
+            b"a\nb\n",
+            r"without \[PAD\] \[UNK\] \[CLS\] \[SEP\] \[MASK\]; expected one piece per line",
+        ),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n", "got the piece 'a' twice"),
-        (b"[PAD]\n\xff\n", "bytes that are no UTF-8"),
+        (b"[PAD]\n\xff\n", "bytes that are not valid UTF-8"),
     ],
 )
 def test_bad_vocabularies(tmp_path, content, message):

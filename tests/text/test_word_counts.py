@@ -149,7 +149,7 @@ def test_a_saved_table_comes_back(tmp_path):
 @pytest.mark.parametrize("content", ["", "a\t1\n", '{"format": "another"}\n', "[1]\n"])
 def test_another_file_is_no_table(tmp_path, content):
     (tmp_path / "words.tsv").write_text(content)
-    with pytest.raises(UserError, match="is no table of word counts"):
+    with pytest.raises(UserError, match="is not a table of word counts"):
         WordCounts.load(tmp_path / "words.tsv")
 
 
@@ -157,5 +157,5 @@ def test_a_table_cut_off_is_no_table(tmp_path):
     count_words(["a b c d"]).save(tmp_path / "words.tsv")
     whole = (tmp_path / "words.tsv").read_text()
     (tmp_path / "words.tsv").write_text(whole[:-4])
-    with pytest.raises(UserError, match="is no table of word counts"):
+    with pytest.raises(UserError, match="is not a table of word counts"):
         WordCounts.load(tmp_path / "words.tsv")

@@ -1,4 +1,4 @@
-"""A run on text that is cut already: its splitting goes where its model goes."""
+"""A run on text that is already split: its splitting goes where its model goes."""
 
 import numpy as np
 import pytest

@@ -386,9 +386,9 @@ def test_a_vocabulary_is_inside_or_given(source, tmp_path):
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ("foxes\n\nwolf\n", "with a blank line 2; expected one piece a line"),
-        ("", "with nothing in it; expected one piece a line"),
-        ("foxes\nfox\n", "got the piece 'fox', which is there already; expected new ones"),
+        ("foxes\n\nwolf\n", "with a blank line 2; expected one piece per line"),
+        ("", "with nothing in it; expected one piece per line"),
+        ("foxes\nfox\n", "got the piece 'fox', which already exists; expected new ones"),
         ("foxes\nfoxes\n", "got the piece 'foxes' twice"),
         ("red fox\n", "got the piece 'red fox', which text is never cut into"),
     ],
@@ -432,5 +432,5 @@ def test_pairs_need_two_kinds_of_segment(source, tmp_path):
 def test_text_that_stays_as_it_is_written_is_not_lower_cased(source, tmp_path):
     own = load_pretrained(source[0]).tokenizer
     place = broken(source, tmp_path, tokenizer=Tokenizer(own.pieces, splitting="spaces"))
-    with pytest.raises(UserError, match="got lowercase=True beside splitting='spaces', by which"):
+    with pytest.raises(UserError, match="got lowercase=True with splitting='spaces', by which"):
         start_of(tmp_path, place, lowercase=True, vocab_size=99)

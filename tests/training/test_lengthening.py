@@ -148,7 +148,7 @@ def test_a_length_that_would_change_what_is_done_is_refused(runs, changes, named
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"branch_from": "nowhere"}, "got branch_from=nowhere, which is no checkpoint in the"),
+        ({"branch_from": "nowhere"}, "got branch_from=nowhere, which is not a checkpoint in the"),
         ({"branch_from": "12/checkpoints/12"}, "of its 12 steps only the first 9 would be the"),
         ({"branch_from": "12/checkpoints/8", "seed": 1}, "got seed=1 for a branch of .* seed=0"),
     ],

@@ -142,7 +142,7 @@ def inspect_embeddings(
     if not -layers - 1 <= asked.layer <= layers:
         raise UserError(
             f"got layer={asked.layer}; expected 0, the input representation, to {layers}, the"
-            " last, or a negative number that counts from there"
+            " last, or a negative number that counts back from it"
         )
     findings = {}
     looks = _parts(inspected, asked)
@@ -163,7 +163,8 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
         )
     elif asked.sts:
         raise UserError(
-            f"got `sts` with checkpoint={inspected.checkpoint}, which is tables alone; expected a"
+            f"got `sts` with checkpoint={inspected.checkpoint}, which holds embedding tables only;"
+            " expected a"
             " checkpoint with an encoder, or no `sts`"
         )
     spectrum = tables.spectrum_of_ordinary(inspected)

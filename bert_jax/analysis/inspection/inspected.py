@@ -195,7 +195,7 @@ def open_text(corpus: Sequence[str], tokenizer: Tokenizer | None, rows: int) -> 
         opened = Corpus.open(corpus[0])
         if opened.vocab_hash != tokenizer.vocab_hash:
             raise UserError(
-                f"got corpus={corpus[0]}, which was made with another vocabulary than the"
+                f"got corpus={corpus[0]}, which was made with a different vocabulary from the"
                 " checkpoint's; expected the same, or plain text"
             )
         documents = list(_documents(opened))

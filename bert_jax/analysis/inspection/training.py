@@ -89,7 +89,8 @@ def comparison(inspected: Inspected, other: str) -> Finding:
         if len(table) != len(inspected.token_table):
             raise UserError(
                 f"got compare={other}, of {len(table)} rows, with a token table of"
-                f" {len(inspected.token_table)}; expected vocabularies, or tables of one length"
+                f" {len(inspected.token_table)}; expected vocabularies, or tables of the same"
+                " length"
             )
         mine = its = np.arange(len(table))
         only_one = 0

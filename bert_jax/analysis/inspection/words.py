@@ -43,8 +43,8 @@ def neighbours_and_analogies(
     table, candidates = inspected.token_table, inspected.candidates(min_count)
     if len(candidates) < 2:
         raise UserError(
-            f"got min_count={min_count}, which leaves {len(candidates)} pieces; expected a floor"
-            " that at least two reach"
+            f"got min_count={min_count}, which leaves {len(candidates)} pieces; expected a lower"
+            " minimum, which at least two reach"
         )
     everyone = all_neighbours(table, k, candidates, inspected.rows.centre)
     shown_rows = _examples(inspected, candidates, min_count)

@@ -87,7 +87,7 @@ def place_answers(questions: Sequence[Question], bad_answers: str = "refuse") ->
         )
     if not placed:
         raise UserError(
-            f"{questions[0].place}: got no answer that stands in its context; expected at least one"
+            f"{questions[0].place}: got no answer that occurs in its context; expected at least one"
         )
     return Placed(placed, moved, len(bad), len(questions) - len(placed))
 

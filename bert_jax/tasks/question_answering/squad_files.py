@@ -106,7 +106,7 @@ def _articles(path: str | Path) -> list[Any]:
 
 def _no_squad(path: str | Path, why: str) -> UserError:
     return UserError(
-        f'got {path}, which is no SQuAD file{why}; expected a JSON object with "data", a list of'
+        f'got {path}, which is not a SQuAD file{why}; expected a JSON object with "data", a list of'
         " articles"
     )
 
