@@ -100,7 +100,7 @@ def check_settings(settings: Any) -> None:
         if value is None:
             if types.NoneType in kinds_of[field.name]:
                 continue
-            raise UserError(f"{got} something, or no `{field.name}`")
+            raise UserError(f"{got} a value, or no `{field.name}`")
         if kinds == {int} and not isinstance(value, numbers.Integral):
             raise UserError(f"{got} a whole number")
         if kinds <= {int, float} and not is_finite(value):

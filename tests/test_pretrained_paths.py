@@ -71,7 +71,7 @@ def test_a_mistyped_path_says_what_there_is_and_asks_nobody(hub, take):
     ],
 )
 def test_what_can_only_be_a_path_is_not_asked_of_the_hub(hub, name, near):
-    with pytest.raises(UserError, match="where there is nothing; expected the path") as caught:
+    with pytest.raises(UserError, match="which does not exist; expected the path") as caught:
         load_pretrained(name)
     assert hub == []
     assert "\n" not in str(caught.value)
@@ -80,7 +80,7 @@ def test_what_can_only_be_a_path_is_not_asked_of_the_hub(hub, name, near):
 
 
 def test_a_url_is_no_name_of_the_hub(hub):
-    with pytest.raises(UserError, match="got source=https://host/model, which is no place that"):
+    with pytest.raises(UserError, match="got source=https://host/model, which cannot be read"):
         load_pretrained("https://host/model")
     assert hub == []
 
@@ -98,7 +98,7 @@ def test_a_url_is_no_name_of_the_hub(hub):
     ],
 )
 def test_names_of_the_hub_are_asked_for(hub, name):
-    with pytest.raises(UserError, match=r"the Hugging Face hub did not give \(asked\)"):
+    with pytest.raises(UserError, match=r"the Hugging Face hub did not return \(asked\)"):
         load_pretrained(name)
     assert hub == [name]
 
@@ -113,7 +113,7 @@ def test_a_revision_may_be_named(hub, monkeypatch, name, revision):
         raise OSError("asked")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    with pytest.raises(UserError, match=r"the Hugging Face hub did not give \(asked\)"):
+    with pytest.raises(UserError, match=r"the Hugging Face hub did not return \(asked\)"):
         load_pretrained(name if revision is None else f"{name}@{revision}")
     assert asked == [(name, revision)]
 

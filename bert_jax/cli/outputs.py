@@ -44,7 +44,7 @@ def check_new(argument: str, *paths: str | os.PathLike[str]) -> None:
     for path in paths:
         is_there = "" in names_at(path) if is_url(path) else Path(path).is_file()
         if is_there and not overwrites():
-            beside = "" if path == paths[0] else f" beside {os.fspath(paths[0])}"
+            beside = "" if path == paths[0] else f" next to {os.fspath(paths[0])}"
             raise UserError(
                 f"got {argument}={os.fspath(paths[0])}, where {Path(path).name} is already"
                 f"{beside}; expected a new name (or --overwrite, which replaces it)"

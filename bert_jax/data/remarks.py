@@ -73,7 +73,7 @@ def _remarks_on_vocabulary(report: CorpusReport, tokenizer: Tokenizer) -> list[s
     if tokenizer.lowercase and capitals > 0.05 * len(words):
         found.append(
             f"{capitals:,} of the vocabulary's {len(words):,} words have capitals, which no text "
-            "reaches, since it is lower-cased: expected lowercase=False beside a cased vocabulary"
+            "reaches, since it is lower-cased: expected lowercase=False with a cased vocabulary"
         )
     if report.unk_rate > 0.05:
         how = tokenizer.splitting

@@ -24,10 +24,10 @@ from bert_jax.whole_file import write_text
 
 # What transformers' tokenizers take, and what stands for it here.
 _INSTEAD = {
-    "truncation": "max_length=N, which cuts longer texts, beside texts, pairs,",
+    "truncation": "max_length=N, which cuts longer texts, besides texts, pairs,",
     "return_tensors": "none, since NumPy arrays are given, which models take; only max_length,",
     "text": "texts, pairs, max_length,",
-    "text_pair": "pairs, the second texts, beside texts, max_length,",
+    "text_pair": "pairs, the second texts, besides texts, max_length,",
 }
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

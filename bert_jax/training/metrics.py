@@ -208,5 +208,5 @@ def _damage(path: Path, number: int) -> DamagedFileError:
     return DamagedFileError(
         path,
         f"line {number} is not what was written",
-        f"take that line out, or remove {_beside(path).name} beside it to take what can be read",
+        f"take that line out, or remove {_beside(path).name} next to it to take what can be read",
     )

@@ -73,5 +73,5 @@ def test_whoever_was_taken_over_from_sends_nothing_more(folder, quick):
     lock.give_back()
     of_another_machine(folder)
     lock.keep(threading.Event())
-    with pytest.raises(UserError, match=f"which process {FAR} has taken over"):
+    with pytest.raises(UserError, match=f"which process {FAR} took over"):
         lock.check()

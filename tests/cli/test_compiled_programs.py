@@ -94,7 +94,7 @@ def test_a_full_disk_costs_the_programs_alone(tmp_path):
     without = _python(nearly + _COMPUTE, full)
     assert json.loads(without.stdout) == [bits, 0, misses]
     assert without.stderr.count("\n") == 1
-    assert "compiled programs are not kept" in without.stderr
+    assert "compiled programs are not saved" in without.stderr
     assert json.loads(_python(_COMPUTE, full).stdout)[0] == bits
 
 

@@ -56,7 +56,7 @@ def test_numbers_are_numbers():
 
 def test_none_and_a_number_are_no_names():
     check_settings(Sizes(names=["a"]))
-    with pytest.raises(UserError, match="got sides=None; expected something, or no `sides`"):
+    with pytest.raises(UserError, match="got sides=None; expected a value, or no `sides`"):
         check_settings(Sizes(sides=None))
-    with pytest.raises(UserError, match="got names=5; expected names, in a list or a text with"):
+    with pytest.raises(UserError, match="got names=5; expected names, in a list or separated by"):
         check_settings(Sizes(names=5))

@@ -154,16 +154,14 @@ def test_what_is_neither_path_nor_hub_name_is_said(name, tmp_path, monkeypatch):
         with pytest.raises(UserError, match="an empty name; expected the path"):
             load_pretrained(name)
         return
-    with pytest.raises(
-        UserError, match="where there is nothing; expected the path of a checkpoint"
-    ):
+    with pytest.raises(UserError, match="which does not exist; expected the path of a checkpoint"):
         load_pretrained(name)
 
 
 def test_a_name_the_hub_cannot_give_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="which the Hugging Face hub did not give"):
+    with pytest.raises(UserError, match="which the Hugging Face hub did not return"):
         load_pretrained("nobody/no-such-model")
 
 

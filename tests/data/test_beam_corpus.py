@@ -298,7 +298,9 @@ def test_mistakes_in_runner_and_options(runner, options, message):
 def test_a_runner_that_cannot_be_reached(texts, tmp_path):
     pytest.importorskip("apache_beam")
     run = BeamRun("PortableRunner", ["--job_endpoint=localhost:1"], start_seconds=3)
-    with pytest.raises(UserError, match=r"no worker began in 3 s, since nothing answers at localh"):
+    with pytest.raises(
+        UserError, match=r"no worker started within 3 s, since nothing answers at localh"
+    ):
         build_corpus(open_source(str(texts)), TOKENIZER, tmp_path / "c", beam=run)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

@@ -173,7 +173,7 @@ def test_a_runner_that_never_begins_is_said_and_ends(
             run = BeamRun(runner, options, start_seconds=4)
             build_corpus(open_source(str(texts)), TOKENIZER, tmp_path / "c", beam=run)
     words = str(caught.value).replace(f", since nothing answers at {options[0][15:]}", "")
-    assert "no worker began in 4 s; expected an engine and workers that are up" in words
+    assert "no worker started within 4 s; expected a running engine and workers" in words
     assert (words != str(caught.value)) == (never is nobody)
     said = re.findall(r"waiting for the first worker of (\w+): \d of 4 s", capsys.readouterr().err)
     assert len(said) >= 2 and set(said) == {runner}
@@ -188,7 +188,7 @@ def test_a_command_whose_runner_never_begins_is_one_line(texts, tmp_path, tmp_pa
         command += [*(f"--beam_options={each}" for each in options), "--beam_start_seconds=3"]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     *_, line = done.stderr.splitlines()
-    assert done.returncode == 2 and "no worker began in 3 s" in line, done.stderr
+    assert done.returncode == 2 and "no worker started within 3 s" in line, done.stderr
     assert line.endswith("or more --beam_start_seconds") and "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

@@ -94,10 +94,10 @@ def test_beam_is_not_imported_without_its_flag(here):
         (["--beam_runner=DirectRunner", "--beam_bucket=b/c"], "got --beam_bucket=b/c; expected gs"),
         (
             ["--beam_runner=DirectRunner", "--beam_bucket=hdfs://b"],
-            "got --beam_bucket=hdfs://b, which is no place",
+            "got --beam_bucket=hdfs://b, which cannot be read",
         ),
-        (["--beam_runner=Nope"], "got Beam runner 'Nope', which cannot be had"),
-        (["--beam_runner=DirectRunner", "--workers=2"], "got --workers beside --beam_runner"),
+        (["--beam_runner=Nope"], "got Beam runner 'Nope', which is not available"),
+        (["--beam_runner=DirectRunner", "--workers=2"], "got --workers with --beam_runner"),
         (["--beam_runner=DirectRunner", "--beam_options=--y=1"], "got Beam option --y, which"),
     ],
 )
@@ -114,11 +114,11 @@ def test_mistakes_about_beam_are_one_line_and_leave_nothing(here, experiment, fl
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--input=hdfs://h/a.txt"], "got --input=hdfs://h/a.txt, which is no place that is"),
+        (["--input=hdfs://h/a.txt"], "got --input=hdfs://h/a.txt, which cannot be read"),
         (["--input=nope"], "got input 'nope', where there is no file; expected python_docs"),
         (["--vocab=nope"], "got vocabulary 'nope', which cannot be read"),
         (["--splitting=space"], "got --splitting='space'; expected words, spaces or a regular"),
-        (["--lowercase", "--splitting=spaces"], "got --lowercase=True beside --splitting='spaces'"),
+        (["--lowercase", "--splitting=spaces"], "got --lowercase=True with --splitting='spaces'"),
         (["--workers=0"], "flag --workers=0: 0 is not a positive integer"),
     ],
 )

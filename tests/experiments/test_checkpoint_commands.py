@@ -251,7 +251,7 @@ MISTAKES = [
     ("fill_mask", ["--checkpoint=hf", "--json=2", "[MASK]"], "flag --json=2"),
     ("extract_features", ["--checkpoint=hf"], "got no --checkpoint, --input or --output"),
     ("extract_features", ["--input=none.txt"], "got --input=none.txt, which cannot be read"),
-    ("extract_features", ["--input=bad.txt"], "got line 2 of --input=bad.txt with bytes that"),
+    ("extract_features", ["--input=bad.txt"], "got line 2 of --input=bad.txt, which is not"),
     ("extract_features", ["--output=out.csv"], "got out.csv; expected a name that ends in .npz or"),
     ("extract_features", ["--output=no/out.npz"], "got no/out.npz; expected a file in a folder"),
     ("extract_features", ["--layers=last"], "got --layers=last; expected whole numbers"),

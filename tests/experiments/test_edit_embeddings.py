@@ -75,17 +75,17 @@ WRONG = {
     "--input=nameless.npz --output=w.npz --vocab_size=9": "expected --input_vocab, theirs",
     "--input=nameless.npz --output=w.vec": "without a vocabulary; expected one, because word2vec",
     "--input=old.npz --output=w.npz --add_tokens=read": "'read', which already exists",
-    "--input=old.npz --output=w.npz --add_tokens=a-b": "which text is never cut into",
-    "--input=old.npz --output=w.npz --add_tokens=Read": "'Read', which text is never cut into",
+    "--input=old.npz --output=w.npz --add_tokens=a-b": "which text is never split into",
+    "--input=old.npz --output=w.npz --add_tokens=Read": "'Read', which text is never split into",
     "--input=old.npz --output=w.npz --vocab_size=4": "got a size of 4 pieces, which cuts off",
     "--input=old.npz --output=w.npz --vocab_size=0": "flag --vocab_size=0",
     "--input=old.npz --output=w.npz --weights=heavy": "flag --weights=heavy: value should be one",
     "--input=old.npz --output=w.npz --rows=best": "flag --rows=best: value should be one of",
     "--input=old.npz --output=w.npz --vocab=new.txt --rows=learned --weights=length": "got"
-    " --weights=length beside --rows=learned; expected --rows=mean",
-    "--input=old.npz --output=w.npz --vocab=new.txt --rows=mean --text=new.txt": "got --text beside"
+    " --weights=length with --rows=learned; expected --rows=mean",
+    "--input=old.npz --output=w.npz --vocab=new.txt --rows=mean --text=new.txt": "got --text with"
     " --rows=mean; expected new pieces with --rows=learned",
-    "--input=old.npz --output=w.npz --text=new.txt": "got --text beside the vocabulary as it was",
+    "--input=old.npz --output=w.npz --text=new.txt": "got --text with the vocabulary as it was",
     "--input=old.npz --output=w.npz --vocab=new.txt --text=nowhere": "nowhere",
     "--input=old.npz --output=w.npz --fallback=zero": "flag --fallback=zero: value should be one",
     "--input=old.npz --output=w.npz --seed=-1": "flag --seed=-1",

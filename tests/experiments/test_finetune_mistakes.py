@@ -43,7 +43,7 @@ FINETUNE = {
         " --bad_answers=skip leaves them out)"
     ),
     "--task=qa --train=not_there.json --dev=not_there.json --bad_answers=skip": (
-        f"not_there{FIRST}no answer that stands in its context; expected at least one"
+        f"not_there{FIRST}no answer that occurs in its context; expected at least one"
     ),
     "--bad_answers=skip --task=squad": "got --bad_answers=skip for --task=squad; expected it for",
     "--bad_answers=drop": "flag --bad_answers=drop: value should be one of <refuse|skip>",

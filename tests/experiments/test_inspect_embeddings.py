@@ -54,7 +54,7 @@ CASES = {
     "--compare=stranger": "got --compare=stranger, whose vocabulary shares 0 pieces",
     "--neighbours=0": "flag --neighbours=0: 0 is not a positive integer",
     "--min_count=-1": "flag --min_count=-1",
-    "--min_count=100000": "got --min_count=100000, which leaves 0 pieces; expected a floor that",
+    "--min_count=100000": "got --min_count=100000, which leaves 0 pieces; expected a lower minimum",
     "--layer=3": "got --layer=3; expected 0, the input representation, to 2, the last",
     "--sts=pairs.tsv --checkpoint=tables.npz": "got --sts with --checkpoint=tables.npz, which is",
     "--layer=last": "got --layer=last; expected a whole number",

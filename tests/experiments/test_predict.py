@@ -203,7 +203,7 @@ MISTAKES = {
     "other.tsv": (b"text\tlabel\nthe\tcats\n", "got --text_column=body, which other.tsv lacks"),
     "bare.csv": (b"the,cats\n", "got --text_column=body, which bare.csv lacks"),
     "wide.tsv": (b"body\tlabel\nthe\tcats\tno\n", "wide.tsv, line 2: got 3 fields; expected 2"),
-    "bytes.csv": (b"body,label\nthe,cats\n\xff,cats\n", "bytes.csv, line 3: got bytes that are no"),
+    "bytes.csv": (b"body,label\nthe,cats\n\xff,cats\n", "bytes.csv, line 3: got text that is not"),
     "twice.tsv --columns=body,label": (b"body\tlabel\nthe\tcats\n", "got the names of --columns="),
     "- --format=training": (b"", "got --format=training for standard input; expected a file"),
 }  # fmt: skip

@@ -101,5 +101,5 @@ def test_weights_of_which_no_probabilities_come_are_refused():
         "mlm": jax.tree.map(lambda x: x + 3e38, PRETRAINED.params["mlm"]),
     }
     filler = MaskFiller(dataclasses.replace(PRETRAINED, params=params))
-    with pytest.raises(UserError, match="so large that no finite probabilities come"):
+    with pytest.raises(UserError, match="so large that the probabilities are not"):
         list(filler.fill(["un [MASK]"]))

@@ -180,7 +180,7 @@ def test_models_that_cannot_score_are_refused(tmp_path):
         **PRETRAINED.params,
         "mlm": jax.tree.map(lambda x: x + 3e38, PRETRAINED.params["mlm"]),
     }
-    with pytest.raises(UserError, match="so large that no finite probabilities come"):
+    with pytest.raises(UserError, match="so large that the probabilities are not"):
         SentenceScorer(dataclasses.replace(PRETRAINED, params=params))("un")
     save_ours(PRETRAINED, tmp_path / "checkpoints" / "3")
     assert SentenceScorer.from_pretrained(tmp_path, batch_size=3)("un") == SCORERS["original", 3](

@@ -143,7 +143,7 @@ def test_added_pieces_must_be_what_text_is_cut_into():
         "é": "it is read as e",
         "##-": "it is read as -",
         "": "it is read as nothing",
-        "##": "which text is never cut into",
+        "##": "which text is never split into",
     }.items():
         with pytest.raises(UserError, match=message):
             with_added_pieces(with_added_pieces(tokenizer, ["paris", "e", "-"]), [piece])

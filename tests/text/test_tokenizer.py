@@ -282,7 +282,7 @@ def test_pickles_as_its_vocabulary():
             r"without \[PAD\] \[UNK\] \[CLS\] \[SEP\] \[MASK\]; expected one piece per line",
         ),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n", "got the piece 'a' twice"),
-        (b"[PAD]\n\xff\n", "bytes that are not valid UTF-8"),
+        (b"[PAD]\n\xff\n", "which is not valid UTF-8"),
     ],
 )
 def test_bad_vocabularies(tmp_path, content, message):
@@ -316,8 +316,8 @@ def test_a_vocabulary_is_read_as_it_was_learned(tmp_path):
     with pytest.raises(UserError) as error:
         Tokenizer.from_file(file, lowercase=True)
     assert str(error.value) == (
-        f"got lowercase=True for {file}, which was learned with lowercase=False (says v.txt.json"
-        " beside it); expected the same, or no `lowercase`"
+        f"got lowercase=True for {file}, which was learned with lowercase=False (according to"
+        " v.txt.json next to it); expected the same, or no `lowercase`"
     )
     uncased = small_tokenizer(strip_accents=False)
     assert not Tokenizer.from_file(file, like=uncased).lowercase  # the record comes first

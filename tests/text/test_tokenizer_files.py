@@ -93,7 +93,7 @@ def test_a_name_on_the_hub_fetches_the_tokenizers_files_alone(tmp_path, monkeypa
 def test_what_has_no_vocabulary_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"has no vocabulary; expected a vocab\.txt or tokenizer"):
         Tokenizer.from_pretrained(tmp_path)
-    with pytest.raises(UserError, match="where there is nothing; expected the path"):
+    with pytest.raises(UserError, match="which does not exist; expected the path"):
         Tokenizer.from_pretrained(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="which cannot be written"):

@@ -280,7 +280,7 @@ def test_a_corpus_that_is_built_lends_its_vocabulary_only_where_asked(source, tm
     other = pretrain(texts(), tmp_path / "other", vocab_size=50, model=CONFIG, **USUAL)
     corpus = str(other.corpus.data_dir)
     start = {"init_checkpoint": str(source[0])}
-    with pytest.raises(UserError, match=r"built with another vocabulary than .*vocab\.txt"):
+    with pytest.raises(UserError, match=r"built with a different vocabulary from .*vocab\.txt"):
         pretrain(corpus, tmp_path / "run", **USUAL, **start)
     with pytest.raises(UserError, match=r"got vocab_size=50 for the corpus in .*vocab\.txt"):
         pretrain(corpus, tmp_path / "run", vocab_size=50, **USUAL, **start)
@@ -390,7 +390,7 @@ def test_a_vocabulary_is_inside_or_given(source, tmp_path):
         ("", "with nothing in it; expected one piece per line"),
         ("foxes\nfox\n", "got the piece 'fox', which already exists; expected new ones"),
         ("foxes\nfoxes\n", "got the piece 'foxes' twice"),
-        ("red fox\n", "got the piece 'red fox', which text is never cut into"),
+        ("red fox\n", "got the piece 'red fox', which text is never split into"),
     ],
 )
 def test_pieces_that_cannot_be_added_are_named(source, tmp_path, content, named):

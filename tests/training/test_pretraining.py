@@ -178,7 +178,7 @@ def test_an_audit_names_what_does_not_fit(run):
         ({"freeze": "layers:0"}, "got freeze=layers:0; expected some of token, segment"),
         ({"freeze": "layers:1,layers:2"}, "got freeze=layers:1,layers:2; expected some of"),
         ({"freeze": "layers:3"}, "got freeze=layers:3 for a model of 2 layers; expected at most"),
-        ({"freeze": ""}, "got freeze=, which says nothing; expected something"),
+        ({"freeze": ""}, "got freeze= without a value; expected one"),
         (
             {"init_parts": "words", "init_embeddings": "t.npz"},
             "got init_parts=words; expected some",
