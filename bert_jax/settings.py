@@ -2,7 +2,7 @@
 
     @dataclasses.dataclass(frozen=True)
     class Settings:
-        steps: int = setting(450, "Updates in the whole run.", least=1)
+        steps: int = setting(1800, "Updates in the whole run.", least=1)
 
         def __post_init__(self) -> None:
             check_settings(self)

@@ -111,8 +111,8 @@ class PretrainingSettings:
     untied: bool = setting(
         False, "Give the masked-LM decoder its own table instead of the token embeddings."
     )
-    steps: int = setting(450, "Length of the whole run, in optimiser steps.", least=1)
-    batch_size: int = setting(64, "Global batch size, in rows.", least=1)
+    steps: int = setting(1800, "Length of the whole run, in optimiser steps.", least=1)
+    batch_size: int = setting(16, "Global batch size, in rows.", least=1)
     phases: str = setting(
         "128:1.0", "Tokens per row, as length:share of the steps; 128:0.9,512:0.1 is the paper's."
     )
@@ -177,6 +177,13 @@ class PretrainingSettings:
         " when there is no attention dropout and they are faster.",
         choices=tuple(ATTENTIONS),
     )
+    hidden_dropout: float | None = setting(
+        None,
+        "Dropout rate of the hidden states; by default the model's. 0 suits runs that read a text"
+        " once.",
+        least=0.0,
+        most=0.9,
+    )
     attention_dropout: float | None = setting(
         None, "Dropout rate of the attention weights; by default the model's.", least=0.0, most=0.9
     )
@@ -202,10 +209,10 @@ class PretrainingSettings:
     )
     log_every: int = setting(10, "Steps between lines in metrics.jsonl.", least=1)
     eval_every: int = setting(
-        150, "Steps between held-out evaluations; 0: only at the end.", least=0
+        450, "Steps between held-out evaluations; 0: only at the end.", least=0
     )
-    eval_batches: int = setting(32, "Held-out batches per evaluation.", least=1)
-    checkpoint_every: int = setting(150, "Steps between checkpoints; 0: only at the end.", least=0)
+    eval_batches: int = setting(128, "Held-out batches per evaluation.", least=1)
+    checkpoint_every: int = setting(450, "Steps between checkpoints; 0: only at the end.", least=0)
     keep: int = setting(3, "How many of the newest checkpoints to keep, besides the best.", least=1)
     loader_workers: int = setting(
         0, "Processes that prepare batches; 0: a background thread.", least=0
@@ -303,6 +310,8 @@ class PretrainingSettings:
     def _with_choices(self, config: BertConfig) -> BertConfig:
         if self.untied:
             config = config.replace(tie_word_embeddings=False)
+        if self.hidden_dropout is not None:
+            config = config.replace(hidden_dropout_prob=self.hidden_dropout)
         if self.attention_dropout is not None:
             config = config.replace(attention_probs_dropout_prob=self.attention_dropout)
         longest = max(phase.length for phase in self.row_phases())

@@ -139,6 +139,7 @@ CASES = {
     "--attention=ring": "flag --attention=ring: value should be one of <auto|einsum|flash|fused",
     "--attention=flash": "got --attention=flash on cpu devices; expected an NVIDIA GPU or a TPU",
     "--attention=splash": "expected --attention=auto, or that rate to be 0",
+    "--hidden_dropout=1": "flag --hidden_dropout=1: 1.0 is not a number in the range",
     "--attention_dropout=1": "flag --attention_dropout=1: 1.0 is not a number in the range",
     "--attention=fused": "got --attention=fused, which drops no attention weights, for a model",
     "--remat=some": "flag --remat=some: value should be one of <none|products|layers>",

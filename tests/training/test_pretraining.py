@@ -169,6 +169,7 @@ def test_an_audit_names_what_does_not_fit(run):
     [
         ({"steps": 0}, "got steps=0; expected at least 1"),
         ({"masking": "word"}, "got masking=word; expected one of token, whole_word"),
+        ({"hidden_dropout": -0.1}, "got hidden_dropout=-0.1; expected at least 0"),
         ({"attention_dropout": 1.0}, "got attention_dropout=1.0; expected at most 0.9"),
         ({"heldout_fraction": 0}, "got heldout_fraction=0; expected a share above 0"),
         ({"model": "huge"}, "got model=huge; expected a config.json or one of tiny"),
@@ -250,6 +251,16 @@ def test_a_record_of_settings_is_json():
 
 def test_the_face_has_them():
     assert {"Callback", "pretrain", "audit_updates"} <= set(dir(bert_jax))
+
+
+def test_dropout_rates_are_the_models_unless_said():
+    def rates(**settings):
+        config = PretrainingSettings(**settings).config()
+        return config.hidden_dropout_prob, config.attention_probs_dropout_prob
+
+    assert rates() == (0.1, 0.1)
+    assert rates(hidden_dropout=0.0) == (0.0, 0.1)
+    assert rates(hidden_dropout=0.2, attention_dropout=0.0) == (0.2, 0.0)
 
 
 def test_a_row_has_no_places_that_no_instance_can_take():
