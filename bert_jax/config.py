@@ -133,7 +133,7 @@ class BertConfig:
 
     @property
     def least_bytes(self) -> int:
-        """Of the float32 tables and matrices: what a model takes at the least."""
+        """Bytes of the float32 tables and matrices: the least a model takes."""
         rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
         layer = 4 * self.hidden_size + 2 * self.intermediate_size
         return 4 * self.hidden_size * (rows + self.num_hidden_layers * layer)

@@ -11,8 +11,8 @@ class UserError(ValueError):
     traceback.
 
     Attributes:
-        passing: nothing that was given is wrong, a machine failed, and the same command may well
-            succeed later. Experiments then exit with status 1.
+        passing: what was given is right, a machine failed, and the same command may
+            well succeed later. Experiments then exit with status 1.
     """
 
     passing = False

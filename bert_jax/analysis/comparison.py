@@ -95,7 +95,7 @@ def _row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """The tables at one step of training, beside those at the last step.
+    """The tables at one step of training, compared with those at the last step.
 
     Attributes:
         step: updates made.

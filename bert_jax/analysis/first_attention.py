@@ -207,7 +207,7 @@ def _row_sums(terms: jax.Array, own: jax.Array, real: jax.Array) -> dict[str, ja
 class AttentionFigures:
     """What layer 1's heads look at and why, over the real places of some texts.
 
-    Intervals are 95 %, by drawing the texts anew a thousand times (percentiles of the bootstrap).
+    Intervals are 95 %, by a bootstrap of a thousand resamples of the texts (percentiles).
 
     Attributes:
         shares: [N, 4, 4] share of each term, by part of the query and of the key, in the variance
@@ -219,10 +219,10 @@ class AttentionFigures:
             over the queries that have one, by the `LOGITS` that softmax is given: all terms;
             those of position and constant alone; all but position to position.
         mass_intervals: [2, 3, N, 3] low, high.
-        uniform: [3] the same for a head that looks at all places alike.
+        uniform: [3] the same for a head that looks at all places equally.
         texts, places: how much was looked at.
         largest_error: between the sum of the terms and the model's own logits.
-        largest_logit: beside it.
+        largest_logit: to compare it with.
     """
 
     shares: np.ndarray

@@ -40,7 +40,7 @@ def forward_flops(config: BertConfig, row: RowShape) -> int:
 def training_flops(config: BertConfig, row: RowShape) -> int:
     """Operations of one training step over one row: the backward pass takes twice the forward.
 
-    What rematerialisation computes again is not counted: it is no progress.
+    What rematerialisation recomputes is not counted: it is not progress.
 
         >>> base = BertConfig.base()
         >>> round(training_flops(base, RowShape(128, 20, 1)) / 1e9)  # of a row, giga

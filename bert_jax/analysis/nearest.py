@@ -75,7 +75,7 @@ class RowIndex:
         """The rows whose direction from the centre is most like each query row's.
 
         Args:
-            queries: [Q] row numbers of the table; a row is no neighbour of itself.
+            queries: [Q] row numbers of the table; a row is not its own neighbour.
             k: how many neighbours; fewer where there are fewer candidates.
         """
         queries = np.asarray(queries)
@@ -89,7 +89,7 @@ class RowIndex:
         Args:
             vectors: [Q, D], in the table's coordinates: the centre is taken off them too.
             k: how many neighbours; fewer where there are fewer candidates.
-            excluded: [Q, E] row numbers that are no neighbours of this vector; -1 excludes none.
+            excluded: [Q, E] row numbers that cannot be neighbours of this vector; -1 excludes none.
         """
         excluded = np.full((len(vectors), 0), -1) if excluded is None else np.asarray(excluded)
         k = max(0, min(k, len(self._candidates)))

@@ -38,8 +38,8 @@ class PositionReading:
     """Errors in reading positions from L rows; of each the mean over draws of the folds.
 
     Attributes:
-        absolute: mean |rounded - true| in positions, by least squares; the paper's. Who always
-            says the middle is wrong by L / 4.
+        absolute: mean |rounded - true| in positions, by least squares; the paper's. Always
+            answering the middle is wrong by L / 4.
         ridge: the same by ridge regression.
         order: share of 512 (or L) random pairs put into the wrong order; the paper's. Chance: 0.5.
         order_unseen: the same over all pairs of rows that training has not seen.
@@ -58,7 +58,7 @@ def read_positions(table: np.ndarray, draws: int = 3, seed: int = 0) -> Position
 
     Args:
         table: at least 10 rows.
-        draws: how often rows are dealt into folds anew, and pairs drawn.
+        draws: how often rows are dealt into folds again, and pairs drawn.
         seed: of the draws.
 
     Raises:
@@ -73,7 +73,7 @@ def read_positions(table: np.ndarray, draws: int = 3, seed: int = 0) -> Position
 
 
 def read_random(rows: int, width: int, draws: int = 3, seed: int = 0) -> PositionReading:
-    """The floor: `read_positions` of normal vectors [rows, width], drawn anew each time."""
+    """The floor: `read_positions` of normal vectors [rows, width], drawn again each time."""
     size = min(rows, MOST_ROWS), width
     return _over_draws(lambda draw: draw.normal(size=size), draws, seed)
 

@@ -45,11 +45,11 @@ def linear_probe(
     """Fit logistic regression to examples and measure it on others.
 
     Args:
-        features: [n, D]; standardised by their own mean and deviation, as are the test's.
+        features: [n, D]; standardised by their own mean and standard deviation, as are the test's.
         labels: [n], 0 or 1.
         test_features: [m, D], of other documents.
         test_labels: [m].
-        penalty: times half the squared norm of the weights, beside the summed log loss in nats.
+        penalty: times half the squared norm of the weights, added to the summed log loss in nats.
     """
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation = np.where(deviation > 1e-8, deviation, 1.0)

@@ -35,7 +35,7 @@ def write_projector(
         metadata: name -> heading -> n values. Tabs and line ends in them become spaces.
 
     Raises:
-        UserError: a column that has not one value a row, or the directory cannot be written.
+        UserError: a column without exactly one value per row, or the directory cannot be written.
     """
     for name, columns in metadata.items():
         for heading, values in columns.items():

@@ -17,7 +17,7 @@ from bert_jax.mirror import at_hand
 
 @dataclasses.dataclass(frozen=True)
 class ScoredPairs:
-    """n pairs of texts and how alike people found them.
+    """n pairs of texts and how similar people found them.
 
     Attributes:
         name: of the file, without its ending.
@@ -55,12 +55,12 @@ class Agreement:
 
 
 def read_scored_pairs(path: str | Path) -> ScoredPairs:
-    """Read a file of scored pairs, a pair a line, columns separated by tabs.
+    """Read a file of scored pairs, one per line, columns separated by tabs.
 
     Three columns are text, text, score, as in WordSim-353, SimLex-999 and SICK; seven or more are
     those of the STS benchmark, whose fifth to seventh are score, text, text. Where there are no
-    tabs, three columns may be divided by white space. A first line whose score is no number is
-    a heading; blank lines are skipped.
+    tabs, three columns may be separated by white space. A first line whose score is not a number
+    is a heading; blank lines are skipped.
 
     Raises:
         UserError: no such file, or a line that is not of this form; names the line.

@@ -27,7 +27,7 @@ class TokenWeights:
         table: [V, D], what is looked up.
         decoder: [V, D], what scores are products with; the table itself where they are tied.
         bias: [V], of the scores; None where there is no masked-LM head.
-        unused: [K] rows that nothing can have taught, such as those of [PAD] and [unused7].
+        unused: [K] rows that nothing can have trained, such as those of [PAD] and [unused7].
     """
 
     table: np.ndarray
@@ -124,7 +124,7 @@ INDICATORS = (
 
 
 def roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """How often a row that is one scores higher than a row that is none; a tie counts half.
+    """How often a true row scores higher than a false one; a tie counts half.
 
         >>> roc_auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
         0.75

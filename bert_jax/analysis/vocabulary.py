@@ -16,7 +16,7 @@ class VocabularyFit:
     """A text in the pieces of a vocabulary; all but `unknown_share` leave [UNK] out.
 
     Attributes:
-        fertility: pieces a word.
+        fertility: pieces per word.
         characters_per_piece: "##" does not count, nor do spaces.
         unknown_share: of all pieces, 0 … 1.
         unigram_bits_per_character: the least that a model without context can reach.

@@ -97,7 +97,7 @@ def neighbours(
     k: int = 10,
     candidates: np.ndarray | None = None,
 ) -> dict[str, list[Neighbour]]:
-    """The pieces whose rows lie nearest to each word's, nearest first.
+    """The pieces whose rows are nearest to each word's, nearest first.
 
         >>> from bert_jax import EmbeddingTables, Tokenizer
         >>> pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "cats", "sum", "sums"]
@@ -180,7 +180,7 @@ def solve_analogies(
     """The rows nearest to b - a + c, all three first brought to length 1 round the centre.
 
     "3CosAdd" of Mikolov et al. 2013 (https://arxiv.org/abs/1301.3781), as Levy & Goldberg 2014
-    write it down. The three rows of a question are no answers to it.
+    write it down. The three rows of a question cannot be answers to it.
 
     Args:
         table: [V, D].
@@ -236,7 +236,7 @@ def read_word_groups(
     """Read lines of words, separated by tabs or else by white space; `: heading`s are skipped.
 
     Args:
-        path: such as the Google analogy set, of four words a line.
+        path: such as the Google analogy set, of four words per line.
         least: words in a line; exactly so many where `most` is the same.
         most: None for any number.
 

@@ -22,10 +22,10 @@ class Pretrained:
             `encoder` and perhaps `pooler`; then the heads there are: `mlm`, `nsp`, `classifier`,
             `qa_outputs`.
         architecture: Hugging Face's name of the model class, such as `BertForPreTraining`.
-        labels: class names of a fine-tuned head in the order of its scores; () where none.
-        problem_type: Hugging Face's name of what a sequence classifier was trained to say; None
-            where nothing says.
-        sentences: how it makes one vector of a text; None where it does not say.
+        labels: class names of a fine-tuned head in the order of its scores; () if none.
+        problem_type: Hugging Face's name for what a sequence classifier
+            predicts; None if unknown.
+        sentences: how it pools a text into one vector; None if it does not say.
         tokenizer: None where the checkpoint has no vocabulary that can be read.
         origin: where it comes from: a path, or OWNER/NAME@COMMIT of the hub; None: made here.
         task: what fine-tuning remembers of its task (lengths, thresholds, columns), for which only

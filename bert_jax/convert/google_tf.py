@@ -72,7 +72,7 @@ def load_google(
     """Read a checkpoint, with or without the optimiser's slots; see `load_pretrained`.
 
     Raises:
-        UserError: no TensorFlow, no bert_config.json beside it, or weights that do not fit.
+        UserError: no TensorFlow, no bert_config.json next to it, or weights that do not fit.
     """
     config = BertConfig.from_json(prefix.with_name(CONFIG))
     file = TensorFlowFile(prefix)

@@ -51,13 +51,13 @@ def load_pretrained(
             network: see `bert_jax.pretrained_paths`.
         embeddings_only: read the three tables and their LayerNorm alone; `params` then holds
             nothing else, and the rest of the file is not read.
-        splitting: how text is split, where the checkpoint does not say: `words`, `spaces`, or a
+        splitting: how text is split, if the checkpoint does not say: `words`, `spaces`, or a
             regular expression (`bert_jax.text.splitting`).
         allow_not_finite: whether weights may be NaN or infinite, as those of a run that diverged.
 
     Raises:
-        UserError: there is no such thing, or it cannot be read; says what is wrong. Or it says that
-            text is split in another way.
+        UserError: it does not exist, cannot be read, or says that text is split in
+            another way; the message says which.
     """
     path = locate_model(source)
     pretrained = _load(source, path, embeddings_only, splitting)

@@ -187,25 +187,25 @@ def build_corpus(
     progress: Callable[[int], None] = lambda source_bytes: None,
     beam: BeamRun | None = None,
 ) -> CorpusReport:
-    """Tokenise documents into a corpus at `data_dir`; do nothing where it is there already.
+    """Tokenise documents into a corpus at `data_dir`; do nothing if it already exists.
 
     The folder appears whole or not at all. Its content depends on the documents, the tokenizer and
     the settings, not on the number of workers, nor on whether they are Beam's. Memory does not grow
-    with the input, but for 8 bytes a document, and 8 a distinct line where `drop_duplicate_lines`
-    asks for it.
+    with the input, except for 8 bytes per document, and 8 per distinct line with
+    `drop_duplicate_lines`.
 
     Args:
         documents: what `sources.open_source` gives, or any documents.
         tokenizer: makes the pieces; its vocabulary is stored with them.
         data_dir: the folder to make.
-        heldout_fraction: about this share of the documents is held out. Which, is decided by a
-            hash of a document's text, so a copy never lands on the other side. Where that leaves
-            fewer than two documents on a side, passages of all are held out instead
+        heldout_fraction: about this share of the documents is held out. Which ones is decided
+            by a hash of a document's text, so a copy never lands on the other side. Where that
+            leaves fewer than two documents on a side, passages of all are held out instead
             (`passages.py`).
         workers: processes that tokenise.
-        drop_duplicates: whether documents whose text came before are left out.
-        drop_duplicate_lines: whether lines that came before, in any document, are left out.
-        progress: is called with the bytes of input each document took.
+        drop_duplicates: whether documents whose text occurred before are left out.
+        drop_duplicate_lines: whether lines that occurred before, in any document, are left out.
+        progress: called with the bytes of input of each document.
         beam: tokenises and writes on Beam's workers instead; `documents` must be a `Source`.
 
     Raises:

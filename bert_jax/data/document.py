@@ -46,7 +46,7 @@ class Document:
 
     @property
     def whole_text(self) -> str:
-        """The text in one string, a sentence a line where the source says what a sentence is."""
+        """The text in one string, one sentence per line if the source says what a sentence is."""
         return self.text if isinstance(self.text, str) else "\n".join(self.text)
 
 

@@ -26,7 +26,7 @@ class Documents:
         pieces: uint16 where the vocabulary allows, else int32; no special pieces but [UNK].
         sentence_starts: int64 offsets into `pieces`; the last is T.
         document_starts: int64 offsets into the sentences; the last is s.
-        folder: where the arrays lie, if they were mapped. Pickling then sends this path and not
+        folder: where the arrays are, if they were mapped. Pickling then sends this path and not
             the arrays, so that worker processes map the same memory.
     """
 

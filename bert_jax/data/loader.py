@@ -94,11 +94,11 @@ class _RandomAccessBatches:
 class Batches(_RandomAccessBatches):
     """The training batches of a run.
 
-    Each phase counts its epochs from 0 and plans each anew (other cuts, pairs, order, masks). All
+    Each phase counts its epochs from 0 and plans each afresh (other cuts, pairs, order, masks). All
     epochs of a phase have the same number of steps, the whole batches of its epoch 0, so that the
     epoch of a step is known without planning the epochs before it. The size of other plans differs
-    by chance: a row too many is left out of that epoch, a row too few is made up by the epoch's
-    first rows under other masks. Both touch well under 1 % of the rows.
+    by chance: rows too many are left out of that epoch, rows too few are filled in with the
+    epoch's first rows under other masks. Both touch well under 1 % of the rows.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Batches(_RandomAccessBatches):
         )
 
     def plan_epoch(self, phase_index: int, epoch: int) -> PlannedRows:
-        """Plan and pack one epoch of a phase, anew at each call."""
+        """Plan and pack one epoch of a phase, afresh at each call."""
         return _planned_rows(
             self._documents,
             self.phases[phase_index].length,
@@ -192,7 +192,7 @@ class Batches(_RandomAccessBatches):
 
 
 class HeldoutBatches(_RandomAccessBatches):
-    """Fixed batches of the held-out split: every instance of one plan once, always masked alike.
+    """Fixed batches of the held-out split: every instance of one plan once, with fixed masks.
 
     A masking rate that moves is that of the run's end.
     The last batch is filled up with rows of padding, whose `masked_weights`, `next_weights` and

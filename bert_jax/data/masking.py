@@ -25,7 +25,7 @@ from bert_jax.errors import UserError
 
 
 class Vocabulary(Protocol):
-    """What masking needs to know of a vocabulary; `bert_jax.Tokenizer` has it."""
+    """What masking needs to know about a vocabulary; `bert_jax.Tokenizer` has it."""
 
     @property
     def vocab_size(self) -> int:

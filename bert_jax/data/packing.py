@@ -44,7 +44,7 @@ def pack_instances(plan: InstancePlan, length: int, max_instances: int = 1) -> P
     Args:
       plan: Instances of at most `length` tokens.
       length: Tokens a row holds.
-      max_instances: Most instances in a row; 1 keeps one instance a row in the plan's order.
+      max_instances: Most instances in a row; 1 keeps one instance per row in the plan's order.
 
     Raises:
       UserError: If an instance is longer than a row or `max_instances` is below 1.

@@ -43,7 +43,7 @@ def prepare_corpus(
     tokenizer: Tokenizer | None = None,
     words: WordSettings | None = None,
 ) -> Corpus:
-    """Open the corpus that `inputs` name, after building it where there is none yet.
+    """Open the corpus that `inputs` name; build it first if there is none yet.
 
     Args:
         inputs: one folder made by `build_corpus`, or what `open_source` takes or gives.

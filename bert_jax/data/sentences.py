@@ -99,7 +99,7 @@ def split_sentences(text: str, longest: int = LONGEST_SENTENCE) -> list[str]:
         ['Mr. A. B. Smith paid $3.50.', '“Why?” he asked.']
 
     Args:
-        text: any text; every white space counts alike inside a paragraph.
+        text: any text; all white space counts the same inside a paragraph.
         longest: sentences longer than this many characters are cut into several.
     """
     lowered = text.islower()

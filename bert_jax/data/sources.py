@@ -32,7 +32,7 @@ class Source:
         identity: one line that changes when the input does (paths, sizes and times of files;
             versions of packages and datasets).
         total_bytes: what the documents' `source_bytes` will add up to; None where unknown.
-        shares: each opens part of the documents anew; all, in order, are the source. They can be
+        shares: each opens part of the documents afresh; all, in order, are the source. They can be
             pickled, and opened on any machine that sees the same files.
         remarks: lines for people on what was left out.
         names: what was opened, for people.
@@ -66,8 +66,8 @@ def open_source(
         text_column: the member or column that holds the text, for JSON, tables and TFDS.
 
     Raises:
-        UserError: an input that is not there, or cannot be what it should be. What is wrong inside
-            a file shows, as the same error, when it is read.
+        UserError: an input that does not exist or is not what it should be. An error inside
+            a file is raised, as the same error, when it is read.
     """
     if text_format not in FORMATS:
         raise UserError(f"got format {text_format!r}; expected one of {', '.join(FORMATS)}")
@@ -80,7 +80,7 @@ def open_source(
 
 
 def texts_in_memory(texts: Sequence[str]) -> Source:
-    """Documents that are there already, one a string: running text, blank lines part paragraphs.
+    """Documents in memory, one per string: running text, with blank lines between paragraphs.
 
     A string is a document however short it is, never the name of a file.
 
@@ -88,7 +88,7 @@ def texts_in_memory(texts: Sequence[str]) -> Source:
         ['text 1', 'text 2']
 
     Raises:
-        UserError: something that is no string.
+        UserError: something that is not a string.
     """
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):

@@ -53,7 +53,7 @@ def write_features(
         path: ends in one of `SUFFIXES`.
         features: text by text.
         layers: whose vectors they hold.
-        pieces: the vocabulary, where there is a vector a token; None where there is one a text.
+        pieces: the vocabulary, if there is a vector per token; None if there is one per text.
 
     Returns:
         How many rows were written.

@@ -106,7 +106,7 @@ class Features:
 
     Attributes:
         ids: of its pieces; cut to the model's length where the text was longer.
-        vectors: fp32 by layer number: [L, D] where there is one a piece, else [D].
+        vectors: fp32 by layer number: [L, D] if there is one per piece, else [D].
         text: what was encoded, the model's prompt before it.
         tokenizer: what it was encoded with.
     """
@@ -137,13 +137,13 @@ class FeatureExtractor:
             layer alone; `auto` what the model says, as a sentence encoder does, its maximum length,
             normalising and prompt too; else as `tokens`.
         max_length: texts are cut to it; None for the model's own.
-        batch_size: texts a batch, if they have 64 pieces each: of longer ones fewer, and more of
-            shorter ones, several in a row.
+        batch_size: texts per batch if they have 64 pieces each; longer ones make it smaller,
+            shorter ones larger, several in a row.
         dtype: what the model computes in.
 
     Raises:
         UserError: no vocabulary, no such layer, no pooler, a length the model does not have, or a
-            sentence encoder with modules that are not known here.
+            sentence encoder with modules that bert_jax does not know.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class FeatureExtractor:
 
     @property
     def a_row_a_piece(self) -> bool:
-        """Whether there is a vector a piece, and not one a text."""
+        """Whether there is a vector per piece, not one per text."""
         return self._way.pool is None and not self._way.by_pooler
 
     @property

@@ -29,7 +29,7 @@ class Fills:
 
     Attributes:
         text: as given.
-        pieces: one tuple of k pieces a mask.
+        pieces: one tuple of k pieces per mask.
         probabilities: as many, of the softmax over the whole vocabulary.
         error: why there are none, of a text that cannot be filled; else empty.
     """
@@ -49,8 +49,8 @@ class MaskFiller:
     Args:
         pretrained: a checkpoint with a masked-LM head and a vocabulary.
         k: how many pieces for each mask.
-        batch_size: texts a batch, if they have 64 pieces each: of longer ones fewer, and more of
-            shorter ones, several in a row.
+        batch_size: texts per batch if they have 64 pieces each; longer ones make it smaller,
+            shorter ones larger, several in a row.
         dtype: what the model computes in.
 
     Raises:
@@ -106,7 +106,7 @@ class MaskFiller:
 
         Args:
             texts: one by one.
-            on_error: what becomes of a text that has no [MASK], or more pieces than the model has
+            on_error: what happens to a text that has no [MASK], or more pieces than the model has
                 positions: "stop" raises, "mark" gives `Fills` that say so.
 
         Raises:

@@ -65,7 +65,7 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class JudgedPairs:
-    """What a model says of pairs.
+    """What a model says about pairs.
 
     Attributes:
         pairs: n of them.
@@ -77,7 +77,7 @@ class JudgedPairs:
 
     @property
     def accuracy(self) -> Accuracy:
-        """Over all pairs, each counting alike."""
+        """Over all pairs, each counting the same."""
         return self._of(range(len(self.pairs)))
 
     def by_paradigm(self) -> dict[str, Accuracy]:
@@ -118,8 +118,8 @@ def read_pairs(paths: Iterable[str | os.PathLike[str]]) -> list[Pair]:
             and `linguistics_term`.
 
     Raises:
-        UserError: no such file, a line that is no such object, a file without one, or one in which
-            the same sentence is both good and bad in more than one pair of a hundred.
+        UserError: no such file, a line that is not such an object, a file without one, or one in
+            which the same sentence is both good and bad in more than one pair of a hundred.
     """
     return [pair for path in paths for pair in _read_file(os.fspath(path))]
 
@@ -156,7 +156,7 @@ def judge_pairs(
 ) -> JudgedPairs:
     """Score both sentences of every pair.
 
-    A sentence that is there several times is scored once. Pairs whose sentences have the same
+    A sentence that occurs several times is scored once. Pairs whose sentences have the same
     pieces, as where a vocabulary is uncased or lacks the words, are ties.
 
     Args:
@@ -165,7 +165,7 @@ def judge_pairs(
         progress: told how many tokens of masked copies are done, and how many there are to do.
 
     Raises:
-        UserError: a sentence without a piece, or longer than the model; says where it stands.
+        UserError: a sentence without a piece, or longer than the model; says where it is.
     """
     numbers: dict[bytes, int] = {}
     texts: list[str] = []

@@ -118,7 +118,7 @@ class SentenceScorer:
         scorer = SentenceScorer.from_pretrained("runs/pretrain", WITHIN_WORD_L2R)
         scorer("The cats sleep.").score
 
-    A score does not depend on what else is scored, but for rounding: in float32 a few parts in a
+    A score does not depend on what else is scored, except for rounding: in float32 a few parts in a
     million.
 
     Args:
@@ -178,7 +178,7 @@ class SentenceScorer:
 
         Args:
             texts: one by one.
-            on_error: what becomes of a text without a piece, or with more than the model has
+            on_error: what happens to a text without a piece, or with more than the model has
                 positions: "stop" raises, "mark" gives a `SentenceScore` that says so.
 
         Raises:

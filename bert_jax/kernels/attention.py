@@ -32,7 +32,7 @@ class AttentionMask:
                          1 1 . .
     1 1 2 0       ->     1 1 . .
                          . . 1 .
-                         1 1 1 .     0 is padding: nobody looks at it, and what it sees itself
+                         1 1 1 .     0 is padding: nothing looks at it, and what it looks at
                                      does not matter
 
     Attributes:

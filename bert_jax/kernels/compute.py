@@ -43,7 +43,7 @@ def scans_layers(backend: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How a model computes. What it computes is the same whatever is chosen, but for rounding.
+    """How a model computes. The result is the same whatever is chosen, except for rounding.
 
         Compute()                                                   suits the backend, in float32
         Compute(dtype="bfloat16", rematerialise=keep_products)      faster, and smaller in training

@@ -52,7 +52,7 @@ def fields_of(output: BertOutput) -> dict[str, Any]:
 
 
 class Pooler(nnx.Module):
-    """tanh of a dense layer over the hidden state of [CLS]: one vector a sequence."""
+    """tanh of a dense layer over the hidden state of [CLS]: one vector per sequence."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):
         width = config.hidden_size

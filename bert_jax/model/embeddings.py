@@ -62,9 +62,9 @@ class EmbeddingPart(Protocol):
     """What can stand in for the token, the segment or the position embedding: see `Parts`.
 
     Anything that is called with ids [B, L] and returns fp32 vectors [B, L, D]; `rows_of` asks it
-    for the vectors of all ids. It may be a lookup in `table`, a parameter [rows, D] with a row an
-    id. The row-lazy optimiser, the audit of updates and other people's checkpoints know parts as
-    such tables only, and refuse one that has none.
+    for the vectors of all ids. It may be a lookup in `table`, a parameter [rows, D] with one row
+    per id. The row-lazy optimiser, the audit of updates and other people's checkpoints know parts
+    as such tables only, and refuse one that has none.
     """
 
     def __call__(self, ids: jax.Array, /) -> jax.Array:
@@ -72,7 +72,7 @@ class EmbeddingPart(Protocol):
 
 
 class TokenEmbedding(nnx.Module):
-    """What each vocabulary piece means: a table [V, D], one row a piece."""
+    """What each vocabulary piece means: a table [V, D], one row per piece."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.table = normal_table(
@@ -109,7 +109,7 @@ class SegmentEmbedding(nnx.Module):
 
 
 class PositionEmbedding(nnx.Module):
-    """Where a token stands: a learned table, one row a position, [512, D] as published."""
+    """Where a token is: a learned table, one row per position, [512, D] as published."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.table = normal_table(
@@ -184,8 +184,8 @@ class InputRepresentation:
 class Embeddings(nnx.Module):
     """Sum of the three embeddings, then LayerNorm, then dropout.
 
-    Each part is a module of its own and can be replaced: by `parts` when a model is made, in a
-    model that is there by `model.embeddings.position = other`, or its table alone by
+    Each part is a module of its own and can be replaced: by `parts` when a model is made, in an
+    existing model by `model.embeddings.position = other`, or its table alone by
     `model.embeddings.position.table[...] = array`.
 
         >>> embeddings = Embeddings(BertConfig.tiny(vocab_size=100), nnx.Rngs(0))

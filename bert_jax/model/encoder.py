@@ -25,7 +25,8 @@ class Dense(nnx.Module):
     Args:
         inputs: width in.
         outputs: width out.
-        deviation: of what the kernel [in, out] is drawn from; the bias [out] starts at zero.
+        deviation: standard deviation that the kernel [in, out] is drawn with; the bias [out]
+            starts at zero.
         rngs: where the kernel's randomness comes from.
         compute: how to multiply.
         draw: the initializer of a deviation; BERT's truncated normal unless said otherwise.
@@ -111,7 +112,7 @@ class FeedForward(nnx.Module):
 class EncoderLayer(nnx.Module):
     """Attention, then feed-forward; after each: dropout, residual, LayerNorm.
 
-    LayerNorm stands after the residual sum ("post-LN"), as published.
+    LayerNorm comes after the residual sum ("post-LN"), as published.
     """
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs, compute: Compute):

@@ -51,7 +51,7 @@ class SentenceEmbeddingOutput(BertOutput):
 
 
 class BertForSequenceClassification(nnx.Module, Pretrainable):
-    """One score a class for a sentence or a pair; a single class is a regression.
+    """One score per class for a sentence or a pair; a single class is a regression.
 
         >>> model = BertForSequenceClassification(BertConfig.tiny(), nnx.Rngs(0), num_labels=3)
         >>> model([[2, 5, 7, 3]]).logits.shape
@@ -103,7 +103,7 @@ class BertForSequenceClassification(nnx.Module, Pretrainable):
 
 
 class BertForMultipleChoice(nnx.Module, Pretrainable):
-    """One score a choice; the question stands in segment 0 of every choice's row.
+    """One score per choice; the question is segment 0 of every choice's row.
 
     Args:
         config, rngs, compute, parts: as for `BertForSequenceClassification`.
@@ -162,7 +162,7 @@ class BertForMultipleChoice(nnx.Module, Pretrainable):
 
 
 class BertForTokenClassification(nnx.Module, Pretrainable):
-    """One score a class at every position: tagging. Has no pooler.
+    """One score per class at every position: tagging. Has no pooler.
 
     Args:
         config, rngs, compute, parts, num_labels: as for `BertForSequenceClassification`.
@@ -204,7 +204,7 @@ class BertForTokenClassification(nnx.Module, Pretrainable):
 
 
 class BertForQuestionAnswering(nnx.Module, Pretrainable):
-    """How well each position begins, and how well it ends, the answer. Has no pooler.
+    """How well each position starts, and how well it ends, the answer. Has no pooler.
 
     Args:
         config, rngs, compute, parts: as for `Bert`.
@@ -245,7 +245,7 @@ class BertForQuestionAnswering(nnx.Module, Pretrainable):
 
 
 class BertForSentenceEmbedding(nnx.Module, Pretrainable):
-    """One vector a sentence: the mean of its last hidden states. Has no pooler and no head.
+    """One vector per sentence: the mean of its last hidden states. Has no pooler and no head.
 
     Reimers & Gurevych 2019, Sentence-BERT (https://arxiv.org/abs/1908.10084), section 3.
 

@@ -22,7 +22,7 @@ from bert_jax.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """What is to become of tables; what is None stays as it is.
+    """How to change tables; what is None stays as it is.
 
         Edit(positions=1024).of_tables(load_tables("runs/books"))
         Edit(vocabulary=tokenizer).of_model(load_pretrained("runs/books"))
@@ -35,7 +35,7 @@ class Edit:
         position_rule: how it gets longer.
         segments: rows of the segment table.
         copy_segment: the segment that new ones start as; None: the mean of all.
-        words: word vectors, as from a file; pieces that stand there get their rows.
+        words: word vectors, as from a file; pieces found there get their rows.
 
     Raises:
         UserError: `copy_segment` without `segments`; and when it is done: see `move_vocabulary`,

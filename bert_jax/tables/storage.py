@@ -24,7 +24,7 @@ from bert_jax.tables.word2vec import save_word2vec
 
 @told_by_url()
 def load_tables(source: str | Path) -> EmbeddingTables:
-    """Read embedding tables, and nothing else of what lies beside them.
+    """Read embedding tables, and nothing else of the model.
 
     Args:
         source: one of
@@ -34,7 +34,7 @@ def load_tables(source: str | Path) -> EmbeddingTables:
             where there is no such path: the name of a model on the Hugging Face hub.
 
     Raises:
-        UserError: there is nothing, or nothing that has embedding tables.
+        UserError: it does not exist, or has no embedding tables.
     """
     path = Path(path_like("source", source, "the path of tables or of a checkpoint"))
     if is_url(source) and path.suffix in FORMATS:
@@ -67,7 +67,7 @@ def save_tables(tables: EmbeddingTables, path: str | Path) -> None:
     """Write tables in the format the suffix of `path` names, whole or not at all.
 
     Raises:
-        UserError: a suffix that is none of `FORMATS`, or `path` cannot be written.
+        UserError: a suffix that is not in `FORMATS`, or `path` cannot be written.
     """
     path_like("path", path)
     expect("tables", tables, EmbeddingTables, "embedding tables, as load_tables gives them")

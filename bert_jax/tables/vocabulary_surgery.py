@@ -43,7 +43,8 @@ class NewRows:
     Attributes:
         rule: which old rows a new one is blended of, where the old vocabulary can spell it.
         fallback: for pieces that cannot be spelled: "mean", the mean row, or "draw", a normal draw
-            with the mean and deviation of each column. Special pieces are left out of both.
+            with the mean and standard deviation of each column. Special pieces are left out of
+            both.
         seed: of the draws. A piece's draw depends on the seed and the piece alone.
     """
 

@@ -56,7 +56,7 @@ class Classification(TextTask):
         """See `Task`: the classes are those of the training part, at least two.
 
         Raises:
-            UserError: an example of any part whose label is none, or there is but one class.
+            UserError: an example of any part whose label is not one, or there is only one class.
         """
         check_labels(parts, lambda label: label_key(label) is not None, wanted_label)
         labels = label_names(example.label for example in parts["train"])

@@ -118,21 +118,21 @@ def assemble_finetuner(
     """Put an output layer on a pretrained encoder.
 
     Args:
-        pretrained: from `load_pretrained`; its own output layer goes on being trained where
-            `head_start` says so.
+        pretrained: from `load_pretrained`; its own output layer is trained further
+            if `head_start` says so.
         head: the kind of task.
         mesh: from `create_mesh`.
         batch_rows: rows of a training batch.
         labels: C class names, for the heads that have classes.
         unit_size: rows of a batch that are the choices of one question.
         optimizer, weight_decay, clip_norm: see `create_optimizer`.
-        rates: how fast each part learns.
+        rates: the learning rate of each part, relative to the schedule's.
         class_weights: float [C], how much an example of each class weighs in the loss.
-        dropout: replaces all rates of the checkpoint's configuration.
+        dropout: replaces all dropout rates of the checkpoint's configuration.
         compute: how the model computes; None is `Compute()`.
 
     Raises:
-        UserError: the batch cannot be cut over the devices, or a setting is out of range.
+        UserError: the batch cannot be split over the devices, or a setting is out of range.
     """
     if batch_rows % batch_ways(mesh):
         raise UserError(

@@ -186,7 +186,7 @@ class FinetuningResult:
         workdir: holds everything; `Predictor.from_pretrained` reads its best checkpoint.
         task: what was learned, as the best seed has it.
         figures: the content of `workdir/result.json`.
-        predictions: what the best seed says, by part.
+        predictions: what the best seed predicts, by part.
         curves: the lines of `metrics SEED` and `heldout SEED`.
     """
 
@@ -230,12 +230,12 @@ def finetune(
     Args:
         task: classification, multi_label, regression, qa, tagging, multiple_choice, similarity, or
             the name of a data set.
-        callbacks: are told of every seed's metrics and evaluations.
+        callbacks: told about every seed's metrics and evaluations.
         stop: asked after every step; True saves and ends.
         **settings: see `FinetuningSettings`.
 
     Returns:
-        What came out, which also stands in the workdir; None where told to stop.
+        What came out, which is also in the workdir; None if told to stop.
 
     Raises:
         UserError: a setting or an example that is not as it should be.

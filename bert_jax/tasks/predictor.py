@@ -28,7 +28,7 @@ from bert_jax.tasks.task import Task
 
 
 class Predictor:
-    """Says of examples what a fine-tuned model makes of them.
+    """Predicts with a fine-tuned model.
 
         predictor = Predictor.from_pretrained("runs/mine")
         predictor(["a moving film"])
@@ -37,8 +37,8 @@ class Predictor:
     Args:
         pretrained: a checkpoint with a vocabulary.
         task: what it was fine-tuned for; None finds it out.
-        columns: what the texts of dicts and files are called; None where nobody knows.
-        chunk: examples that are read before what the model says of them is given.
+        columns: what the texts of dicts and files are called; None if unknown.
+        chunk: examples that are read before their predictions are given.
         batch_rows: rows of a batch; a row holds several examples.
         compute: how the model computes; None is `Compute()`.
 
@@ -115,7 +115,7 @@ class Predictor:
 
         Args:
             examples: in any mixture.
-            on_error: what becomes of an example that is none of this task: "stop" raises, "mark"
+            on_error: what happens to an example that is not of this task: "stop" raises, "mark"
                 puts `{"item": number from 1, "error": message}` in its place.
 
         Raises:
@@ -130,7 +130,7 @@ class Predictor:
     ) -> Iterator[dict[str, Any]]:
         """The same one by one, in constant memory.
 
-        `Line`s are also examples; what is said of them begins with the number of the line. A
+        `Line`s are also examples; messages about them start with the line number. A
         `LineError` is one that could not be read.
 
         Raises:

@@ -89,7 +89,7 @@ HEAD = Head(
 
 @dataclass(frozen=True)
 class Similarity(TextTask):
-    """How alike two texts are.
+    """How similar two texts are.
 
     `lowest` and `highest` score of the training part stand for cosines of 0 and 1; None where its
     pairs have no scores.

@@ -132,7 +132,7 @@ HEAD = Head(
 
 @dataclass(frozen=True)
 class Tagging:
-    """A label for each word. Measured by entities where the labels mark such, else by words."""
+    """A label for each word. Scored by entities if the labels mark any, else by words."""
 
     labels: tuple[str, ...]
     max_length: int

@@ -22,7 +22,7 @@ from bert_jax.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TextExample:
-    """A text, perhaps a second one, and its label as it stands in the data (None: unknown)."""
+    """A text, perhaps a second one, and its label as it is in the data (None: unknown)."""
 
     text: str
     pair: str | None

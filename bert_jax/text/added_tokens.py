@@ -15,7 +15,8 @@ import tokenizers
 class AddedToken:
     """An added token; the names and meaning of `AddedToken` of Hugging Face's tokenizers.
 
-    Where several match, the leftmost is taken, and of those that begin at one place the longest.
+    Where several match, the leftmost is taken, and of those that start at the same place the
+    longest.
 
         >>> from bert_jax import Tokenizer
         >>> pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cats", "[ENT]"]
@@ -27,11 +28,11 @@ class AddedToken:
         content: how it is written.
         single_word: whether it is found only where no letter, digit or _ touches it.
         lstrip: whether it takes the white space before it.
-        rstrip: whether it takes the white space behind it.
+        rstrip: whether it takes the white space after it.
         normalized: whether it is looked for in the normalised text, and normalised itself: in an
             uncased vocabulary `[ent]` is then `[ENT]` too. Others are looked for first.
         special: whether `decode` leaves it out as it does [SEP].
-        is_piece: whether words are cut into it, too, as into any piece of the vocabulary.
+        is_piece: whether words can be split into it, too, as into any piece of the vocabulary.
     """
 
     content: str

@@ -252,7 +252,7 @@ def splitting_of(name: str | Splitting) -> Splitting:
         name: `words`, `spaces` or a regular expression; a splitting is returned as it is.
 
     Raises:
-        UserError: none of them. A bare word is taken for a slip and not for an expression.
+        UserError: not one of them. A bare word is taken to be a typo, not an expression.
     """
     if isinstance(name, Splitting):
         return name

@@ -40,11 +40,11 @@ class Tokenizer:
     punctuation, and cuts every word greedily into the longest pieces of the vocabulary. A word of
     more than 100 characters, or one that cannot be cut, is one [UNK].
 
-    Text that is cut already is split in other ways (`splitting`, see `bert_jax.text.splitting`),
+    Text that is already split is treated differently (`splitting`, see `bert_jax.text.splitting`),
     and tokens that were added to a vocabulary are found before all that (`added`).
 
-    Special pieces a user types are text: "[MASK]" becomes "[", "mask", "]", so no input can forge
-    one. Code that means them says so with `special_pieces_in_text=True`.
+    Special pieces that a user types are text: "[MASK]" becomes "[", "mask", "]", so no input can
+    forge one. Code that means them says so with `special_pieces_in_text=True`.
 
         >>> pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##able", "cats"]
         >>> tokenizer = Tokenizer(pieces)
@@ -126,8 +126,8 @@ class Tokenizer:
             splitting: how text is split (see `__init__`), where the source does not say.
 
         Raises:
-            UserError: there is no such thing, it has no vocabulary of a BERT, or it says that text
-                is split in another way than `splitting`.
+            UserError: it does not exist, has no BERT vocabulary, or says that
+                text is split in another way than `splitting`.
         """
         from bert_jax.text.tokenizer_files import load_tokenizer
 
@@ -167,7 +167,7 @@ class Tokenizer:
         added: Sequence[AddedToken] = (),
         like: "Tokenizer | None" = None,
     ) -> "Tokenizer":
-        """Make a tokenizer from a `vocab.txt`: one piece a line, the line number is the id.
+        """Make a tokenizer from a `vocab.txt`: one piece per line, the line number is the id.
 
         The other arguments are those of `__init__`; what is None is as the `vocab.txt.json` says
         that learning left beside the file, or else as `like` has it, or else the default there.
@@ -221,7 +221,7 @@ class Tokenizer:
     def with_pieces(
         self, pieces: Sequence[str], added: Iterable[AddedToken] | None = None
     ) -> "Tokenizer":
-        """Make one with another vocabulary that treats text alike.
+        """Make one with another vocabulary that treats text the same way.
 
         Args:
             pieces: of the new vocabulary.
@@ -257,7 +257,7 @@ class Tokenizer:
 
     @property
     def split_chinese(self) -> bool:
-        """Whether every Chinese character is a word of its own."""
+        """Whether every Chinese character is a separate word."""
         return self.normalisation.split_chinese
 
     def removes(self, character: str) -> bool:
@@ -356,7 +356,7 @@ class Tokenizer:
                 themselves instead of being text (as for "Paris is the [MASK] of France.").
 
         Raises:
-            UserError: `max_length` has no room for the special pieces, or a text is none.
+            UserError: `max_length` has no room for the special pieces, or a text is not a string.
         """
         text = _valid("text", text)
         pair = None if pair is None else _valid("pair", pair)
@@ -378,7 +378,7 @@ class Tokenizer:
         """Encode many texts, or as many pairs, on all cores; each as `encode` would.
 
         Raises:
-            UserError: `texts` and `pairs` differ in number, or are no texts.
+            UserError: `texts` and `pairs` differ in number, or are not strings.
         """
         texts = [valid_unicode(text)[0] for text in strings("texts", texts)]
         if pairs is not None:
@@ -406,7 +406,7 @@ class Tokenizer:
         Tokens and offsets take longer to make than ids.
 
         Raises:
-            UserError: they are no texts, or `max_length` has no room for the special pieces.
+            UserError: they are not strings, or `max_length` has no room for the special pieces.
         """
         valid = [valid_unicode(text)[0] for text in strings("texts", texts)]
         encoder = self._encoder(special_pieces_in_text)

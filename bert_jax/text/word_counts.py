@@ -51,7 +51,7 @@ _FORMAT = "bert_jax word counts 1"
 
 @dataclass(frozen=True)
 class WordSettings(Normalisation):
-    """How a text becomes words: what is done to it, which is nothing if it is cut already."""
+    """How a text becomes words: what is done to it, which is nothing if it is already split."""
 
     splitting: Splitting = WORDS
 
@@ -179,9 +179,9 @@ def count_words(
         (('.', 'cats', 'like'), [1, 2, 1])
 
     Args:
-        texts: each begins and ends a word.
+        texts: a word never crosses from one to the next.
         settings: how to make words; BERT's uncased ones by default.
-        workers: threads; one a core by default, up to four. The result does not depend on it.
+        workers: threads; by default one per core, up to four. The result does not depend on it.
         progress: called now and then, from any thread, with the bytes read so far.
     """
     return count_words_in_blocks(blocks_of_texts(texts), settings, workers, progress)

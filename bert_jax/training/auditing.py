@@ -144,19 +144,19 @@ def audit_updates(
 
     Args:
         corpus: an opened corpus or its folder, such as `WORKDIR/corpus` of a run.
-        checkpoint: whose parameters to start from, with an optimiser that remembers nothing; by
-            default they are drawn.
+        checkpoint: whose parameters to start from, with a fresh optimiser state;
+            by default they are drawn.
         config: of a model to be drawn, whatever its `vocab_size`; by default tiny.
-        steps: how many; a tenth of them warm up, and the rate falls to 0 at the last.
+        steps: how many; the learning rate warms up over a tenth of them and falls to 0 at the last.
         optimizer: one of `OPTIMIZERS`.
-        learning_rate: the highest.
+        learning_rate: the peak learning rate.
         weight_decay: of matrices and tables.
         batch_size: rows of a batch.
         length: tokens of a row.
-        seed: of everything random.
+        seed: random seed of parameters, order of the data, masking and dropout.
         folder: an existing one, where `audit.jsonl` and `audit.npz` are written.
         every: steps between lines of the first.
-        callbacks: are told of the metrics of every step; by default a progress bar.
+        callbacks: told about the metrics of every step; by default a progress bar.
 
     Raises:
         UserError: corpus and checkpoint have different vocabularies, or rows do not fit.

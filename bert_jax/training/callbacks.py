@@ -22,7 +22,7 @@ class Callback:
     """
 
     def on_train_begin(self, step: int) -> None:
-        """Before the first step. What was told of later steps is void: the run was killed there."""
+        """Before the first step. Reports of later steps are void: the run was killed there."""
 
     def on_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """After every step, as soon as its metrics are known, which is one step later."""
@@ -36,14 +36,14 @@ class Callback:
     def on_update(self, step: int, state: TrainState) -> None:
         """After every step, with its state, which the next step will destroy.
 
-        To read an array of it is to wait for the step.
+        Reading one of its arrays waits for the step.
         """
 
     def on_save(self, step: int) -> None:
-        """Before a checkpoint of this step is written: what was told up to here must outlive it."""
+        """Before a checkpoint of this step is written: reports up to here must outlive it."""
 
     def on_train_end(self) -> None:
-        """After the last step, or where the run stops or fails."""
+        """After the last step, or when the run stops or fails."""
 
 
 class ShowProgress(Callback):

@@ -44,7 +44,7 @@ def evaluate(
     mesh: Mesh,
     objective: Objective = MLM_AND_NSP,
 ) -> Evaluation:
-    """Add up `eval_step` over `batches` and divide once: every masked token counts alike."""
+    """Add up `eval_step` over `batches` and divide once: every masked token counts the same."""
     totals: dict[str, float] = {}
     for batch in batches:
         sums = jax.device_get(eval_step(params, put_batch(batch, mesh)))

@@ -67,10 +67,10 @@ def train(
         mesh: the devices of `train_step`.
         schedule: how often to log, evaluate and save.
         evaluate: gives the held-out figures after so many updates, by name.
-        save: is called with the state and the held-out figures of this very step, or None.
-        stop: is asked after every step; True saves and ends the loop.
+        save: called with the state and the held-out figures of this very step, or None.
+        stop: asked after every step; True saves and ends the loop.
         evaluate_first: evaluate the state before its first update here, too.
-        callbacks: are told of everything, in this order.
+        callbacks: told about everything, in this order.
 
     Raises:
         NotFiniteError: loss or gradient is NaN or infinite; no such state is ever saved.

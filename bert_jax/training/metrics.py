@@ -39,7 +39,7 @@ class JsonLines(Callback):
         self._paths = [Path(directory) / f"{name}.jsonl" for name in ("metrics", "heldout")]
 
     def on_train_begin(self, step: int) -> None:
-        """Take out of the files what lies beyond `step`; at step 0 everything."""
+        """Remove from the files what is beyond `step`; at step 0 everything."""
         for path in self._paths:
             drop_after(path, step or -1)
             path.touch()
@@ -64,8 +64,8 @@ class JsonLines(Callback):
 class TensorBoard(Callback):
     """Writes all metrics to event files.
 
-    Not by tensorboardX's SummaryWriter: its thread dies of a disk that is full, and the run then
-    waits for it for ever.
+    Not by tensorboardX's SummaryWriter: its thread dies when the disk is full, and the run
+    then waits for it forever.
 
     Args:
         directory: made where absent.
@@ -75,7 +75,7 @@ class TensorBoard(Callback):
         self._directory = Path(directory)
 
     def on_train_begin(self, step: int) -> None:
-        """Open a new file, which says that what lies beyond `step` does not count."""
+        """Open a new file, which says that what is beyond `step` does not count."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
@@ -86,7 +86,7 @@ class TensorBoard(Callback):
         self._write(first, session_log=SessionLog(status=SessionLog.START))
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A scalar a metric."""
+        """A scalar per metric."""
         from tensorboardX.summary import scalar
 
         for tag, value in metrics.items():
@@ -118,7 +118,7 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 def read_metrics(path: str | Path) -> list[dict[str, float]]:
     """The whole lines of a metrics file; a last line torn by a kill is left out.
 
-    Lines of before there were checksums are read as they are.
+    Lines from before there were checksums are read as they are.
 
     Raises:
         DamagedFileError: a line is not what was written.

@@ -64,7 +64,7 @@ class Objective:
     Attributes:
         plan: what instances text becomes.
         model: the class that is trained; its parameters are those of the checkpoints.
-        reads: arrays of a batch that the model takes beside tokens, segments and positions.
+        reads: arrays of a batch that the model takes besides tokens, segments and positions.
         losses: of which the loss is the sum.
         segments: kinds of segment in a row.
     """

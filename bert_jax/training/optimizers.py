@@ -135,7 +135,7 @@ def is_row_lazy(name: str) -> bool:
 def create_optimizer(
     name: str, rate: optax.Schedule, weight_decay: float = 0.01, clip_norm: float = 1.0
 ) -> optax.GradientTransformation:
-    """An optimiser by name, behind clipping by the global gradient norm.
+    """An optimiser by name, after clipping by the global gradient norm.
 
         >>> optimizer = create_optimizer("sgd", lambda count: 0.625, weight_decay=0.0)
         >>> params = {"kernel": jnp.array([1.0, 1.0])}
@@ -148,7 +148,7 @@ def create_optimizer(
         name: one of `OPTIMIZERS`.
         rate: learning rate as a function of the number of updates applied.
         weight_decay: decoupled, multiplied by the rate; biases and LayerNorm are exempt.
-        clip_norm: the largest global gradient norm; 0 clips nothing.
+        clip_norm: the largest global gradient norm; 0 turns clipping off.
 
     Raises:
         UserError: an unknown name.

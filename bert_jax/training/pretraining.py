@@ -78,11 +78,11 @@ Text = str | os.PathLike[str] | Source | Iterable[str]
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingResult:
-    """What came out of a run; all but the corpus stands in its `result.json`.
+    """What came out of a run; all but the corpus is in its `result.json`.
 
     Attributes:
         steps: updates applied.
-        resumed_from: the step this call continued from; None where it began.
+        resumed_from: the step this call continued from; None if it started the run.
         tokens_per_second: median of the logged steps; None where there were none.
         objective: what the model was trained for.
         initialised_from: what was taken from the model the run started from: its `checkpoint`,
@@ -143,7 +143,7 @@ def pretrain(
     parts: Parts = PUBLISHED,
     **settings: Any,
 ) -> PretrainingResult | None:
-    """Pretrain a BERT, masked LM and next sentence prediction; or go on with a run that is there.
+    """Pretrain a BERT, masked LM and next sentence prediction; or continue an existing run.
 
         class PrintLoss(Callback):
             def on_evaluate(self, step, metrics):
@@ -154,18 +154,18 @@ def pretrain(
 
     Args:
         corpus: one name: a file, a folder, a glob, "python_docs", "tfds:NAME", or a folder made by
-            `build_corpus`; what `open_source` gives for several; or documents in memory, a list
-            with a string each.
+            `build_corpus`; what `open_source` gives for several; or documents in memory, a
+            list with one string each.
         workdir: holds everything the run makes.
-        callbacks: are told of the run's metrics, beside the files and the progress bar.
+        callbacks: told about the run's metrics, besides the files and the progress bar.
         parts: how the three parts of the input representation are made.
-        settings: fields of `PretrainingSettings`, where the defaults are.
+        settings: fields of `PretrainingSettings`, which has the defaults.
 
     Returns:
-        What came out; None where told to stop (SIGTERM), after saving.
+        What came out; None if told to stop (SIGTERM), after saving.
 
     Raises:
-        UserError: something that was asked for cannot be; a new workdir then leaves no trace.
+        UserError: something asked for is not possible; a new workdir then leaves no trace.
         NotFiniteError: loss or gradient is NaN or infinite; the last good checkpoint stays.
     """
     asked = settings_of(PretrainingSettings, settings)

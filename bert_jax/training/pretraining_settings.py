@@ -59,7 +59,7 @@ class PretrainingSettings:
     """The settings of a pretraining run, checked where they are made.
 
     Raises:
-        UserError: a value that cannot be, or two that do not go together.
+        UserError: a value that is not possible, or two that do not go together.
     """
 
     vocab: str | None = setting(
@@ -273,7 +273,7 @@ class PretrainingSettings:
             )
 
     def config(self, vocab_size: int | None = None) -> BertConfig:
-        """The sizes of a model that is made, with a vocabulary of so many pieces."""
+        """The sizes of a new model with a vocabulary of so many pieces."""
         return self._with_choices(
             self._named_config().replace(vocab_size=vocab_size or self.vocab_size or VOCAB_SIZE)
         )

@@ -28,9 +28,9 @@ class Course:
     """How high a schedule goes, and when.
 
     Attributes:
-        peak: the highest rate.
+        peak: the peak learning rate.
         steps: updates in the whole run.
-        warmup_steps: updates that rise; 0 starts at `peak`.
+        warmup_steps: updates in which the rate rises; 0 starts at `peak`.
         decay_steps: the last updates, in which a schedule with a stable part falls.
         power: of a decay: 1 is linear, 2 quadratic.
         end: the rate after the last update.

@@ -59,7 +59,7 @@ def create_mesh(axes: Mapping[str, int], devices: list[jax.Device] | None = None
     """A mesh `dcn × data × fsdp × tensor` over `devices` (default: all of them).
 
     On TPUs neighbours on the mesh are neighbours on the torus, tensor's first, so that a process's
-    devices need not stand side by side; elsewhere devices stand in their order.
+    devices need not be side by side; elsewhere devices keep their order.
 
     Args:
         axes: size by axis name; absent axes are 1, but `dcn`, which is the number of slices; one

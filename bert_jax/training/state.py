@@ -19,7 +19,7 @@ class TrainState:
     """All that a step changes.
 
     Batches and dropout are functions of `(seed, step)`, so there is no iterator or generator
-    state to keep beside these three.
+    state to keep besides these three.
 
     Attributes:
         step: int32 scalar, how many updates have been applied.

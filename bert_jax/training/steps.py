@@ -44,13 +44,13 @@ def create_train_step(
     Args:
         definition: of the objective's model class, from `split_model`.
         optimizer: the optax optimiser of the state.
-        rate: its learning rate, reported beside the losses.
+        rate: its learning rate, reported with the losses.
         seed: dropout is a function of `(seed, step)`.
         objective: whose losses are added up.
         scan_layers: the model of `definition` scans its layers. Their parameters are stacked
             inside the step, so that state and checkpoints have one layout either way.
         accumulate: microbatches whose gradients are summed before the update; the loss and the
-            gradient are those of the whole batch but for rounding (and for dropout's draws).
+            gradient are those of the whole batch except for rounding (and for dropout's draws).
         dropout: False trains without it.
         frozen: paths of parameters that stay as they are (`freezing.py`).
         row_lazy: `optimizer` is one of `row_lazy.py`: the model computes with the token rows of the

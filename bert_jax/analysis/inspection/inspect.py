@@ -30,7 +30,7 @@ class Questions:
     """What is asked of a checkpoint.
 
     Attributes:
-        words: whose neighbours are listed; a few of the vocabulary's own where there are none.
+        words: whose neighbours are listed; by default a few of the vocabulary's own.
         similarity, sts: benchmarks of words, of sentences.
         analogies: four words each.
         outliers: at least three words each.
@@ -125,7 +125,7 @@ def inspect_embeddings(
             Google checkpoint, or tables alone as `save_tables` writes them.
         questions: None for the defaults.
         vocab: a vocab.txt, for a checkpoint that has none or another.
-        corpus: text that tells frequencies and gives contexts, as `open_source` takes it, or a
+        corpus: text for frequencies and contexts, as `open_source` takes it, or a
             tokenised corpus; nothing takes that of the run, where the checkpoint is of one.
         parts: how the model makes the parts of its input representation; what one that has no
             table gives for every id is looked at instead.

@@ -25,7 +25,7 @@ class Question:
     """A question, where its answer is looked for, and what people answered.
 
     No answers: in training and scoring, the question cannot be answered from the context
-    (SQuAD 2.0); in prediction, nobody knows yet.
+    (SQuAD 2.0); in prediction, the answer is unknown.
     """
 
     id: str
