@@ -14,6 +14,7 @@ branch, tag or commit of it.
 from __future__ import annotations
 
 import difflib
+import glob
 import json
 import os
 import re
@@ -50,10 +51,13 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
     path_like("source", source, "the path of a checkpoint, or a name on the Hugging Face hub")
     path = checkpoint_at_hand(source) if is_url(source) else Path(source).expanduser()
     if is_path(source):
-        if not (path / "snapshots").is_dir():
-            return path
-        hub.check_snapshot(snapshot := _snapshot(path), wanted)
-        return snapshot
+        if (path / "snapshots").is_dir():
+            path = _snapshot(path)
+        if path.is_dir():
+            hub.check_snapshot(path, wanted)
+        else:
+            hub.check_snapshot(path.parent, [glob.escape(path.name)])
+        return path
     name, near = str(source), _nearby(path)
     if isinstance(source, str) and hub.NAME.fullmatch(name) and not _is_local(name, near):
         return hub.fetch(name, wanted)

@@ -162,7 +162,7 @@ def git_hash(content):
 
 
 def test_what_the_hubs_cache_holds_is_what_its_hash_says(tmp_path, monkeypatch):
-    """Of the large files sha256, of the others git's hash, whether by folder or by name."""
+    """Of the large files sha256, of the others git's hash, whether by folder, commit or name."""
     folder = cached(tmp_path / "models--a--one", "0a1")
     files = {}
     for link in (folder / "snapshots" / "0a1").iterdir():
@@ -177,18 +177,35 @@ def test_what_the_hubs_cache_holds_is_what_its_hash_says(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
     monkeypatch.chdir(tmp_path)
     wanted = models.pretrained("BertModel").params
-    for source in (folder, "someone/one"):
+    for source in (folder, snapshot, "someone/one"):
         models.assert_same_params(load_pretrained(source).params, wanted)
     assert files["config.json"].name == git_hash(files["config.json"].read_bytes())
     for name in ("model.safetensors", "config.json"):
         whole = files[name].read_bytes()
         files[name].write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
-        for source in (folder, "someone/one"):
+        for source in (folder, snapshot, snapshot / name, "someone/one"):
             said = f"got {snapshot / name}, a damaged file (its hash is not the hub's); "
             with pytest.raises(DamagedFileError, match=re.escape(said)) as raised:
                 load_pretrained(source)
             assert str(raised.value).endswith(f"remove {files[name]}, and it is downloaded again")
         files[name].write_bytes(whole)
+
+
+def test_of_weights_of_flax_in_the_hubs_cache_too(tmp_path):
+    folder = cached(tmp_path / "models--a--one", "0a1")
+    snapshot, before = folder / "snapshots" / "0a1", models.pretrained("BertModel")
+    (snapshot / "model.safetensors").unlink()
+    tree = jax.tree.map(np.asarray, models.flax_tree(before.params, bare=True))
+    content = flax.serialization.to_bytes(tree)
+    blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
+    (snapshot / "flax_model.msgpack").symlink_to(f"../../blobs/{blob.name}")
+    blob.write_bytes(content)
+    for source in (folder, snapshot):
+        models.assert_same_params(load_pretrained(source).params, before.params)
+    blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for source in (folder, snapshot):
+        with pytest.raises(DamagedFileError, match=r"flax_model\.msgpack, a damaged file \(its ha"):
+            load_pretrained(source)
 
 
 def test_of_a_model_on_the_hub_the_weights_that_are_read_are_fetched(tmp_path, monkeypatch):

@@ -115,11 +115,14 @@ def locate_model(source: str | os.PathLike[str]) -> Path:
         UserError: there is nothing, or the hub's model has no weights in these forms.
     """
     model = here_or_inside(("config.json", *SAFETENSORS_FILES, *FILES))
-    path = locate(source, (*model, *SENTENCE_FILES, CARD))
-    if is_path(source) or has_weights(model_folder(path)):
+    wanted, flax = (*model, *SENTENCE_FILES, CARD), here_or_inside(FLAX_FILES)
+    if is_path(source):
+        return locate(source, (*wanted, *flax))
+    path = locate(source, wanted)
+    if has_weights(model_folder(path)):
         return path
     name = _origin(source, path)
-    path = hub.fetch(name, here_or_inside(FLAX_FILES))
+    path = hub.fetch(name, flax)
     if has_weights(model_folder(path)):
         return path
     raise no_weights(str(source), hub.files_of(name))
