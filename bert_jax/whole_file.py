@@ -56,6 +56,10 @@ def whole_file(path: _Path) -> Iterator[Path]:
             prefix.put(partial, "")
         return
     path = Path(path)
+    if not path.name:  # the folder one is in, or the topmost
+        raise UserError(
+            f"got {str(path)!r}, which cannot be written (it is a folder); expected a file"
+        )
     # The suffix stays: NumPy appends its own to a name that lacks it.
     partial = path.with_name(f"{_prefix(path.stem)}{_writer()}{path.suffix}")
     try:
@@ -164,6 +168,11 @@ def partial_folder(beside: _Path, *, alone: bool = False) -> Iterator[Path]:
         UserError: it cannot be made.
     """
     beside = Path(beside)
+    if not beside.name:
+        raise UserError(
+            f"got {beside}, the folder one is in or the topmost, which cannot be replaced; expected"
+            " a directory with a name"
+        )
     prefix = _prefix(beside.name)
     partial = beside.with_name(f"{prefix}{_writer()}")
     try:

@@ -48,6 +48,16 @@ def test_mistakes_are_one_line_and_other_errors_stay(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["", ".", "/"])
+def test_the_folder_one_is_in_is_no_file_and_is_not_replaced(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"which cannot be written \(it is a folder\)"):
+        write_text(place, "x")
+    with pytest.raises(UserError, match=r"the folder one is in or the topmost, which cannot be"):
+        fill(place, "x", overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json(tmp_path):
     write_json(tmp_path / "a.json", {"b": [1, 2.5]})
     assert (tmp_path / "a.json").read_text() == '{\n  "b": [\n    1,\n    2.5\n  ]\n}\n'
