@@ -101,7 +101,8 @@ class SentenceScore:
 def pseudo_perplexity(scores: Iterable[SentenceScore]) -> float:
     """exp(-(sum of the scores of all sentences) / (number of their pieces)).
 
-    Salazar et al. 2020, equation 3; [CLS] and [SEP] are not counted. NaN where no piece was scored.
+    Salazar et al. 2020, equation 3; [CLS] and [SEP] are not counted. NaN where no piece was scored,
+    infinity where it is more than a float holds.
 
         >>> pseudo_perplexity([SentenceScore("a b", ("a", "b"), (-1.0, -3.0))])
         7.38905609893065
@@ -109,7 +110,12 @@ def pseudo_perplexity(scores: Iterable[SentenceScore]) -> float:
     total, pieces = 0.0, 0
     for each in scores:
         total, pieces = total + each.score, pieces + len(each.tokens)
-    return math.exp(-total / pieces) if pieces else math.nan
+    if not pieces:
+        return math.nan
+    try:
+        return math.exp(-total / pieces)
+    except OverflowError:  # more than 709 nats a piece
+        return math.inf
 
 
 class SentenceScorer:

@@ -152,6 +152,7 @@ def test_pseudo_perplexity_is_of_all_pieces_together():
     assert [each.score for each in scores] == [-4.0, -5.0, 0.0]
     assert pseudo_perplexity(iter(scores)) == math.exp(3.0)
     assert math.isnan(pseudo_perplexity([]))
+    assert pseudo_perplexity([SentenceScore("a", ("a",), (-710.0,))]) == math.inf
 
 
 def test_rows_without_a_piece_count_as_in_the_model():
