@@ -20,6 +20,7 @@ from bert_jax.text.encoding import Encoding
 from bert_jax.text.tokenizer import Tokenizer
 
 PART_NAMES = ("token", "segment", "position")
+SHORTEST_PAIR = 5  # [CLS] a [SEP] b [SEP]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +124,15 @@ def pair_inputs(
 
     Returns:
         Ids, segments and positions, each [n · length].
+
+    Raises:
+        UserError: rows are shorter.
     """
+    if length < SHORTEST_PAIR:
+        raise UserError(
+            f"got rows of {length} pieces; expected at least {SHORTEST_PAIR}, as [CLS] a [SEP] b"
+            " [SEP] has, of `length` and of the model's positions"
+        )
     room = length - 3
     first = -(-room // 2)
     segments = np.repeat([0, 1], [first + 2, length - first - 2])

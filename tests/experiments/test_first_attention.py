@@ -19,6 +19,7 @@ CASES = {
     "--input=": "got neither --input nor --corpus, and a checkpoint that brings no corpus",
     "--input= --corpus=nowhere": "got input 'nowhere', where there is no file",
     "--input= --corpus=short": "got --length=128 and no document of short as long; expected a",
+    "--checkpoint=low --input= --corpus=text": "got rows of 3 pieces; expected at least 5, as",
     "--splitting=(": "got",
     "--length=4": "flag --length=4",
     "--rows=0": "flag --rows=0",
@@ -33,6 +34,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("first_attention")
     for step in (1, 2):
         save_ours(checkpoint(step), folder / "run" / "checkpoints" / str(step))
+    save_ours(checkpoint(1, positions=3), folder / "low")
     words = [*ANIMALS, *COLOURS]
     (folder / "texts.txt").write_text("cat dog\tred\n\n" + "\n".join(words) + "\n")
     (folder / "three.tsv").write_text("cat\ncat\tdog\tred\n")

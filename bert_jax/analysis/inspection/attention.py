@@ -18,13 +18,12 @@ from bert_jax.analysis.first_attention import (
 from bert_jax.analysis.inspection.finding import Finding, number_or_none, rounded
 from bert_jax.analysis.inspection.inspected import Inspected
 from bert_jax.analysis.report.attention_section import attention_section
-from bert_jax.analysis.representation import pair_inputs
+from bert_jax.analysis.representation import SHORTEST_PAIR, pair_inputs
 from bert_jax.config import BertConfig
 from bert_jax.data.row_layout import Encoded
 from bert_jax.text.tokenizer import Tokenizer
 
 _LENGTH, _ROWS = 64, 64
-_SHORTEST = 5  # [CLS] a [SEP] b [SEP]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +60,7 @@ def first_attention(inspected: Inspected) -> Finding | None:
     assert inspected.text is not None and inspected.model is not None
     config = inspected.model.config
     length = min(_LENGTH, config.max_position_embeddings)
-    if length < _SHORTEST:
+    if length < SHORTEST_PAIR:
         return None
     rows = rows_of_corpus(inspected.text.documents, inspected.tokenizer, config, length, _ROWS)
     if not rows:
