@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from absl import flags
 from rich.table import Table
 
-from bert_jax.arguments import is_url
+from bert_jax.arguments import is_url, path_like
 from bert_jax.cli import command
 from bert_jax.cli.compiled_programs import define_compilation_cache
 from bert_jax.cli.text_flags import define_splitting
@@ -130,13 +130,14 @@ def _result(judged: JudgedPairs, seconds: float) -> dict[str, Any]:
 
 
 def _files(names: list[str]) -> list[str]:
-    """The files that are meant, each once.
+    """The files that are meant, each once, by whatever names.
 
     Raises:
         UserError: there is none of a name.
     """
-    found: dict[str, None] = {}
+    found: dict[str | Path, str] = {}
     for name in names:
+        path_like("pairs", name, "files, folders or globs with commas between")
         files = [name]
         if Path(name).is_dir():
             files = [
@@ -151,8 +152,9 @@ def _files(names: list[str]) -> list[str]:
                 f"got --pairs={name}, where there is no file; expected JSON lines, a folder of"
                 " .jsonl or .jsonl.gz, or a glob"
             )
-        found |= dict.fromkeys(files)
-    return list(found)
+        for file in files:
+            found.setdefault(file if is_url(file) else Path(file).resolve(), file)
+    return list(found.values())
 
 
 def _figures(found: Accuracy) -> dict[str, Any]:

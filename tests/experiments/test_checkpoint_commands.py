@@ -201,7 +201,8 @@ def test_minimal_pairs_of_files_and_folders(folder, tmp_path):
     (tmp_path / "set" / "notes.txt").write_text("not pairs")
     cases = [
         ("--checkpoint=hf", f"--pairs={tmp_path}/set", f"--workdir={tmp_path}/folder"),
-        ("--checkpoint=ours", f"--pairs={tmp_path}/set/*.gz,{tmp_path}/set/two.jsonl",
+        ("--checkpoint=ours", f"--pairs={tmp_path}/set/*.gz,{tmp_path}/set/two.jsonl,"
+         f"{tmp_path}/set/../set/two.jsonl",  # once, however it is called
          f"--workdir={tmp_path}/files", "--form=within_word_l2r", "--batch_size=3"),
     ]  # fmt: skip
     done = run_each("minimal_pairs", cases, folder)
@@ -279,6 +280,7 @@ MISTAKES = [
     ("score_sentences", ["--overwrite=2"], "flag --overwrite=2"),
     ("score_sentences", ["--splitting=space"], "got --splitting='space'; expected words, spaces"),
     ("score_sentences", ["--form=whole_word"], "one of <original|within_word_l2r>"),
+    ("score_sentences", ["--output="], "got '.', which cannot be written (it is a folder)"),
     ("score_sentences", ["--on_error=go"], "flag --on_error=go"),
     ("score_sentences", ["--batch_size=0"], "flag --batch_size=0"),
     ("score_sentences", ["--dtype=int8"], "flag --dtype=int8"),
@@ -287,6 +289,7 @@ MISTAKES = [
     ("minimal_pairs", ["--checkpoint=headless"], "got a BertModel, which has no masked-LM head"),
     ("minimal_pairs", ["--checkpoint=lines.txt"], "got lines.txt, which is not a checkpoint"),
     ("minimal_pairs", ["--pairs=none.jsonl"], "got --pairs=none.jsonl, where there is no file"),
+    ("minimal_pairs", ["--pairs=pairs.jsonl,"], "got --pairs='', an empty name; expected files, f"),
     ("minimal_pairs", ["--pairs=nothing"], "got --pairs=nothing, where there is no file"),
     ("minimal_pairs", ["--pairs=same.jsonl"], "same.jsonl, line 1: got 'un' as both sentences ("),
     ("minimal_pairs", ["--pairs=empty.jsonl"], "line 1: got ' ', of which no piece is left"),
