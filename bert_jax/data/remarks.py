@@ -52,7 +52,7 @@ def remarks_on(report: CorpusReport, tokenizer: Tokenizer | None) -> tuple[str, 
             f"{report.one_sentence_documents:,} of {report.documents:,} documents are one sentence,"
             " which has no next one, so that next-sentence prediction learns little: expected"
             " documents of several; if lines that follow each other belong together, say how"
-            " documents are parted (format blocks, sentences or text)"
+            " documents are separated (format blocks, sentences or text)"
         )
     if 0 < report.documents < 20 and report.characters > 1_000_000 * report.documents:
         found.append(
