@@ -41,7 +41,7 @@ def kill(process):
 def test_the_second_is_refused_and_a_killed_one_is_followed_at_once(tmp_path, capsys):
     other = stay(tmp_path / "run")
     with (
-        pytest.raises(UserError, match=rf"where process {other.pid} of host .* is at work"),
+        pytest.raises(UserError, match=rf"where process {other.pid} of host .* is running"),
         alone_in(tmp_path / "run", "workdir=x"),
     ):
         pass
@@ -133,7 +133,7 @@ def test_it_is_touched_while_it_is_held(tmp_path, monkeypatch):
 def test_where_files_cannot_be_locked_the_owner_decides(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lock, "_flock", lambda _: None)
     other = stay(tmp_path)
-    with pytest.raises(UserError, match="is at work"), alone_in(tmp_path, "workdir=x"):
+    with pytest.raises(UserError, match="is running"), alone_in(tmp_path, "workdir=x"):
         pass
     kill(other)
     with alone_in(tmp_path, "workdir=x"):

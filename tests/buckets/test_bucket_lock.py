@@ -54,7 +54,7 @@ def test_the_second_is_told_who_is_at_work(folder, quick):
     finally:
         over.set()
         worker.join()
-    assert "got workdir=w, where process 7 of host far, begun 0 min ago is at work" in str(
+    assert "got workdir=w, where process 7 of host far, begun 0 min ago is running" in str(
         raised.value
     )
     assert list((folder / ".lock").objects()) == [FAR]

@@ -149,7 +149,7 @@ def test_models_and_tables_by_url_are_those_by_path(gcs, tmp_path):
     )
     assert [done.status for done in converted] == [0, 0, 2, 0, 2, 2], converted
     assert "which is not empty" in converted[2].errors and f"{bucket}/ours" in converted[2].errors
-    assert f"got {bucket}/none, where there is nothing" in converted[4].errors
+    assert f"got {bucket}/none, which does not exist" in converted[4].errors
     assert "which is a file" in converted[5].errors
     assert f"{bucket}/model" in converted[1].printed
     weights = (tmp_path / "back/model.safetensors").read_bytes()

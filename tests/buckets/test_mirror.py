@@ -134,7 +134,7 @@ def test_a_path_is_itself(tmp_path):
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("gs://bucket-one/none", "where there is nothing"),
+        ("gs://bucket-one/none", "which does not exist"),
         ("gs://no-such-bucket/run", "there is no such bucket"),
         ("hdfs://host/run", "expected a path, or a bucket's: gs://BUCKET/… or s3://BUCKET/…"),
         ("gs://", "which names no bucket"),

@@ -93,7 +93,9 @@ def test_a_run_that_is_not_complete_says_so(tmp_path):
     loaded = run(tmp_path, "BertForPreTraining", PRETRAINING[0], None)
     assert "| state | not complete when it was exported |" in model_card(loaded, "x", COMMAND)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(DamagedFileError, match=r"config\.json, a damaged file \(it is no JSON"):
+    with pytest.raises(
+        DamagedFileError, match=r"config\.json, a damaged file \(it is not valid JSON"
+    ):
         model_card(loaded, "x", COMMAND)
     assert run_of(tmp_path) is None
 

@@ -65,7 +65,7 @@ def test_a_prepared_folder_of_a_bucket(prepared, tmp_path, monkeypatch):
         assert sorted(document.text for document in source) == ["Ä0", "Ä1", "Ä2"]
         assert source.identity == open_source(f"tfds:{prepared}", text_column="title").identity
         assert {document.name.rpartition(":")[0] for document in source} == {f"tfds:{there.url}"}
-        with pytest.raises(UserError, match=r"got gs://bucket-one/none, where there is nothing"):
+        with pytest.raises(UserError, match=r"got gs://bucket-one/none, which does not exist"):
             open_source(f"tfds:gs://{BUCKET}/none")
 
 

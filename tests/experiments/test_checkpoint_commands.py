@@ -223,7 +223,7 @@ def test_minimal_pairs_of_files_and_folders(folder, tmp_path):
 
 MISTAKES = [
     ("convert", [], "got no --from or no --to"),
-    ("convert", ["--from=nowhere!", "--to=x"], "got 'nowhere!', where there is nothing"),
+    ("convert", ["--from=nowhere!", "--to=x"], "got 'nowhere!', which does not exist"),
     ("convert", ["--from=lines.txt", "--to=x"], "got lines.txt, which is not a checkpoint"),
     ("convert", ["--from=hf", "--to=ours"], "got ours, which is not empty"),
     ("convert", ["--from=hf", "--to=lines.txt/x"], "got lines.txt/x, which cannot be written"),
@@ -297,7 +297,7 @@ MISTAKES = [
     ("minimal_pairs", ["--pairs=keys.jsonl"], "line 1: got sentence_good = None; expected a text"),
     ("minimal_pairs", ["--pairs=torn.jsonl"], "torn.jsonl, line 1: got sentence_good = None"),
     ("minimal_pairs", ["--pairs=latin.jsonl"], "line 1: got text that is not valid UTF-8 (at byte"),
-    ("minimal_pairs", ["--pairs=lines.txt"], "line 1: got 'un read'; expected one JSON object a l"),
+    ("minimal_pairs", ["--pairs=lines.txt"], "line 1: got 'un read'; expected one JSON object per"),
     ("minimal_pairs", ["--workdir=lines.txt"], "got --workdir=lines.txt, which cannot be written"),
     ("minimal_pairs", ["--workdir=trained"], "got --workdir=trained, which holds a training run"),
     ("minimal_pairs", ["--splitting=space"], "got --splitting='space'; expected words, spaces"),

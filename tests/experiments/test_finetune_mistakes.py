@@ -54,7 +54,7 @@ FINETUNE = {
     "--task=regression": "train.tsv, line 2: got label 'dogs'; expected a number",
     "--task=qa": "which is not a SQuAD file",
     "--task=multiple_choice": "train.tsv, line 1: got invalid JSON",
-    "--checkpoint=nowhere/at/all": "got 'nowhere/at/all', where there is nothing",
+    "--checkpoint=nowhere/at/all": "got 'nowhere/at/all', which does not exist",
     "--checkpoint=": "got no --checkpoint",
     "--train=": "got --task=classification without --train",
     "--train=nowhere.tsv": "got nowhere.tsv, which cannot be read (No such file",

@@ -10,7 +10,7 @@ from tests.experiments.runs import run_each
 
 CASES = {
     "--checkpoint=": "got no --checkpoint; expected one",
-    "--checkpoint=./nowhere": "got './nowhere', where there is nothing",
+    "--checkpoint=./nowhere": "got './nowhere', which does not exist",
     "--workdir=run": "got --workdir=run, which holds a training run; expected a directory of its",
     "--input=nowhere.txt": "got nowhere.txt, which cannot be read (No such file or directory)",
     "--input=empty.txt": "got --input=empty.txt, which holds no text; expected one per line",

@@ -36,7 +36,7 @@ print(json.dumps(outcomes))
 
 CASES = {
     "--checkpoint=": "got no --checkpoint; expected one",
-    "--checkpoint=./nowhere": "got './nowhere', where there is nothing",
+    "--checkpoint=./nowhere": "got './nowhere', which does not exist",
     "--checkpoint=text": "got text, which is not a checkpoint",
     "--workdir=run": "got --workdir=run, which holds a training run; expected a directory of its",
     "--workdir=pairs.tsv/look": "got --workdir=pairs.tsv/look, which cannot be written",
@@ -56,7 +56,7 @@ CASES = {
     "--min_count=-1": "flag --min_count=-1",
     "--min_count=100000": "got --min_count=100000, which leaves 0 pieces; expected a lower minimum",
     "--layer=3": "got --layer=3; expected 0, the input representation, to 2, the last",
-    "--sts=pairs.tsv --checkpoint=tables.npz": "got --sts with --checkpoint=tables.npz, which is",
+    "--sts=pairs.tsv --checkpoint=tables.npz": "got --sts with --checkpoint=tables.npz, which hold",
     "--layer=last": "got --layer=last; expected a whole number",
     "--occurrences=0": "flag --occurrences=0",
     "--text=" + "cat " * 40: "got a text that needs row 41 of the position table",

@@ -114,7 +114,8 @@ CASES = {
     "--init_checkpoint=whole --model=tiny": "got --model=tiny with hidden_size=128, but hidden_siz",
     "--init_checkpoint=whole --phases=64:1.0": "at most the model's 32 positions, or a model with",
     "--corpus=built --nolowercase": "got --lowercase=False, but the corpus in built was made with",
-    "--init_checkpoint=whole --corpus=built": "got the corpus in built, which was built with anoth",
+    "--init_checkpoint=whole"
+    " --corpus=built": "got the corpus in built, which was built with a diff",
     "--init_checkpoint=whole --corpus=built --vocab_size=64": "expected --vocab=built/vocab.txt",
     "--init_checkpoint=whole --vocab=other.txt --vocab_size=9": "got --vocab=other.txt and --vocab",
     "--init_checkpoint=whole --vocab_size=7": "got vocabulary size 7; expected at least",
@@ -125,7 +126,7 @@ CASES = {
     "--init_checkpoint=whole --add_tokens=there.txt": "got the piece 'read', which already exist",
     "--init_checkpoint=whole --init_embeddings=fits.npz": "and --init_embeddings; expected one of ",
     "--init_checkpoint=whole --init_parts=token": "and --init_parts; expected one of them",
-    "--init_checkpoint=whole --branch_from=nowhere": "got --branch_from=nowhere, which is no check",
+    "--init_checkpoint=whole --branch_from=nowhere": "got --branch_from=nowhere, which is not a c",
     "--add_tokens=there.txt": "got --add_tokens=there.txt alone; expected --init_checkpoint=MODEL",
     "--mesh=data:3": "got mesh dcn:1 x data:3 x fsdp:1 x tensor:1; expected sizes whose product is",
     "--mesh=rows:8": "got mesh axis 'rows'; expected dcn, data, fsdp",

@@ -71,7 +71,7 @@ def test_full_and_then_with_room_the_same(folder, small_disk):
     said = refused(start(line(folder, run)), "No space left on device: ")
     assert " are free, about " in said and " more are needed)" in said
     newest = max(int(path.name) for path in (run / "checkpoints").iterdir())
-    assert said.endswith(f"the same command again: it goes on from {run}/checkpoints/{newest}")
+    assert said.endswith(f"the same command again: it continues from {run}/checkpoints/{newest}")
     assert damaged_checkpoints(run / "checkpoints") == {}
     remount(f"size={LARGE}")
     assert f"continuing {run} from step {newest}" in finish(start(line(folder, run)))

@@ -172,7 +172,7 @@ def test_mistakes_are_named(tmp_path):
         "text.safetensors": "text.safetensors', which",
         "other.npz": "other.npz without segment, position, norm_scale, norm_bias",
         "run": "run, which is not a checkpoint; expected a workdir or checkpoint",
-        "text.npz/x": "where there is nothing",
+        "text.npz/x": "which does not exist",
     }.items():
         path = name if name == "nowhere/at/all" else tmp_path / name
         with pytest.raises(UserError, match=message):
