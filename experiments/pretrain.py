@@ -25,6 +25,7 @@ Text that is not made of words says so: `--splitting=spaces`, or a regular expre
 match is a piece (docs/tokenizer.md).
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def _shown(result: PretrainingResult) -> dict[str, Any]:
         "  a unigram model at best": f"{result.heldout_unigram_entropy:.3f} nats",
         "held-out MLM accuracy": f"{result.heldout_mlm_accuracy:.1%}",
         **_next_sentence(result),
-        "checkpoint": result.checkpoint,
+        "checkpoint": os.path.join(FLAGS.workdir, "checkpoints", str(result.steps)),
     }
 
 

@@ -123,6 +123,28 @@ INDICATORS = (
 )
 
 
+# The rule that held best where the truth is known (docs/updates_and_vocabulary.md), best first.
+_RULE = (INDICATORS[0], INDICATORS[4])
+
+
+def suspect(weights: TokenWeights) -> tuple[Indicator, np.ndarray]:
+    """Score all rows by the indicator that held best among those that the model can answer.
+
+    That is the bias of the masked-LM head; without one, or where it was never trained, the cosine
+    with the mean of the decoder's rows.
+
+    Returns:
+        The indicator and its scores [V], the higher the likelier a row was never taught.
+    """
+    for indicator in _RULE[:-1]:
+        scores = indicator.score(weights)
+        if scores is not None and np.ptp(scores) > 0:
+            return indicator, scores
+    scores = _RULE[-1].score(weights)
+    assert scores is not None
+    return _RULE[-1], scores
+
+
 def roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:
     """How often a true row scores higher than a false one; a tie counts half.
 

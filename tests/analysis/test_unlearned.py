@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax import UserError
-from bert_jax.analysis.unlearned import INDICATORS, TokenWeights, detections, roc_auc
+from bert_jax.analysis.unlearned import INDICATORS, TokenWeights, detections, roc_auc, suspect
 
 BY_NAME = {indicator.name: indicator for indicator in INDICATORS}
 
@@ -41,6 +41,15 @@ def test_what_a_model_lacks_is_left_out():
     assert set(BY_NAME) - set(found) == {
         "low bias", "in the direction of unused rows", "close to unused rows"
     }  # fmt: skip
+
+
+def test_suspects_are_those_of_the_bias_or_of_the_cosine_with_the_mean():
+    indicator, scores = suspect(weights())
+    assert indicator.name == "low bias" and scores[:6] == pytest.approx([2, 2, 2, 2, 2, -0.1])
+    for bias in (None, np.zeros(80, np.float32)):  # no head; one that was never trained
+        indicator, scores = suspect(weights(bias=bias))
+        assert indicator.name == "along the mean decoder row"
+        assert roc_auc(scores, np.arange(80) < 5) > 0.9
 
 
 def test_where_all_rows_are_taught_nothing_can_be_said():

@@ -9,8 +9,9 @@ from tests.analysis.inspectable import ANIMALS, PIECES, SCRIPT
 pytestmark = pytest.mark.browser
 
 SECTIONS = [
-    "overview", "input", "tokens", "neighbours", "similarity", "sentences", "positions",
-    "segments", "first-attention", "contextuality", "updates", "comparison", "timeline",
+    "overview", "input", "tokens", "neighbours", "unlearned", "similarity",
+    "sentences", "positions", "segments", "first-attention", "contextuality", "updates",
+    "comparison", "timeline",
 ]  # fmt: skip
 
 

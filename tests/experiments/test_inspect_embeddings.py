@@ -155,9 +155,10 @@ def result(outcomes, folder):
 
 
 def test_the_numbers_are_those_of_the_tables(result):
-    assert list(result)[:13] == [
-        "overview", "input", "geometry", "neighbours", "similarity", "sentences", "positions",
-        "segments", "first_attention", "contextuality", "updates", "comparison", "timeline",
+    assert list(result)[:14] == [
+        "overview", "input", "geometry", "neighbours", "unlearned", "similarity",
+        "sentences", "positions", "segments", "first_attention", "contextuality", "updates",
+        "comparison", "timeline",
     ]  # fmt: skip
     assert result["overview"]["tables"] == {"token": [55, 16], "segment": [2, 16],
                                             "position": [32, 16]}  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.analysis.hidden_states import HiddenStates
-from bert_jax.analysis.inspection import attention, contexts, tables, training, words
+from bert_jax.analysis.inspection import attention, contexts, tables, training, unlearned, words
 from bert_jax.analysis.inspection.finding import Finding
 from bert_jax.analysis.inspection.inspected import Inspected, open_inspected
 from bert_jax.analysis.inspection.training import RunAudit, read_audit
@@ -185,6 +185,8 @@ def _parts(inspected: Inspected, asked: Questions) -> dict[str, Callable[[], Fin
         inspected, asked.words, asked.min_count, asked.neighbours, asked.analogies,
         asked.outliers, None if audit is None else audit.updates,
     )  # fmt: skip
+    if "token" not in inspected.without_table:
+        parts["unlearned"] = lambda: unlearned.unlearned(inspected, audit)
     if asked.similarity:
         parts["similarity"] = lambda: contexts.similarity_benchmarks(
             inspected, spectrum, asked.similarity, hidden, asked.layer, asked.occurrences
