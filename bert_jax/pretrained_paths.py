@@ -48,9 +48,9 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str]) -> Path:
     Raises:
         UserError: there is nothing; says which path nearby there is.
     """
-    path_like("source", source, "the path of a checkpoint, or a name on the Hugging Face hub")
+    there = is_path(source)
     path = checkpoint_at_hand(source) if is_url(source) else Path(source).expanduser()
-    if is_path(source):
+    if there:
         if (path / "snapshots").is_dir():
             path = _snapshot(path)
         if path.is_dir():
@@ -160,7 +160,12 @@ def here_or_inside(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_path(source: str | os.PathLike[str]) -> bool:
-    """Whether `locate` finds something on disk or in a bucket and does not ask the hub."""
+    """Whether `locate` finds something on disk or in a bucket and does not ask the hub.
+
+    Raises:
+        UserError: what is neither a path nor a name.
+    """
+    path_like("source", source, "the path of a checkpoint, or a name on the Hugging Face hub")
     if is_url(source):
         return True
     path = Path(source).expanduser()

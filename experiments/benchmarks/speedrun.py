@@ -222,7 +222,7 @@ def _name(document: Document, folder: Path) -> str:
 
 def frozen_batches(path: Path) -> list[Batch]:
     """The held-out pairs with their masks, as batches of a pretraining run."""
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         frozen = {name: arrays[name].astype(np.int32) for name in arrays.files}
     rows, length = frozen["masked"].shape
     places = np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length))

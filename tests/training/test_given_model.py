@@ -406,7 +406,7 @@ def test_pieces_that_cannot_be_added_are_named(source, tmp_path, content, named)
         ({"add_tokens": "more.txt"}, "got add_tokens=more.txt alone; expected init_checkpoint="),
         ({"init_checkpoint": "m", "init_embeddings": "t"}, "got init_checkpoint=m and `init_emb"),
         ({"init_checkpoint": "m", "init_parts": ("token",)}, "got init_checkpoint=m and `init_pa"),
-        ({"init_checkpoint": "m", "vocab": "v", "vocab_size": 9}, "got vocab=v and vocab_size=9 b"),
+        ({"init_checkpoint": "m", "vocab": "v", "vocab_size": 9}, "got vocab=v and vocab_size=9 w"),
     ],
 )
 def test_two_starts_or_two_vocabularies_are_refused_at_once(settings, named):
