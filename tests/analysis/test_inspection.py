@@ -36,7 +36,7 @@ def test_a_model_of_any_length_is_inspected(positions, text, tmp_path):
     assert len(found.numbers["input"]["ids"]) == min(positions, 11)
     assert len(found.numbers["sentences"]["p"]["cls"]) == 3
     assert found.numbers["contextuality"]["words"] == 10
-    assert found.page().count("<section") == 10
+    assert found.page().count("<section") == 11
     first = found.numbers["first_attention"]
     assert len(first["heads"]) == 2 and first["largest_error"] < 1e-5
     for head in first["heads"]:

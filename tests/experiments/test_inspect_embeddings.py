@@ -207,7 +207,7 @@ def test_tables_alone_tell_the_same_but_for_what_needs_an_encoder(result, folder
 def test_beside_the_numbers_lie_the_page_and_the_projectors_files(result, folder):
     page = (folder / "look" / "report.html").read_text()
     assert len(page.encode()) == result["report_bytes"]
-    assert page.count("<section") == 13
+    assert page.count("<section") == 14
     metadata = (folder / "look" / "projector" / "token.tsv").read_text().splitlines()
     assert metadata[0] == "piece\tkind\tfrequency\tupdates\tsteps as input"
     assert metadata[6].startswith("cat\tword\t") and metadata[6].endswith("\t60\t5")
