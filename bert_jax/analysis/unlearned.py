@@ -112,23 +112,21 @@ def close_to_unused(weights: TokenWeights) -> np.ndarray | None:
 
 
 _MAGIKARP = "Land & Bartolo 2024"
+LOW_BIAS = Indicator("low bias", "bert_jax", low_bias)
+ALONG_MEAN = Indicator("along the mean decoder row", "bert_jax", along_mean_decoder)
 INDICATORS = (
-    Indicator("low bias", "bert_jax", low_bias),
+    LOW_BIAS,
     Indicator("short row", _MAGIKARP, short_row),
     Indicator("short decoder row", _MAGIKARP, short_decoder_row),
     Indicator("near the mean row", "bert_jax", near_mean),
-    Indicator("along the mean decoder row", "bert_jax", along_mean_decoder),
+    ALONG_MEAN,
     Indicator("in the direction of unused rows", _MAGIKARP, near_unused),
     Indicator("close to unused rows", _MAGIKARP, close_to_unused),
 )
 
 
-# The rule that held best where the truth is known (docs/updates_and_vocabulary.md), best first.
-_RULE = (INDICATORS[0], INDICATORS[4])
-
-
 def suspect(weights: TokenWeights) -> tuple[Indicator, np.ndarray]:
-    """Score all rows by the indicator that held best among those that the model can answer.
+    """Score all rows by the indicator that held best where the truth is known.
 
     That is the bias of the masked-LM head; without one, or where it was never trained, the cosine
     with the mean of the decoder's rows.
@@ -136,13 +134,10 @@ def suspect(weights: TokenWeights) -> tuple[Indicator, np.ndarray]:
     Returns:
         The indicator and its scores [V], the higher the likelier a row was never taught.
     """
-    for indicator in _RULE[:-1]:
-        scores = indicator.score(weights)
-        if scores is not None and np.ptp(scores) > 0:
-            return indicator, scores
-    scores = _RULE[-1].score(weights)
-    assert scores is not None
-    return _RULE[-1], scores
+    bias = low_bias(weights)
+    if bias is not None and np.ptp(bias) > 0:
+        return LOW_BIAS, bias
+    return ALONG_MEAN, along_mean_decoder(weights)
 
 
 def roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:

@@ -1,12 +1,11 @@
 r"""How fast can a small BERT learn? Seconds to a held-out loss on a frozen problem, trick by trick.
 
     python -m experiments.benchmarks.speedrun --problem=FOLDER --corpus=FOLDER [--seeds=0,1,2]
-    python -m experiments.benchmarks.speedrun … --recipe='no dropout'    # that one alone
+    python -m experiments.benchmarks.speedrun … --recipe='as the reference'    # that one alone
 
 `--problem` holds split.tsv (documents of the corpus by part), vocab.txt (8,192 pieces learned from
 the training documents) and heldout_instances.npz (2,048 pairs with their masks: 36,540 places).
-Runs read the training documents alone. Every recipe is a set of `pretrain`'s settings; each adds
-something to the one before it.
+Runs read the training documents alone. A recipe is a set of `pretrain`'s settings.
 
 The clock runs from the first batch to the first look after which the loss is at most `--target`
 nats. Compiling and looking stop it, and are printed beside. Corpus and vocabulary are there before.
@@ -65,9 +64,8 @@ define_compilation_cache()
 _PARTS = ("split.tsv", "vocab.txt", "heldout_instances.npz")
 _ROWS = 64  # of a batch that is looked at
 _MINI = BertConfig.mini()
-_NO_DROPOUT = _MINI.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
-# Each adds something to the one before; the last is the record.
+# A new recipe adds one trick to the recipe before it.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "as the reference": {
         "model": _MINI, "steps": 600, "batch_size": 64, "phases": "128:1.0", "pack": 1,

@@ -11,7 +11,7 @@ from bert_jax.analysis.inspection.inspected import Inspected
 from bert_jax.analysis.inspection.training import RunAudit
 from bert_jax.analysis.report.page import Numbers, Section, Table
 from bert_jax.analysis.token_rows import KINDS
-from bert_jax.analysis.unlearned import TokenWeights, roc_auc, suspect
+from bert_jax.analysis.unlearned import ALONG_MEAN, LOW_BIAS, TokenWeights, roc_auc, suspect
 
 _SHOWN = 40
 
@@ -87,8 +87,8 @@ def _section(numbers: dict[str, Any]) -> Section:
 
 
 _BY = {
-    "low bias": "the bias of the masked-LM head, which falls at every step that does not ask for "
-    "the piece",
-    "along the mean decoder row": "the cosine of a row with the mean of all rows, along which rows "
+    LOW_BIAS.name: "the bias of the masked-LM head, which falls at every step that does not "
+    "ask for the piece",
+    ALONG_MEAN.name: "the cosine of a row with the mean of all rows, along which rows "
     "that are never asked for are pushed together",
 }
