@@ -41,7 +41,9 @@ from bert_jax.first_process import done_by_first, sent_by_first
 
 _JSON = ("config", "vocabulary", "head")
 _REASON = 200  # most characters of another library's message
-_NO_LIMIT = 10**9  # seconds; orbax measures them by a clock that may be set anew meanwhile
+# Seconds, which orbax measures by a clock that may be set anew meanwhile, and passes on from one
+# wait to the next: far from both zero and `threading.TIMEOUT_MAX`.
+_NO_LIMIT = 5 * 10**9
 
 
 class DamagedCheckpointError(UserError):

@@ -15,6 +15,7 @@ import itertools
 import logging
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -200,7 +201,7 @@ class _Store:
         self._asked = _Asked(0, 0, frozenset())
         self._failed = False
         logging.getLogger("absl").addFilter(_is_not_of_orbax)  # what goes wrong is raised, too
-        self._hook, sys.excepthook = sys.excepthook, _but_for_closed_loops(sys.excepthook)
+        self._hooks = _Hooks()
 
     def latest_step(self) -> int | None:
         self.wait()
@@ -256,7 +257,7 @@ class _Store:
             with suppress(Exception) if self._failed else nullcontext():
                 self._checkpointer.close()
             if not self._failed:  # else other threads of the save come later than this
-                sys.excepthook = self._hook
+                self._hooks.restore()
                 logging.getLogger("absl").removeFilter(_is_not_of_orbax)
 
     @contextmanager
@@ -319,21 +320,42 @@ def whole_steps(directory: str | Path) -> list[int]:
     return sorted(int(path.name) for path in paths if path.name.isdecimal() and path.is_dir())
 
 
-def _but_for_closed_loops(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """An excepthook that leaves out what tensorstore says of a save that failed.
+class _Hooks:
+    """Leave out what tensorstore says of a save that failed; the rest is told as before.
 
     Of its arrays one could not be written, and that is raised; the others find nobody who waits,
-    and call asyncio from C++, where no frame of ours is: in whichever thread that may be.
+    and call asyncio from C++, where no frame of ours is: in whichever thread that may be. What
+    Python then says goes to the one hook or to the other.
     """
 
-    def without(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        outermost = trace.tb_frame.f_code.co_name if trace is not None else None
-        if str(error) != "Event loop is closed" or outermost != "call_soon_threadsafe":
-            hook(kind, error, trace)
+    def __init__(self) -> None:
+        self._except, sys.excepthook = sys.excepthook, self._but_for_closed_loops
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._unraisable_but_for_them
+        # Nor that the writes which the failed one had yet to start were never started.
+        unstarted = "coroutine 'async_serialize_from_host.* was never awaited"
+        warnings.filterwarnings("ignore", unstarted, RuntimeWarning)
 
-    return without
+    def restore(self) -> None:
+        """What others have put before these stays, and these with it."""
+        if sys.excepthook == self._but_for_closed_loops:
+            sys.excepthook = self._except
+        if sys.unraisablehook == self._unraisable_but_for_them:
+            sys.unraisablehook = self._unraisable
+
+    def _but_for_closed_loops(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if not _is_of_closed_loop(error, trace):
+            self._except(kind, error, trace)
+
+    def _unraisable_but_for_them(self, found: sys.UnraisableHookArgs) -> None:
+        if not _is_of_closed_loop(found.exc_value, found.exc_traceback):
+            self._unraisable(found)
+
+
+def _is_of_closed_loop(error: BaseException | None, trace: TracebackType | None) -> bool:
+    outermost = trace.tb_frame.f_code.co_name if trace is not None else None
+    return str(error) == "Event loop is closed" and outermost == "call_soon_threadsafe"
 
 
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 import asyncio
 import shutil
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -129,14 +130,22 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
 def test_only_what_tensorstore_says_of_a_failed_save_is_left_out(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(sys, "excepthook", lambda *told_of: told.append(told_of))
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found))
+    before = sys.excepthook, sys.unraisablehook
     loop = asyncio.new_event_loop()
     loop.close()
     with pytest.raises(RuntimeError, match="Event loop is closed") as raised:
         loop.call_soon_threadsafe(print)
     ours = (raised.type, raised.value, raised.value.__traceback__)
     from_c = (raised.type, raised.value, raised.value.__traceback__.tb_next)
+    without_trace = (raised.type, raised.value, None)
     store = checkpoints(tmp_path)
-    for error in (ours, from_c, (raised.type, raised.value, None)):
+    for error in (ours, from_c, without_trace):
         sys.excepthook(*error)
+        names = ("exc_type", "exc_value", "exc_traceback")
+        sys.unraisablehook(SimpleNamespace(**dict(zip(names, error, strict=True))))
     store.close()
-    assert told == [ours, (raised.type, raised.value, None)]
+    assert [tuple(vars(each).values()) if hasattr(each, "exc_type") else each for each in told] == [
+        *[ours] * 2, *[without_trace] * 2
+    ]  # fmt: skip
+    assert (sys.excepthook, sys.unraisablehook) == before

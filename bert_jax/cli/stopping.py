@@ -81,7 +81,8 @@ class Stopping:
         if not self._before or self.number is not None:
             return  # what is left to do may hang, too
         signal.set_wakeup_fd(self._told_before)
-        sys.unraisablehook = self._lost_before
+        if sys.unraisablehook == self._lose:  # else another's hook is before it
+            sys.unraisablehook = self._lost_before
         for number, handler in self._before.items():
             signal.signal(number, handler)
         os.close(self._told)

@@ -130,12 +130,12 @@ def tokenise_all(
             initializer=_start_worker,
             initargs=(tokenizer,),
         )
-        under_way: deque[Future[list[TokenisedDocument]]] = deque()
-        under_way.append(pool.submit(_work, first[0]))  # the first starts all workers
+    under_way: deque[Future[list[TokenisedDocument]]] = deque()
     with pool:
         try:
-            for batch in chain(first[1:], batches):
-                under_way.append(pool.submit(_work, batch))
+            for batch in chain(first, batches):
+                with undisturbed_start():  # a pool starts its workers one by one, as work comes
+                    under_way.append(pool.submit(_work, batch))
                 if len(under_way) > 2 * workers:
                     yield from under_way.popleft().result()
             while under_way:

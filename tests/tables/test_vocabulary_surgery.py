@@ -138,11 +138,11 @@ def test_added_pieces_must_be_what_text_is_cut_into():
     assert added.encode("Covid xine").tokens == ["[CLS]", "covid", "x", "##ine", "[SEP]"]
     for piece, message in {
         "york": "which already exists",
-        "new york": "it is read as new york; expected one word",
-        "Paris": "it is read as paris",
-        "é": "it is read as e",
-        "##-": "it is read as -",
-        "": "it is read as nothing",
+        "new york": "it is tokenised as new york; expected one word",
+        "Paris": "it is tokenised as paris",
+        "é": "it is tokenised as e",
+        "##-": "it is tokenised as -",
+        "": "it is tokenised as nothing",
         "##": "which text is never split into",
     }.items():
         with pytest.raises(UserError, match=message):
