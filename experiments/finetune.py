@@ -50,6 +50,25 @@ flags.DEFINE_multi_string(
 )
 define_compilation_cache()
 
+_GROUPS = {
+    "Used first": ("task", "checkpoint", "train", "dev", "workdir"),
+    "Examples": (
+        "test", "dev_fraction", "test_fraction", "split_seed", "columns", "text_column",
+        "text_pair_column", "label_column", "label_columns", "label_delimiter", "choices_column",
+        "leave_out_labels", "bad_answers", "splitting", "max_length", "window_overlap",
+    ),
+    "Training": (
+        "epochs", "learning_rate", "batch_size", "seeds", "grid", "optimizer", "warmup",
+        "weight_decay", "clip_norm", "dropout", "class_weights", "patience", "evals_per_epoch",
+    ),
+    "Layers that learn more slowly, or not at all": (
+        "layer_decay", "head_learning_rate", "freeze_embeddings", "freeze_layers",
+    ),
+    "Speed and memory": (
+        "dtype", "attention", "scan_layers", "mesh", "compilation_cache", "log_every",
+    ),
+}  # fmt: skip
+
 
 def main() -> None:
     """Train every seed of every grid point, and say what came out."""
@@ -116,4 +135,4 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, groups=_GROUPS)

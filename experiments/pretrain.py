@@ -69,6 +69,32 @@ flags.DEFINE_list(
 )
 define_compilation_cache()
 
+_GROUPS = {
+    "Used first": ("corpus", "workdir", "model", "steps", "init_checkpoint"),
+    "Text and vocabulary": (
+        "vocab", "vocab_size", "add_tokens", "lowercase", "splitting", "heldout_fraction",
+    ),
+    "What the run starts from": ("init_embeddings", "init_parts", "freeze", "branch_from", "seed"),
+    "Model": ("untied", "hidden_dropout", "attention_dropout"),
+    "Batches and what is predicted": (
+        "batch_size", "phases", "pack", "objective", "masking", "mask_rate", "mask_fraction",
+        "random_fraction",
+    ),
+    "Optimiser": (
+        "optimizer", "learning_rate", "schedule", "warmup", "decay", "decay_power", "weight_decay",
+        "clip_norm",
+    ),
+    "Speed and memory": (
+        "dtype", "accumulate", "mesh", "attention", "scan_layers", "remat", "loader_workers",
+        "compilation_cache", "profile",
+    ),
+    "Evaluation and checkpoints": (
+        "eval_every", "eval_batches", "checkpoint_every", "keep", "log_every", "audit_every",
+        "words",
+    ),
+    "Several machines": ("coordinator", "processes", "process_id", "distributed"),
+}  # fmt: skip
+
 
 def main() -> None:
     """Train, and say what came out."""
@@ -133,4 +159,4 @@ def _next_sentence(result: PretrainingResult) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, groups=_GROUPS)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from bert_jax.arguments import path_like
 from bert_jax.errors import UserError
@@ -105,6 +105,8 @@ def spearman(x: np.ndarray, y: np.ndarray, of: int | None = None, level: float =
         of: how many pairs there were before those that cannot be compared were left out.
         level: of confidence.
     """
+    from scipy.stats import rankdata  # takes a second to import
+
     n = len(x)
     of = n if of is None else of
     ranks_x, ranks_y = (rankdata(values) - (n + 1) / 2 for values in (x, y))
@@ -115,7 +117,7 @@ def spearman(x: np.ndarray, y: np.ndarray, of: int | None = None, level: float =
     if n == 3 or abs(rho) > 1 - 1e-12:
         rho = max(-1.0, min(1.0, rho))
         return Agreement(rho, *((-1.0, 1.0) if n == 3 else (rho, rho)), n, of)
-    width = float(norm.ppf(0.5 + level / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    width = float(ndtri(0.5 + level / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     centre = math.atanh(rho)
     return Agreement(rho, math.tanh(centre - width), math.tanh(centre + width), n, of)
 

@@ -12,7 +12,6 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
 
 from bert_jax.analysis.nearest import directions, mean_row
 from bert_jax.errors import UserError
@@ -153,6 +152,8 @@ def roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:
     Raises:
         UserError: all are, or none is.
     """
+    from scipy.stats import rankdata  # takes a second to import
+
     ones = int(truth.sum())
     others = len(truth) - ones
     if not ones or not others:

@@ -1,12 +1,14 @@
 """What every experiment's command line does: one-line errors, saved results, a table at the end."""
 
 import io
+import os
 import re
 import shlex
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from absl import flags, logging
 from rich.table import Table
 
 from bert_jax.arguments import MOST, check_place, is_finite, is_url
+from bert_jax.cli.other_names import own_name
 from bert_jax.cli.pipes import until_reader_goes
 from bert_jax.cli.stopping import Stopping
 from bert_jax.console import plain_console
@@ -21,16 +24,20 @@ from bert_jax.disk import PASSING, REFUSALS
 from bert_jax.errors import UserError
 from bert_jax.extras import named_extra
 from bert_jax.file_names import NO_SUCH_NAME, is_endless, is_named_pipe
-from bert_jax.mirror import as_given
+from bert_jax.json_reading import read_json_object
+from bert_jax.mirror import as_given, at_hand
 from bert_jax.stop_request import SIGNALS, SavedFirst
 
 _NO_FLAGS: Mapping[str, str] = {}
+_ONE_GROUP: Mapping[str, Sequence[str]] = {}
+_OF_EVERY_COMMAND = ("config", "quiet")
 
 
 def run(
     main: Callable[..., None],
     takes: str = "",
     flag_of: Mapping[str, str] = _NO_FLAGS,
+    groups: Mapping[str, Sequence[str]] = _ONE_GROUP,
 ) -> None:
     """Parse the absl flags of `sys.argv`, call `main`, and turn user mistakes into one line.
 
@@ -41,6 +48,7 @@ def run(
             the list of these.
         takes: what these are, for people; empty where there are none.
         flag_of: the flags of arguments that the library calls by another name.
+        groups: of the flags that `--help` lists, by heading; where there are few, they need none.
 
     The library's `UserError`s name arguments, `name=value` or the name in backquotes. Where this
     command has a flag of that name, or `flag_of` gives one, the message says `--name` instead.
@@ -57,24 +65,39 @@ def run(
       exception is a bug and keeps its traceback.
     * 141: who read what is printed has gone (`… | head`).
     """
+    _define_common_flags()
     with until_reader_goes():
-        _run(main, takes, flag_of)
+        if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
+            print(_help(groups))
+        else:
+            _run(main, takes, flag_of)
+
+
+def _define_common_flags() -> None:
+    if "config" not in flags.FLAGS:
+        flags.DEFINE_string(
+            "config",
+            None,
+            "A config.json that a run has written, to take its settings; flags beside it count"
+            " more.",
+        )
+        flags.DEFINE_bool(
+            "quiet", False, "Print what comes out and what went wrong, but no progress."
+        )
 
 
 def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> None:
-    if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
-        print(_help())
-        return
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may not be valid UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        rest = flags.FLAGS(sys.argv)[1:]
+        rest = _parsed(sys.argv)[1:]
         if rest and not takes:
             raise UserError(f"got {rest[0]!r} besides the flags; expected --name=value only")
         _check_values()
     except (flags.Error, UserError) as error:
         _fail(_no_number(str(error)) or str(error))
-    logging.set_verbosity(logging.WARNING)
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     with Stopping(_stopped_by) as stopping:
         try:
             _call(main, rest if takes else None, flag_of)
@@ -119,8 +142,9 @@ def _value(flag: str) -> str | None:
 
 def _call(main: Callable[..., None], rest: list[str] | None, flag_of: Mapping[str, str]) -> None:
     try:
-        _keep_programs()
-        main() if rest is None else main(rest)
+        with _quiet() if flags.FLAGS.quiet else nullcontext():
+            _keep_programs()
+            main() if rest is None else main(rest)
     except UserError as error:
         own = {name: name for names in _flags_by_module().values() for name in names}
         _fail(with_flags(str(error), own | dict(flag_of)), status=1 if error.passing else 2)
@@ -142,6 +166,70 @@ def _call(main: Callable[..., None], rest: list[str] | None, flag_of: Mapping[st
             f"got a disk that refuses {what} ({error.strerror}); expected one with room",
             status=1 if error.errno in PASSING else 2,
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let nobody read stderr, to which progress and remarks go; what ends a command comes later."""
+    with open(os.devnull, "w", encoding="utf-8") as nobody, redirect_stderr(nobody):
+        yield
+
+
+def _parsed(line: list[str]) -> list[str]:
+    """Parse a command line, after what the file says that it may name with `--config`.
+
+    Returns:
+        What is no flag.
+
+    Raises:
+        UserError: the file is none of a run, or has settings that this command does not know. Or
+            a flag is one that this command calls something else.
+        flags.Error: anything else is wrong with a flag.
+    """
+    try:
+        rest = flags.FLAGS(line)
+        if flags.FLAGS.config is None:
+            return rest
+        given = [flag for flag in _settings(flags.FLAGS.config) if not _is_given(flag)]
+        flags.FLAGS.unparse_flags()
+        return flags.FLAGS([line[0], *given, *line[1:]])
+    except flags.UnrecognizedFlagError as error:
+        own = own_name(error.flagname, [n for names in _flags_by_module().values() for n in names])
+        if own is None:
+            raise
+        raise UserError(
+            f"got --{error.flagname}; expected --{own}, as this command calls it"
+        ) from error
+
+
+def _settings(path: str) -> list[str]:
+    """What a `config.json` says, as flags: ["--steps=9", "--nountied"]."""
+    found = read_json_object(at_hand(path), "the config.json of a run")
+    found.pop("digest", None)  # by which the run itself knows that nobody has changed it
+    written = []
+    for name, value in found.items():
+        if name not in flags.FLAGS:
+            raise UserError(
+                f"got --config={path} with {name}, which {_job()} does not have; expected the"
+                " config.json of a run of this command"
+            )
+        several = isinstance(flags.FLAGS[name], flags.MultiFlag)
+        if isinstance(value, bool):
+            written.append(f"--{'' if value else 'no'}{name}")
+        elif isinstance(value, list) and not several:
+            written.append(f"--{name}={','.join(map(str, value))}")
+        elif isinstance(value, dict) and several:
+            written += [f"--{name}={key}={','.join(map(str, each))}" for key, each in value.items()]
+        elif value is not None:
+            written += [f"--{name}={each}" for each in (value if several else [value])]
+    return written
+
+
+def _is_given(flag: str) -> bool:
+    """Whether the command line says what `--name=value`, `--name` or `--noname` is."""
+    name = flag[2:].partition("=")[0]
+    own = name if name in flags.FLAGS else name.removeprefix("no")
+    return bool(flags.FLAGS[own].present)
 
 
 def _keep_programs() -> None:
@@ -201,20 +289,33 @@ def _no_number(message: str) -> str | None:
     return f"got {found[1]}; expected {kind}"
 
 
-def _help() -> str:
-    """The experiment's own words, then its flags in the order it defines them, with defaults."""
-    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
-    own = flags.FLAGS.flags_by_module_dict().get(sys.argv[0], [])
-    for flag in own:
-        if flag.boolean:
-            default = {None: "unset", True: "on", False: "off"}[flag.default]
-            lines.append(f"  --[no]{flag.name}  ({default})")
-        else:
-            default = "…" if flag.default is None else flag.serialize().partition("=")[2]
-            lines.append(f"  --{flag.name}={default.partition(chr(10))[0]}")
-        words = re.sub(r";\s+repeat this option.*", "", flag.help or "")
-        lines += textwrap.wrap(words, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+def _help(groups: Mapping[str, Sequence[str]]) -> str:
+    """The experiment's own words, then its flags in groups, with defaults."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip()]
+    own = {flag.name: flag for flag in flags.FLAGS.flags_by_module_dict().get(sys.argv[0], [])}
+    grouped = {name for names in groups.values() for name in names}
+    rest = [name for name in own if name not in grouped]
+    headings = {**groups, "Other flags" if groups else "Flags": rest}
+    for heading, names in headings.items():
+        if names:
+            lines += ["", f"{heading}:"]
+            lines += [line for name in names for line in _flag_help(own[name])]
+    lines += ["", "Of every command:"]
+    lines += [line for name in _OF_EVERY_COMMAND for line in _flag_help(flags.FLAGS[name])]
+    lines += ["  --flagfile=…", "      A file of flags, one a line."]
     return "\n".join(lines)
+
+
+def _flag_help(flag: flags.Flag[Any]) -> list[str]:
+    if flag.boolean:
+        default = {None: "unset", True: "on", False: "off"}[flag.default]
+        first = f"  --[no]{flag.name}  ({default})"
+    else:
+        default = "…" if flag.default is None else flag.serialize().partition("=")[2]
+        first = f"  --{flag.name}={default.partition(chr(10))[0]}"
+    words = re.sub(r";\s+repeat this option.*", "", flag.help or "")
+    indent = " " * 6
+    return [first, *textwrap.wrap(words, 92, initial_indent=indent, subsequent_indent=indent)]
 
 
 def with_flags(message: str, flag_of: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import shortened
 from bert_jax.settings import names_in
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.labels import label_key, label_names
@@ -82,7 +83,8 @@ def label_set(value: Any, delimiter: str | None, source: str, line: int) -> Labe
     for each in value:
         if label_key(each) is None:
             raise UserError(
-                f"{source}, line {line}: got {each!r} among the labels; expected a text or a number"
+                f"{source}, line {line}: got {shortened(repr(each))} among the labels; expected a"
+                " text or a number"
             )
     return tuple(value)
 
@@ -104,5 +106,7 @@ def _yes_or_no(name: Any, value: Any, source: str, line: int) -> bool:
     key = label_key(value)
     found = None if key is None else _YES_OR_NO.get(key.lower())
     if found is None:
-        raise UserError(f"{source}, line {line}: got {name} = {value!r}; expected 0 or 1")
+        raise UserError(
+            f"{source}, line {line}: got {name} = {shortened(repr(value))}; expected 0 or 1"
+        )
     return found

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bert_jax.errors import UserError
-from bert_jax.json_reading import NotJSONError, parse_json
+from bert_jax.json_reading import NotJSONError, parse_json, shortened
 from bert_jax.mirror import at_hand
 
 
@@ -73,7 +73,10 @@ class Line:
         texts = (item,) if isinstance(item, str) else item
         if not isinstance(texts, tuple) or not texts or not all(isinstance(t, str) for t in texts):
             raise LineError(
-                source, number, f"got {item!r}; expected a text, a tuple of two, or a dict", "item"
+                source,
+                number,
+                f"got {shortened(repr(item))}; expected a text, a tuple of two, or a dict",
+                "item",
             )
         return cls(source, number, texts, None, "item")
 
@@ -94,7 +97,9 @@ class Line:
         """
         value = (self.content or {}).get(name)
         if not isinstance(value, str) or not value:
-            raise self.wrong(f"got {name} = {value!r}; expected a text that is not empty")
+            raise self.wrong(
+                f"got {name} = {shortened(repr(value))}; expected a text that is not empty"
+            )
         return value
 
     def list_of_texts(self, name: str) -> tuple[str, ...]:
@@ -105,9 +110,11 @@ class Line:
         """
         value = (self.content or {}).get(name)
         if not value or not isinstance(value, list | tuple):
-            raise self.wrong(f"got {name} = {value!r}; expected a list that is not empty")
+            raise self.wrong(
+                f"got {name} = {shortened(repr(value))}; expected a list that is not empty"
+            )
         if not all(isinstance(each, str) for each in value):
-            raise self.wrong(f"got {name} = {value!r}; expected a list of texts")
+            raise self.wrong(f"got {name} = {shortened(repr(value))}; expected a list of texts")
         return tuple(value)
 
     def wanted(self, members: str) -> LineError:

@@ -15,6 +15,7 @@ import numpy as np
 from bert_jax.convert.contents import Pretrained
 from bert_jax.data.row_layout import Batch, Rows
 from bert_jax.errors import UserError
+from bert_jax.json_reading import shortened
 from bert_jax.model.task_heads import BertForSequenceClassification
 from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source, in_memory
 from bert_jax.tasks.features import Features, features_of, from_arrays
@@ -84,7 +85,9 @@ def _questions(
 
 
 def _fail(path: str | Path, line: int, column: str, got: Any, expected: str) -> NoReturn:
-    raise UserError(f"{path}, line {line}: got {column} = {got!r}; expected {expected}")
+    raise UserError(
+        f"{path}, line {line}: got {column} = {shortened(repr(got))}; expected {expected}"
+    )
 
 
 def choice_features(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from bert_jax.errors import UserError
 
@@ -33,14 +32,14 @@ def pearson(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Pearson's correlation; 0 where one side is constant."""
     if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
         return 0.0
-    return float(stats.pearsonr(predicted, labels).statistic)
+    return float(_scipy().pearsonr(predicted, labels).statistic)
 
 
 def spearman(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Spearman's rank correlation; 0 where one side is constant."""
     if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
         return 0.0
-    return float(stats.spearmanr(predicted, labels).statistic)
+    return float(_scipy().spearmanr(predicted, labels).statistic)
 
 
 def negative_mean_square(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -74,6 +73,12 @@ def score(names: Sequence[str], predicted: np.ndarray, labels: np.ndarray) -> di
         if name not in SCORES:
             raise UserError(f"got score {name!r}; expected one of {', '.join(SCORES)}")
     return {name: SCORES[name](predicted, labels) for name in names}
+
+
+def _scipy() -> Any:
+    from scipy import stats  # takes a second to import
+
+    return stats
 
 
 def _sklearn() -> Any:

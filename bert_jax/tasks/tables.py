@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.json_reading import NotJSONError, parse_json
+from bert_jax.json_reading import NotJSONError, parse_json, shortened
 from bert_jax.tasks.lines import Line, LineError, each_line, numbered_lines, opened, wrong_bytes
 
 FORMATS = (".tsv", ".csv", ".jsonl")
@@ -56,7 +56,8 @@ class Table:
         for value, line in zip(values, self.lines, strict=True):
             if not isinstance(value, str):
                 raise UserError(
-                    f"{self.source}, line {line}: got {name} = {value!r}; expected a text"
+                    f"{self.source}, line {line}: got {name} = {shortened(repr(value))}; expected a"
+                    " text"
                 )
         return [value.strip() for value in values]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import shortened
 from bert_jax.tasks.examples import Columns
 from bert_jax.tasks.lines import LineError, each_line
 from bert_jax.tasks.tables import table_of_rows
@@ -83,8 +84,8 @@ def column_sentences(
             raise LineError(
                 path,
                 number,
-                f"got {line!r}, {given} columns; expected {max(width, needed)}, a word"
-                f" first{where}",
+                f"got {shortened(repr(line))}, {given} columns; expected {max(width, needed)}, a"
+                f" word first{where}",
             )
         return columns[0], "" if tag_column is None else columns[tag_column], number
 
@@ -242,8 +243,8 @@ def sentences_of(rows: Sequence[Any], columns: Columns) -> list[TaggedSentence]:
         lists = all(isinstance(x, Sequence) and not isinstance(x, str) for x in (own, given))
         if not lists or not own or len(own) != len(given) or not all(map(_is_text, own)):
             raise UserError(
-                f"{table.source}, item {line}: got {own!r} with tags {given!r}; expected a list of"
-                " words and as many tags"
+                f"{table.source}, item {line}: got {shortened(repr(own))} with tags"
+                f" {shortened(repr(given))}; expected a list of words and as many tags"
             )
         sentences.append(TaggedSentence(tuple(own), tuple(map(str, given)), (line,) * len(own)))
     return sentences

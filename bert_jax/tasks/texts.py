@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.json_reading import shortened
 from bert_jax.settings import names_in
 from bert_jax.tasks.examples import Cleaning, Columns, Remark, Source, in_memory, table_of
 from bert_jax.tasks.features import Features, features_of, from_arrays
@@ -160,7 +161,9 @@ class TextTask:
             text = line.text(name)
             pair = line.content.get(pair_name) if pair_name else None
             if not isinstance(pair, str | None):
-                raise line.wrong(f"got {pair_name} = {pair!r}; expected a text, or none")
+                raise line.wrong(
+                    f"got {pair_name} = {shortened(repr(pair))}; expected a text, or none"
+                )
             return TextExample(text, pair, None, line.source, line.number)
         if line.number == 1 and len(line.texts) > 1 and name in line.texts:
             raise line.wrong(

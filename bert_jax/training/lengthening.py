@@ -107,7 +107,8 @@ def check_branch(
             " `workdir` for the branch"
         )
     saved = {**PretrainingSettings().record(), **read_settings(file.parent)}
-    for name in sorted((saved.keys() | record.keys()) - MAY_CHANGE - LENGTH - {"branch_from"}):
+    free = MAY_CHANGE | LENGTH | settings.unused | {"branch_from"}
+    for name in sorted((saved.keys() | record.keys()) - free):
         now = json.loads(json.dumps(record.get(name)))
         if now != saved.get(name):
             raise UserError(

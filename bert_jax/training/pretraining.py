@@ -243,7 +243,7 @@ def _pretrain(
         prepared_workdir(
             workdir,
             record,
-            MAY_CHANGE | LENGTH,
+            MAY_CHANGE | LENGTH | settings.unused,
             keep=() if own else LEARNED,
             unwritten=PretrainingSettings().record(),
         ),

@@ -387,6 +387,11 @@ class PretrainingSettings:
         )
         return create_schedule(self.schedule, course)
 
+    @property
+    def unused(self) -> frozenset[str]:
+        """What the run has no use for, and older ones wrote down."""
+        return frozenset({"vocab_size"} if self.vocab else ())
+
     def record(self) -> dict[str, Any]:
         """The settings as `config.json` of a workdir keeps them."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -395,7 +400,8 @@ class PretrainingSettings:
         values["mask_rate"] = str(self.mask_rate)
         if self.init_checkpoint is None:
             values["model"] = values["model"] or MODEL
-            values["vocab_size"] = self.vocab_size or VOCAB_SIZE
+            if not self.vocab:
+                values["vocab_size"] = self.vocab_size or VOCAB_SIZE
             if self.lowercase is None:
                 learned = (
                     recorded_treatment(at_hand(self.vocab, beside=[".json"])) if self.vocab else {}

@@ -157,3 +157,87 @@ def test_a_table_shows_every_text_whole_and_as_it_is(capsys, monkeypatch):
     cells = [[cell.strip() for cell in line.split("│")[1:3]] for line in lines if "│" in line]
     assert cells[:2] == [["splitting", r"\[[^\]]+\]|Br"], ["[nH]", "[/x] :o:"]]
     assert "".join(cell for _, cell in cells[2:]) == path
+
+
+_SETTINGS = """
+import sys
+from absl import flags
+from bert_jax.cli import command
+flags.DEFINE_integer("steps", 1, "")
+flags.DEFINE_bool("untied", False, "")
+flags.DEFINE_bool("packed", True, "")
+flags.DEFINE_list("seeds", ["0"], "")
+flags.DEFINE_multi_string("corpus", ["python_docs"], "")
+flags.DEFINE_multi_string("grid", [], "")
+flags.DEFINE_string("model", None, "")
+flags.DEFINE_integer("batch_size", 8, "")
+sys.argv = ["experiments/x.py", *sys.argv[1:]]
+names = ("steps", "untied", "packed", "seeds", "corpus", "grid", "model", "batch_size")
+def main():
+    print([flags.FLAGS[name].value for name in names])
+    print("a remark", file=sys.stderr)
+    if flags.FLAGS.steps == 13:
+        raise command.UserError("got steps=13; expected luck")
+command.run(main)
+"""
+
+
+def settings(*line):
+    """What a command says it was given, what it said else, and how it ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SETTINGS, *line],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip(), done.stderr.strip(), done.returncode
+
+
+def test_a_written_config_is_given_back_and_flags_count_more(tmp_path):
+    written = tmp_path / "config.json"
+    written.write_text(
+        '{"steps": 9, "untied": true, "packed": false, "seeds": [1, 2], "corpus": ["a", "b"],'
+        ' "grid": {"epochs": [2, 3]}, "model": null, "digest": "d1"}'
+    )
+    as_written = "[9, True, False, ['1', '2'], ['a', 'b'], ['epochs=2,3'], None, 8]"
+    assert settings(f"--config={written}") == (as_written, "a remark", 0)
+    line = ["--corpus=c", f"--config={written}", "--steps=3", "--nountied", "--packed"]
+    as_said = "[3, False, True, ['1', '2'], ['c'], ['epochs=2,3'], None, 8]"
+    assert settings(*line) == (as_said, "a remark", 0)
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (None, "No such file or directory); expected the config.json of a run"),
+        ("[1]", "expected the config.json of a run"),
+        ('{"horses": 2}', "with horses, which experiments.x does not have; expected the"),
+        ('{"steps": "ten"}', "got --steps=ten; expected a whole number"),
+        ('{"steps": ', "expected the config.json of a run"),
+    ],
+)
+def test_a_config_of_another_kind_is_one_line(tmp_path, content, said):
+    written = tmp_path / "config.json"
+    if content is not None:
+        written.write_text(content)
+    out, error, status = settings(f"--config={written}")
+    assert (out, status, len(error.splitlines())) == ("", 2, 1) and said in error, error
+
+
+def test_quiet_prints_what_comes_out_and_what_went_wrong():
+    out, error, status = settings("--quiet")
+    assert (out[:2], error, status) == ("[1", "", 0)
+    out, error, status = settings("--quiet", "--steps=13")
+    assert (error, status) == ("experiments.x: got --steps=13; expected luck", 2)
+
+
+@pytest.mark.parametrize(
+    "flag, expected",
+    [
+        ("--max_steps=9", "got --max_steps; expected --steps, as this command calls it"),
+        ("--model_name_or_path=m", "got --model_name_or_path; expected --model, as"),
+        ("--per_device_train_batch_size=9", "expected --batch_size, as this command calls it"),
+        ("--do_train", "Unknown command line flag 'do_train'"),
+    ],
+)
+def test_names_that_others_give_a_flag_are_answered_with_ours(flag, expected):
+    out, error, status = settings(flag)
+    assert (out, status) == ("", 2) and expected in error and len(error.splitlines()) == 1, error
