@@ -78,7 +78,7 @@ def main() -> None:
     if not FLAGS.checkpoint:
         raise UserError("got no --checkpoint; expected one that was fine-tuned")
     if FLAGS.output != "-":
-        check_new("output", FLAGS.output)
+        check_new("output", FLAGS.output, reads=FLAGS.input)
     predictor = Predictor.from_pretrained(
         FLAGS.checkpoint,
         columns=_columns(),

@@ -78,8 +78,10 @@ def main() -> None:
         keep_freed_memory()
     if not FLAGS.checkpoint:
         raise UserError("got no --checkpoint; expected the path of one, or a name on the hub")
+    if FLAGS.text_column == "":
+        raise UserError("got --text_column= without a value; expected one, or no --text_column")
     if FLAGS.output != "-":
-        check_new("output", FLAGS.output)
+        check_new("output", FLAGS.output, reads=FLAGS.input)
     counts = {"sentences": 0, "wrong lines": 0, "pieces": 0}
     with ExitStack() as stack:
         file = sys.stdin.buffer if FLAGS.input == "-" else stack.enter_context(opened(FLAGS.input))
@@ -170,7 +172,7 @@ def _say(counts: Mapping[str, int], perplexity: float, seconds: float) -> None:
     """A table, unless the scores themselves are printed: then a line beside them."""
     rows = {
         **{name: f"{count:,}" for name, count in counts.items() if count},
-        "pseudo-perplexity": f"{perplexity:,.4g}",
+        "pseudo-perplexity": f"{perplexity:,.4g}" if counts["sentences"] else "-",
         "seconds": f"{seconds:.1f}",
         "pieces a second": f"{counts['pieces'] / max(seconds, 1e-9):,.0f}",
     }

@@ -16,6 +16,7 @@ JOBS = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"__init__"
 _PARSE = """
 import importlib, json, sys
 from absl import flags
+from bert_jax.cli.command import define_common_flags
 
 absls = set(flags.FLAGS)
 for module, commands in json.load(sys.stdin).items():
@@ -24,6 +25,7 @@ for module, commands in json.load(sys.stdin).items():
     for shared in [name for name in sys.modules if name.startswith(("experiments", "launch"))]:
         del sys.modules[shared]
     importlib.import_module(module)
+    define_common_flags()
     for name in set(flags.FLAGS) - absls:
         flags.FLAGS[name].validators.clear()  # a page need not give what is required
     for place, words in commands:

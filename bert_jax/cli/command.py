@@ -65,7 +65,7 @@ def run(
       exception is a bug and keeps its traceback.
     * 141: who read what is printed has gone (`… | head`).
     """
-    _define_common_flags()
+    define_common_flags()
     with until_reader_goes():
         if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
             print(_help(groups))
@@ -73,7 +73,8 @@ def run(
             _run(main, takes, flag_of)
 
 
-def _define_common_flags() -> None:
+def define_common_flags() -> None:
+    """Define the flags of every command, unless they are: in `run`, since flags may be cleared."""
     if "config" not in flags.FLAGS:
         flags.DEFINE_string(
             "config",
@@ -194,7 +195,7 @@ def _parsed(line: list[str]) -> list[str]:
         flags.FLAGS.unparse_flags()
         return flags.FLAGS([line[0], *given, *line[1:]])
     except flags.UnrecognizedFlagError as error:
-        own = own_name(error.flagname, [n for names in _flags_by_module().values() for n in names])
+        own = own_name(error.flagname, _own_flags())
         if own is None:
             raise
         raise UserError(
@@ -206,9 +207,9 @@ def _settings(path: str) -> list[str]:
     """What a `config.json` says, as flags: ["--steps=9", "--nountied"]."""
     found = read_json_object(at_hand(path), "the config.json of a run")
     found.pop("digest", None)  # by which the run itself knows that nobody has changed it
-    written = []
+    known, written = _own_flags() - set(_OF_EVERY_COMMAND), []
     for name, value in found.items():
-        if name not in flags.FLAGS:
+        if name not in known:
             raise UserError(
                 f"got --config={path} with {name}, which {_job()} does not have; expected the"
                 " config.json of a run of this command"
@@ -341,6 +342,10 @@ _QUOTED_OR_NAMED = re.compile(
     r"""|(?<![\w.=/-])(?P<assigned>[a-z]\w*)=(?!=)"""
     r"""|`(?P<named>[a-z]\w*)`"""
 )
+
+
+def _own_flags() -> set[str]:
+    return {name for names in _flags_by_module().values() for name in names}
 
 
 def _flags_by_module() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +29,7 @@ def overwrites() -> bool:
     return bool(flags.FLAGS["overwrite"].value)
 
 
-def check_new(argument: str, *paths: str | os.PathLike[str]) -> None:
+def check_new(argument: str, *paths: str | os.PathLike[str], reads: str = "-") -> None:
     """Make sure, before any work, that files to be written are not there; or may be replaced.
 
     Of a bucket, also that it is there and lets them be written.
@@ -37,10 +37,16 @@ def check_new(argument: str, *paths: str | os.PathLike[str]) -> None:
     Args:
         argument: by which the user names the first of them.
         paths: all the files that the command will write there.
+        reads: the file that the command reads meanwhile; - for standard input.
 
     Raises:
-        UserError: one exists, and `--overwrite` was not given.
+        UserError: one exists, and `--overwrite` was not given; or it is the file that is read,
+            which no flag lets a command replace.
     """
+    if reads != "-" and any(_is_same(reads, path) for path in paths):
+        raise UserError(
+            f"got {argument}={os.fspath(paths[0])}, which is what is read; expected another name"
+        )
     for path in paths:
         is_there = "" in names_at(path) if is_url(path) else Path(path).is_file()
         if is_there and not overwrites():
@@ -51,6 +57,12 @@ def check_new(argument: str, *paths: str | os.PathLike[str]) -> None:
             )
     for path in paths[:1]:
         check_writable(path)
+
+
+def _is_same(one: str, other: str | os.PathLike[str]) -> bool:
+    with suppress(OSError):  # one is not there, or is a URL
+        return os.path.samefile(one, other)
+    return one == os.fspath(other)
 
 
 @contextmanager

@@ -210,6 +210,7 @@ def test_a_written_config_is_given_back_and_flags_count_more(tmp_path):
         (None, "No such file or directory); expected the config.json of a run"),
         ("[1]", "expected the config.json of a run"),
         ('{"horses": 2}', "with horses, which experiments.x does not have; expected the"),
+        ('{"help": true}', "with help, which experiments.x does not have; expected the"),
         ('{"steps": "ten"}', "got --steps=ten; expected a whole number"),
         ('{"steps": ', "expected the config.json of a run"),
     ],

@@ -51,6 +51,23 @@ def test_a_file_that_is_there_is_not_written_over(command, tmp_path):
         assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "command, line",
+    [
+        ("predict", "--checkpoint=x --input=a.jsonl --output=./a.jsonl --overwrite"),
+        ("score_sentences", "--checkpoint=x --input=a.jsonl --output=b.jsonl --overwrite"),
+        ("extract_features", "--checkpoint=x --input=a.npz --output=a.npz --overwrite"),
+    ],
+)
+def test_what_is_read_is_not_replaced_even_so(command, line, tmp_path):
+    for name in ("a.jsonl", "a.npz"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "b.jsonl").symlink_to("a.jsonl")
+    (done,) = run_each(command, [line.split()], tmp_path)
+    assert done.status == 2 and "which is what is read; expected another name" in done.errors
+    assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "a.npz").read_text() == "mine"
+
+
 def test_overwrite_replaces_it(tmp_path):
     (tmp_path / "text.txt").write_text("the cats like the dogs\n" * 20)
     (tmp_path / "v.txt").write_text("mine")

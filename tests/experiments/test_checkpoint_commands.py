@@ -275,6 +275,7 @@ MISTAKES = [
     ("score_sentences", ["--input=keys.jsonl"], "keys.jsonl, line 2: got text = None; expected a"),
     ("score_sentences", ["--input=torn.jsonl"], "torn.jsonl, line 2: got invalid JSON (Expecting"),
     ("score_sentences", ["--text_column=words"], "line 1: got words = None; expected a text that"),
+    ("score_sentences", ["--text_column="], "got --text_column= without a value; expected one"),
     ("score_sentences", ["--output=hf/config.json"], "got --output=hf/config.json, where config"),
     ("score_sentences", ["--output=no/out.jsonl"], "got 'no/out.jsonl', which cannot be written"),
     ("score_sentences", ["--overwrite=2"], "flag --overwrite=2"),
