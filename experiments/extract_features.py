@@ -93,7 +93,7 @@ def main() -> None:
         )
     output = _OUTPUT.value
     check_suffix(output)
-    check_new("output", output, reads=_INPUT.value or "-")
+    check_new("output", output, reads=_INPUT.value)
     with _opened(_INPUT.value) as file:
         extractor = FeatureExtractor(
             load_pretrained(_CHECKPOINT.value, splitting=_SPLITTING.value),

@@ -21,7 +21,6 @@ On 2 cores without an accelerator, all-MiniLM-L6-v2 took 116 s a seed for 4,274 
 beside those of transformers.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,8 +81,7 @@ def main() -> None:
     try:
         result = run_finetuning(settings, then=_report)
     except DivergedError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        command.failed(str(error))
     if result is None:
         command.stopped()
     command.print_table(f"Fine-tuning in {settings.workdir}", _shown(result.figures))

@@ -106,7 +106,7 @@ def main() -> None:
         result = pretrain(corpus, FLAGS.workdir, **given_settings(PretrainingSettings))
     except NotFiniteError as error:
         if is_first():
-            print(f"experiments.pretrain: {error}", file=sys.stderr)
+            command.failed(str(error))
         sys.exit(1)
     if result is None:
         command.stopped()

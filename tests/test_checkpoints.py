@@ -1,14 +1,23 @@
 import asyncio
+import itertools
 import shutil
 import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint._src.futures.future import ChainedFuture
 
-from bert_jax.checkpoint_files import load_embeddings, load_json, load_params
+from bert_jax.checkpoint_files import (
+    load_embeddings,
+    load_json,
+    load_params,
+    orbax_context,
+)
 from bert_jax.checkpoints import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.training.assembly import assemble_pretrainer
@@ -149,3 +158,20 @@ def test_only_what_tensorstore_says_of_a_failed_save_is_left_out(tmp_path, monke
         *[ours] * 2, *[without_trace] * 2
     ]  # fmt: skip
     assert (sys.excepthook, sys.unraisablehook) == before
+
+
+def test_waits_within_waits_outlive_a_clock_that_jumps(monkeypatch):
+    given = []
+
+    class Written:
+        def result(self, timeout):
+            given.append(timeout)
+
+    waits = ChainedFuture([Written()], cb=lambda: None)
+    for _ in range(3):
+        waits = ChainedFuture([waits], cb=lambda: None)
+    for jumps in itertools.product((-3e8, 0.0, 3e8), repeat=8):
+        clock = itertools.cycle(jumps)
+        monkeypatch.setattr(time, "time", lambda clock=clock: 1.8e9 + next(clock))
+        waits.result(timeout=orbax_context().asynchronous.timeout_secs)
+    assert min(given) > 0 and max(given) < threading.TIMEOUT_MAX

@@ -102,7 +102,11 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
     with Stopping(_stopped_by) as stopping:
         try:
             _call(main, rest if takes else None, flag_of)
+        except _Failed as error:
+            _fail(str(error), status=1)
         except (SavedFirst, _StoppedInOrder):
+            if flags.FLAGS.quiet:
+                stopping.say()  # what the run said itself nobody read
             # Of several processes jax takes SIGTERM, and tells it to no one else.
             sys.exit(128 + (stopping.number or signal.SIGTERM))
         except KeyboardInterrupt:
@@ -112,6 +116,15 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
 
 class _StoppedInOrder(Exception):
     """See `stopped`."""
+
+
+class _Failed(Exception):
+    """See `failed`."""
+
+
+def failed(message: str) -> NoReturn:
+    """End a command by a fault that its user reads of in one line, with status 1."""
+    raise _Failed(message)
 
 
 def stopped() -> NoReturn:
@@ -147,7 +160,7 @@ def _call(main: Callable[..., None], rest: list[str] | None, flag_of: Mapping[st
             _keep_programs()
             main() if rest is None else main(rest)
     except UserError as error:
-        own = {name: name for names in _flags_by_module().values() for name in names}
+        own = {name: name for name in _own_flags()}
         _fail(with_flags(str(error), own | dict(flag_of)), status=1 if error.passing else 2)
     except ModuleNotFoundError as error:
         missing = named_extra(error)

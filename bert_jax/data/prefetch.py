@@ -3,6 +3,7 @@
 import atexit
 import weakref
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -51,11 +52,15 @@ class Prefetched(Iterator[Batch]):
     def __next__(self) -> Batch:
         if self._closed:
             raise StopIteration
+        begin: AbstractContextManager[None] = nullcontext()
         if self._stream is None:
             self._stream = _grain_stream(*self._arguments)
             atexit.register(self._close_at_exit)
+            if self._from_workers:  # which grain starts when the first batch is asked for
+                begin = undisturbed_start()
         try:
-            batch = next(self._stream)
+            with begin:
+                batch = next(self._stream)
         except BaseException:
             self.close()
             raise
@@ -99,8 +104,6 @@ def _grain_stream(
         if not flags.FLAGS.is_parsed():  # a notebook, or a script of another style
             flags.FLAGS.mark_as_parsed()  # grain's own flags are read at their defaults
         stream = stream.mp_prefetch(grain.MultiprocessingOptions(workers, buffer), _begin)
-        with undisturbed_start():
-            return iter(stream)
     return iter(stream)
 
 

@@ -160,8 +160,8 @@ def test_a_table_shows_every_text_whole_and_as_it_is(capsys, monkeypatch):
 
 
 _SETTINGS = """
-import sys
-from absl import flags
+import os, signal, sys, time
+from absl import flags, logging
 from bert_jax.cli import command
 flags.DEFINE_integer("steps", 1, "")
 flags.DEFINE_bool("untied", False, "")
@@ -176,8 +176,14 @@ names = ("steps", "untied", "packed", "seeds", "corpus", "grid", "model", "batch
 def main():
     print([flags.FLAGS[name].value for name in names])
     print("a remark", file=sys.stderr)
+    logging.info("of information")
     if flags.FLAGS.steps == 13:
         raise command.UserError("got steps=13; expected luck")
+    if flags.FLAGS.steps == 14:
+        command.failed("step 14 is not finite")
+    if flags.FLAGS.steps == 15:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
 command.run(main)
 """
 
@@ -228,6 +234,14 @@ def test_quiet_prints_what_comes_out_and_what_went_wrong():
     assert (out[:2], error, status) == ("[1", "", 0)
     out, error, status = settings("--quiet", "--steps=13")
     assert (error, status) == ("experiments.x: got --steps=13; expected luck", 2)
+    assert settings("--quiet", "--steps=14")[1:] == ("experiments.x: step 14 is not finite", 1)
+    out, error, status = settings("--quiet", "--steps=15")
+    assert error.startswith("experiments.x: stopped by SIGTERM; ") and status == 143
+
+
+def test_verbosity_is_what_is_said():
+    assert settings()[1] == "a remark"
+    assert "of information" in settings("--verbosity=0")[1]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import util
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from bert_jax.data.document import Document
+from bert_jax.data.prefetch import Prefetched
+from bert_jax.data.tokenising import tokenise_all
+from bert_jax.stop_request import SIGNALS
+from bert_jax.text.tokenizer import Tokenizer
 
 _PROGRAM = """
 import sys
@@ -61,3 +69,29 @@ def is_there(group):
     except ProcessLookupError:
         return False
     return True
+
+
+class Source:
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        return {"row": np.full(2, index)}
+
+
+def test_every_worker_begins_with_the_signals_held_back(monkeypatch):
+    held = []
+
+    def spawn(path, arguments, descriptors):
+        held.append(set(SIGNALS) <= signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return spawned(path, arguments, descriptors)
+
+    spawned = util.spawnv_passfds
+    monkeypatch.setattr(util, "spawnv_passfds", spawn)
+    documents = (Document(str(n), "a " * 300_000) for n in range(6))
+    tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    assert len(list(tokenise_all(documents, tokenizer, workers=2))) == 6
+    tokenising = len(held)
+    with Prefetched(Source(), 0, workers=2, threads=1, buffer=2) as batches:
+        assert [int(batch["row"][0]) for batch in batches] == list(range(9))
+    assert tokenising >= 2 and len(held) >= tokenising + 2 and all(held), held
