@@ -95,7 +95,9 @@ def _run(main: Callable[..., None], takes: str, flag_of: Mapping[str, str]) -> N
         if rest and not takes:
             raise UserError(f"got {rest[0]!r} besides the flags; expected --name=value only")
         _check_values()
-    except (flags.Error, UserError) as error:
+    except UserError as error:
+        _fail(str(error), status=1 if error.passing else 2)
+    except flags.Error as error:
         _fail(_no_number(str(error)) or str(error))
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
@@ -227,11 +229,13 @@ def _settings(path: str) -> list[str]:
                 f"got --config={path} with {name}, which {_job()} does not have; expected the"
                 " config.json of a run of this command"
             )
-        several = isinstance(flags.FLAGS[name], flags.MultiFlag)
+        flag = flags.FLAGS[name]
+        several = isinstance(flag, flags.MultiFlag)
         if isinstance(value, bool):
             written.append(f"--{'' if value else 'no'}{name}")
         elif isinstance(value, list) and not several:
-            written.append(f"--{name}={','.join(map(str, value))}")
+            items = flags.CsvListSerializer(",").serialize([str(each) for each in value])
+            written.append(f"--{name}={items}")
         elif isinstance(value, dict) and several:
             written += [f"--{name}={key}={','.join(map(str, each))}" for key, each in value.items()]
         elif value is not None:

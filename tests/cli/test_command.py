@@ -200,13 +200,13 @@ def settings(*line):
 def test_a_written_config_is_given_back_and_flags_count_more(tmp_path):
     written = tmp_path / "config.json"
     written.write_text(
-        '{"steps": 9, "untied": true, "packed": false, "seeds": [1, 2], "corpus": ["a", "b"],'
+        '{"steps": 9, "untied": true, "packed": false, "seeds": [1, "2,b"], "corpus": ["a", "b"],'
         ' "grid": {"epochs": [2, 3]}, "model": null, "digest": "d1"}'
     )
-    as_written = "[9, True, False, ['1', '2'], ['a', 'b'], ['epochs=2,3'], None, 8]"
+    as_written = "[9, True, False, ['1', '2,b'], ['a', 'b'], ['epochs=2,3'], None, 8]"
     assert settings(f"--config={written}") == (as_written, "a remark", 0)
     line = ["--corpus=c", f"--config={written}", "--steps=3", "--nountied", "--packed"]
-    as_said = "[3, False, True, ['1', '2'], ['c'], ['epochs=2,3'], None, 8]"
+    as_said = "[3, False, True, ['1', '2,b'], ['c'], ['epochs=2,3'], None, 8]"
     assert settings(*line) == (as_said, "a remark", 0)
 
 
